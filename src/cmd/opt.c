@@ -1,0 +1,144 @@
+/* src/cmd/opt.c - the options that all verbs share, and strict numbers. */
+#include "base/log.h"
+#include "base/parallel.h"
+#include "cmd/cmd.h"
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { K_TEMPLATE = 0x400, K_FORCE, K_THREADS, K_SEED, K_OUT, K_JSON, K_COMPUTE, K_STEER };
+
+static const struct argp_option options[] = {
+    {"model", 'm', "M", 0, "a Hugging Face directory, a .gguf file, or an id in the Hugging Face cache", 0},
+    {"template", K_TEMPLATE, "FILE", 0, "chat template to use instead of the model's own", 0},
+    {"steer", K_STEER, "FILE[:ALPHA]", 0, "hang a dW, an adapter directory or a vector, at strength ALPHA (1); repeatable", 0},
+    {"force", K_FORCE, 0, 0, "accept a steering file that was made on another base model", 0},
+    {"compute", K_COMPUTE, "TYPE", 0, "arithmetic of base-weight products: f32", 0},
+    {"threads", K_THREADS, "N", 0, "threads (default: the cores that this process may use)", 0},
+    {"seed", K_SEED, "N", 0, "seed of every random choice (default 0)", 0},
+    {"out", K_OUT, "PATH", 0, "where results go", 0},
+    {"json", K_JSON, 0, 0, "machine-readable output", 0},
+    {"quiet", 'q', 0, 0, "no notes, no progress", 0},
+    {"verbose", 'v', 0, 0, "more notes", 0},
+    {0}};
+
+void ws_common_init(ws_common *c) { memset(c, 0, sizeof *c); }
+
+static error_t parse(int key, char *arg, struct argp_state *state) {
+    ws_common *c = state->input;
+    ws_err err = {0};
+    long long n;
+    switch (key) {
+    case 'm': c->model = arg; break;
+    case K_TEMPLATE: c->template_file = arg; break;
+    case K_STEER:
+        c->steer = ws_xrealloc(c->steer, (size_t)(c->n_steer + 1) * sizeof *c->steer);
+        c->steer[c->n_steer++] = arg;
+        break;
+    case K_FORCE: c->force = 1; break;
+    case K_COMPUTE:
+        if (strcmp(arg, "f32")) argp_error(state, "--compute %s: this build computes in f32 only", arg);
+        break;
+    case K_THREADS:
+        if (ws_opt_int("--threads", arg, 1, 4096, &n, &err)) argp_error(state, "%s", err.msg);
+        ws_threads_set((int)n);
+        c->threads = (int)n;
+        break;
+    case K_SEED:
+        if (ws_opt_int("--seed", arg, 0, 4294967295LL, &n, &err)) argp_error(state, "%s", err.msg);
+        c->seed = (uint64_t)n;
+        break;
+    case K_OUT: c->out = arg; break;
+    case K_JSON: c->json = 1; break;
+    case 'q': ws_log_level(0); break;
+    case 'v': ws_log_level(2); break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+const struct argp ws_common_argp = {options, parse, 0, 0, 0, 0, 0};
+
+typedef struct inputs {
+    void *verb;
+    ws_common *common;
+    argp_parser_t parser;
+} inputs;
+
+static error_t parse_verb(int key, char *arg, struct argp_state *state) {
+    inputs *in = state->input;
+    if (key == ARGP_KEY_INIT) {
+        state->child_inputs[0] = in->common;
+        return 0;
+    }
+    void *whole = state->input;
+    state->input = in->verb;
+    error_t e = in->parser ? in->parser(key, arg, state) : ARGP_ERR_UNKNOWN;
+    state->input = whole;
+    return e;
+}
+
+/* argp prints `doc` up to \v before the options: that is where the examples stand. */
+ws_status ws_cmd_parse(int argc, char **argv, const struct argp_option *opts, argp_parser_t parser, const char *args_doc,
+                       const char *doc, void *input, ws_common *common, ws_err *err) {
+    const struct argp_child children[] = {{&ws_common_argp, 0, "Common options:", 9}, {0}};
+    const struct argp argp = {opts, parse_verb, args_doc, doc, children, 0, 0};
+    inputs in = {input, common, parser};
+    argp_err_exit_status = 2;
+    if (argp_parse(&argp, argc, argv, 0, NULL, &in)) return ws_fail(err, WS_EUSAGE, "see `%s --help`", argv[0]);
+    return WS_OK;
+}
+
+ws_status ws_opt_int(const char *option, const char *text, long long lo, long long hi, long long *out, ws_err *err) {
+    char *end;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (end == text || *end || errno) return ws_fail(err, WS_EUSAGE, "%s: '%s' is not a whole number", option, text);
+    if (v < lo || v > hi) return ws_fail(err, WS_EUSAGE, "%s: %lld is outside %lld..%lld", option, v, lo, hi);
+    *out = v;
+    return WS_OK;
+}
+
+static ws_status number(const char *option, const char *text, char stop, const char **rest, double *out, ws_err *err) {
+    char *end;
+    errno = 0;
+    double v = strtod(text, &end);
+    if (end == text || (*end && *end != stop) || !isfinite(v)) return ws_fail(err, WS_EUSAGE, "%s: '%s' is not a number", option, text);
+    *rest = *end ? end + 1 : end;
+    *out = v;
+    return WS_OK;
+}
+
+ws_status ws_opt_num(const char *option, const char *text, double lo, double hi, double *out, ws_err *err) {
+    const char *rest;
+    double v;
+    if (number(option, text, 0, &rest, &v, err)) return err->code;
+    if (v < lo || v > hi) return ws_fail(err, WS_EUSAGE, "%s: %g is outside %g..%g", option, v, lo, hi);
+    *out = v;
+    return WS_OK;
+}
+
+ws_status ws_opt_nums(const char *option, const char *text, double **out, int *n, ws_err *err) {
+    double *v = NULL;
+    int k = 0;
+    do {
+        v = ws_xrealloc(v, (size_t)(k + 1) * sizeof *v);
+        if (number(option, text, ',', &text, &v[k], err)) {
+            free(v);
+            return err->code;
+        }
+        k++;
+    } while (*text);
+    *out = v, *n = k;
+    return WS_OK;
+}
+
+ws_status ws_opt_range(const char *option, const char *text, double *a, double *b, ws_err *err) {
+    const char *rest;
+    if (!strchr(text, ':')) return ws_fail(err, WS_EUSAGE, "%s: '%s' is not of the form A:B", option, text);
+    if (number(option, text, ':', &rest, a, err) || number(option, rest, 0, &rest, b, err)) return err->code;
+    if (*a > *b) return ws_fail(err, WS_EUSAGE, "%s: %g is above %g", option, *a, *b);
+    return WS_OK;
+}

@@ -1,0 +1,33 @@
+/* src/delta/delta.h - dW = theta_pos - theta_neg of a whole model, kept as edits; never dense.
+ *     ... -> adapter -> [dW] -> alpha -> eval -> table      Fierro & Roger 2025, arXiv:2511.05408, section 3 */
+#ifndef WS_DELTA_DELTA_H
+#define WS_DELTA_DELTA_H
+#include "adapter/adapter.h"
+
+typedef struct ws_delta ws_delta;
+typedef enum ws_contrast_mode { WS_CONTRAST_DW, WS_CONTRAST_BISECTOR } ws_contrast_mode;
+typedef struct ws_delta_info { /* the diagnostics of pipeline.md 4, in double */
+    double norm_pos, norm_neg, norm, cos_pos_neg_flipped, asymmetry, drift_ratio, cos_drift;
+    double norm_w; /* ||W|| over the touched matrices */
+} ws_delta_info;
+/* pos - neg, exactly (fp32 factors side by side).  A site that only one side edits counts as zero in the other.
+ * No common site is an error; ||dW|| = 0 a warning. */
+ws_status ws_delta_contrast(ws_delta **out, const ws_model *m, const ws_adapter *pos, const ws_adapter *neg,
+                            ws_contrast_mode mode, ws_delta_info *info, ws_err *err);
+ws_status ws_delta_from_adapter(ws_delta **out, const ws_model *m, const ws_adapter *a, ws_err *err);
+void ws_delta_free(ws_delta *d);
+/* <a, b> = sum over sites of tr(dWa' dWb) in double, O((d_out + d_in) k^2) a site. */
+double ws_delta_dot(const ws_delta *a, const ws_delta *b);
+int ws_delta_n_sites(const ws_delta *d);
+int ws_delta_site(const ws_delta *d, int i);               /* model site number */
+const ws_edit *ws_delta_edit(const ws_delta *d, int i);
+double ws_delta_site_norm(const ws_delta *d, int i);
+double ws_delta_norm(const ws_delta *d);
+double ws_delta_weight_norm(const ws_delta *d);            /* ||W|| over the touched matrices */
+/* design.md, Files: metadata format "ws-dw", version, base hash, mode, sources. */
+ws_status ws_delta_save(const ws_delta *d, const char *path, ws_err *err);
+/* Another base (by hash) is refused unless force. */
+ws_status ws_delta_load(ws_delta **out, const ws_model *m, const char *path, int force, ws_err *err);
+void ws_delta_set_source(ws_delta *d, const char *key, const char *value); /* kept in the metadata */
+ws_patch *ws_delta_patch(ws_delta *d);                      /* side product, per-row alpha; valid as long as d */
+#endif

@@ -1,0 +1,15 @@
+/* src/io/csv.h - RFC 4180, header required, UTF-8, LF on output. */
+#ifndef WS_IO_CSV_H
+#define WS_IO_CSV_H
+#include "io/file.h"
+typedef struct ws_csv {
+    int cols, rows;
+    char **head;  /* [cols] */
+    char **cell;  /* [rows * cols] */
+} ws_csv;
+ws_status ws_csv_load(ws_csv *c, const char *path, ws_err *err); /* every row must have `cols` fields: error names the line */
+void ws_csv_free(ws_csv *c);
+int ws_csv_col(const ws_csv *c, const char *name); /* -1: none */
+void ws_csv_field(ws_str *out, const char *text);  /* quoted when needed */
+void ws_csv_num(ws_str *out, double v);            /* shortest text that reads back; NaN is "nan", like Python */
+#endif

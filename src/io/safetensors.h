@@ -1,0 +1,36 @@
+/* src/io/safetensors.h - read by mmap, write atomically.  Format: models.md 1, adapters.md 1.6. */
+#ifndef WS_IO_SAFETENSORS_H
+#define WS_IO_SAFETENSORS_H
+#include "base/dtype.h"
+#include "io/file.h"
+#include <jansson.h>
+
+/* A tensor as every reader presents it; shape outermost first ([rows, cols]). */
+typedef struct ws_tensor {
+    char *name; /* Hugging Face name, canonical prefix (models.md 1) when it comes from a checkpoint */
+    ws_dtype type;
+    int dims;
+    int64_t dim[4];
+    const void *data; /* in the mapping; little endian; alignment is NOT guaranteed */
+    size_t bytes;
+    /* GGUF llama-architecture q/k rows are stored permuted: > 0 = head size; Hugging Face row r = h*d + half*d/2 + j
+     * lies at stored row h*d + 2*j + half.  Weight readers undo it row by row, nothing is copied. */
+    int rope_rows;
+} ws_tensor;
+int64_t ws_tensor_numel(const ws_tensor *t);
+/* Widen to fp32, in Hugging Face row order; the caller frees.  NULL only when out of memory. */
+float *ws_tensor_f32(const ws_tensor *t);
+
+typedef struct ws_safetensors ws_safetensors;
+/* Everything is validated before use: header size, nesting, types, ranges inside the file, sizes, overlaps. */
+ws_status ws_safetensors_open(ws_safetensors **out, const char *path, ws_err *err);
+void ws_safetensors_close(ws_safetensors *s);
+size_t ws_safetensors_count(const ws_safetensors *s);
+const ws_tensor *ws_safetensors_at(const ws_safetensors *s, size_t i);       /* in file order of offsets */
+const ws_tensor *ws_safetensors_find(const ws_safetensors *s, const char *name); /* NULL: none */
+const json_t *ws_safetensors_meta(const ws_safetensors *s);                  /* __metadata__ object, or NULL */
+
+/* Writer: names sorted, header padded to 8 with spaces, offsets in that order; `meta` string -> string, may be NULL
+ * (then {"format":"pt"}).  Data pointers are read while writing.  Streams, so any size. */
+ws_status ws_safetensors_write(const char *path, const ws_tensor *t, size_t n, const json_t *meta, ws_err *err);
+#endif

@@ -1,0 +1,98 @@
+/* src/model/model.h - frozen weights, the sites where patches hang, and forward over packed rows.
+ *     checkpoint -> [model] -> tokens -> ...
+ * Weights are read-only and alpha is an argument: every row (sequence) of a batch brings its own strength for every patch,
+ * so base and steered rows run in one batch and share one pass over the weights. */
+#ifndef WS_MODEL_MODEL_H
+#define WS_MODEL_MODEL_H
+#include "base/arena.h"
+#include "io/checkpoint.h"
+#include "kernel/weight.h"
+#include "model/patch.h"
+
+typedef struct ws_model ws_model;
+/* Dispatches on model_type to a family; binds and shape-checks every tensor.  The checkpoint must outlive the model. */
+ws_status ws_model_open(ws_model **out, const ws_checkpoint *c, ws_err *err);
+void ws_model_free(ws_model *m);
+
+typedef struct ws_dims {
+    int layers, hidden, ffn, heads, kv_heads, head_dim;
+    int64_t vocab; /* rows of the LM head; may exceed the tokenizer's size */
+    int max_pos;
+} ws_dims;
+const ws_dims *ws_model_dims(const ws_model *m);
+const char *ws_model_family(const ws_model *m);              /* "llama" */
+const ws_checkpoint *ws_model_checkpoint(const ws_model *m);
+int64_t ws_model_params(const ws_model *m);                  /* of the text model, tied matrices once */
+
+/* Sites are numbered: first every adaptable linear in layer order (within a layer q,k,v,o, gate,up,down: the order of
+ * named_modules), then one block site per layer ("model.layers.12"). */
+int ws_model_n_sites(const ws_model *m);
+const ws_site *ws_model_site(const ws_model *m, int site);
+int ws_model_find_site(const ws_model *m, const char *name); /* "model.layers.12.mlp.up_proj"; -1: none */
+
+/* ---------- state: KV pages of many sequences ---------- */
+typedef struct ws_state ws_state;
+ws_status ws_state_new(ws_state **out, const ws_model *m, ws_err *err);
+void ws_state_free(ws_state *s);
+int ws_seq_new(ws_state *s);                              /* an empty sequence; ids are reused after ws_seq_free */
+void ws_seq_free(ws_state *s, int seq);
+int ws_seq_fork(ws_state *s, int seq, int len);           /* a new sequence that shares the first `len` positions; copy on write */
+void ws_seq_truncate(ws_state *s, int seq, int len);      /* forget positions >= len */
+int ws_seq_len(const ws_state *s, int seq);
+size_t ws_state_bytes(const ws_state *s);
+
+/* ---------- forward ---------- */
+typedef struct ws_row {
+    int seq;            /* sequence in the state, extended by n tokens; -1: a prefix-less row whose keys are not kept */
+    const int32_t *ids; /* [n] new tokens */
+    int n;
+    int n_out;          /* final hidden states are returned for the last n_out of these tokens (0..n) */
+} ws_row;
+
+typedef struct ws_batch {
+    int n_rows;
+    const ws_row *row;
+    int n_patches;
+    ws_patch *const *patch;    /* [n_patches] */
+    const float *const *alpha; /* [n_patches] -> [n_rows]; 0 = the patch does not run on that row: bit for bit the base */
+} ws_batch;
+
+/* hidden [sum of n_out, hidden]: after the final norm, rows in order.  A non-finite value is WS_ENONFINITE naming row and
+ * layer.  A sequence may stand in one row only.  Scratch is kept inside the model between calls: one forward at a time. */
+ws_status ws_forward(ws_model *m, ws_state *s, const ws_batch *b, float *hidden, ws_err *err);
+/* logits [n, vocab] = hidden [n, d] times the LM head. */
+void ws_head(ws_model *m, const float *hidden, int64_t n, float *logits);
+/* A tap sees the residual after each block: x [n_tok, hidden], rows packed in batch order.  NULL: off. */
+typedef void (*ws_tap_fn)(void *arg, int layer, const float *x, int64_t n_tok);
+void ws_model_tap(ws_model *m, ws_tap_fn fn, void *arg);
+
+/* ---------- training ---------- */
+typedef struct ws_train_row {
+    const int32_t *ids; /* [n] */
+    int n;
+    int first;          /* ids[first..n) are supervised: positions first-1 .. n-2 predict them; first >= 1 */
+    float weight;       /* loss weight of each of its tokens; usually 1 / N_items of the optimiser step */
+} ws_train_row;
+typedef struct ws_train_out {
+    double loss; /* sum over tokens of weight * cross entropy */
+    double nll;  /* unweighted sum, nats */
+    int64_t n;   /* supervised tokens */
+} ws_train_out;
+/* Forward and, when `trainable` >= 0 (index into patch), backward: the patch accumulates its gradients.  Every patch runs
+ * at alpha 1 on every row.  Head and cross entropy only at supervised positions, in chunks of the vocabulary; backward
+ * stops below the lowest site of the trainable patch.  nll_row (may be NULL) [n_rows]: per-row sums. */
+ws_status ws_train_pass(ws_model *m, const ws_train_row *row, int n_rows, ws_patch *const *patch, int n_patches,
+                        int trainable, ws_train_out *out, double *nll_row, ws_err *err);
+/* Memory that a training pass over `tokens` packed tokens will hold, and whether blocks are recomputed (set by budget). */
+typedef struct ws_train_plan {
+    int recompute;       /* 1: per-block recompute */
+    int64_t activations; /* bytes */
+    int64_t scratch;     /* bytes */
+} ws_train_plan;
+ws_train_plan ws_train_plan_for(const ws_model *m, int64_t tokens, int lowest_layer, int64_t budget_bytes);
+void ws_model_set_recompute(ws_model *m, int on);
+
+/* ---------- log-probabilities ---------- */
+/* logp [n] of target[i] given hidden[i]: chunked over the vocabulary, nothing of size n x vocab is kept. */
+ws_status ws_logprob(ws_model *m, const float *hidden, int64_t n, const int32_t *target, float *logp, ws_err *err);
+#endif

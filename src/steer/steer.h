@@ -1,0 +1,43 @@
+/* src/steer/steer.h - a method: what calibrate, eval and chat take.
+ * Patches and/or a change of the prompt, the unit of its strength, a bracket for calibration, and whether strength 0 is the
+ * identity.  This file is the corridor; every room exports `const ws_steer_ops ws_steer_<name>` and has a WS_ROOM line. */
+#ifndef WS_STEER_STEER_H
+#define WS_STEER_STEER_H
+#include "delta/delta.h"
+
+typedef struct ws_method ws_method;
+typedef struct ws_steer_ops {
+    const char *name;   /* "dw" */
+    const char *title;  /* one line for help and tables */
+    const char *format; /* metadata "format" of the files it loads: "ws-dw" */
+    const char *unit;   /* what strength counts */
+    double bracket_lo, bracket_hi; /* for calibration, in that unit */
+    int identity_at_zero;
+    int two_sided;      /* 0: strength 1 only (prompt rows) */
+    ws_status (*load)(ws_method *m, const ws_model *model, const char *path, int force, ws_err *err);
+    void (*free)(ws_method *m);
+} ws_steer_ops;
+struct ws_method {
+    const ws_steer_ops *ops;
+    char *name;         /* row name in tables: file's metadata or its name */
+    char *path;
+    void *impl;         /* the room's own */
+    ws_patch *patch;    /* or NULL */
+    const char *system_prompt[2]; /* [0] + side, [1] - side; NULL: none (prompt methods) */
+    char hash[65];      /* content of the file */
+};
+/* Opens FILE by the kind in its metadata.  Also takes a PEFT adapter directory (as theta - base). */
+ws_status ws_method_load(ws_method **out, const ws_model *m, const char *path, int force, ws_err *err);
+void ws_method_free(ws_method *m);
+
+/* Parsed `--steer FILE[:ALPHA]` options, hung together: one entry per method. */
+typedef struct ws_steering {
+    int n;
+    ws_method **method;
+    float *alpha;
+    ws_patch **patch; /* [n] for ws_batch.patch */
+} ws_steering;
+/* spec: "FILE" or "FILE:ALPHA" (default alpha 1). */
+ws_status ws_steering_add(ws_steering *s, const ws_model *m, const char *spec, int force, ws_err *err);
+void ws_steering_free(ws_steering *s);
+#endif
