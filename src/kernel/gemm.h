@@ -1,12 +1,13 @@
 /* src/kernel/gemm.h - matrix products over any weight type, fp32 in and out.
  *
  * Order of summation (the contract behind "batch = single, 1 thread = N threads, prefill = decode, bit for bit"):
- *   ws_gemm_nt  each y[m,n] is summed over k in the one order that the kernel set defines (lanes inside blocks of K at
- *               absolute multiples of WS_GEMM_KC), whatever M, N, threads or path (few rows / many rows);
- *   ws_gemm_nn  each y[m,n] is summed over k = 0, 1, 2 ... with one fused multiply-add chain.
- * accumulate: y += (the finished sum is added once at the end), else y =.
+ *   ws_gemm_nt  each y[m,n] is summed over k in the one order that the kernel set defines for this K (lanes inside blocks
+ *               of K, block sums added in order), whatever M, N, threads or path (few rows / many rows).
+ *               accumulate: the finished sum is added once to y.
+ *   ws_gemm_nn  each y[m,n] is one chain of fused multiply-adds over k = 0, 1, 2 ...; it starts at 0, or at y[m,n] where
+ *               `accumulate`.
  * Parallel inside when called outside a parallel region; serial when called inside one.  No allocation after warm-up
- * (per-thread packing buffers).  x, y need no alignment; y must not overlap inputs. */
+ * (per-thread packing buffers).  x, y need no alignment; y must not overlap inputs.  K = 0 is a sum of nothing. */
 #ifndef WS_KERNEL_GEMM_H
 #define WS_KERNEL_GEMM_H
 #include "kernel/weight.h"
@@ -17,4 +18,7 @@ void ws_gemm_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, c
 /* y[M, N] (+)= A[M, K] W[K, N].  K = w->rows, N = w->cols; A[m, k] = a[m*rs + k*cs] (rs = 1, cs = lda: A is transposed).
  * gx = gy W is this with the same row-major W; weight gradients are this with W a view of activations. */
 void ws_gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w, int accumulate);
+
+/* `floats` floats of the calling thread's packing buffer, 64-byte aligned; valid until its next call. */
+float *ws_gemm_scratch(size_t floats);
 #endif

@@ -27,10 +27,22 @@ typedef struct ws_kernels {
     void (*rope)(float *x, const float *cos, const float *sin, int64_t half, float sign); /* half-split pairs (x_j, x_{j+half}); sign -1: backward */
     void (*adamw)(float *p, float *m, float *v, const float *g, int64_t n, float gscale, float decay, float step_size, float bias2_sqrt, float eps); /* adapters.md 4.4 */
     void (*widen)(float *dst, const void *src, ws_dtype t, int64_t n); /* as ws_dtype_to_f32, fast */
-    /* further entries for GEMM and attention tiles are defined by src/kernel and src/ops */
+
+    /* ---- matrix products, serial, one chunk of the output; callers use gemm.h, which threads them ---- */
+    /* c[M, N] (+)= a[M, K] b[K, N], all fp32 and small; a[m, k] = a[m*rs + k*cs].  One chain of fused multiply-adds over
+     * k = 0, 1, 2 ... for each output, starting at 0, or at c where `accumulate`. */
+    void (*tile)(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M, const float *b, int64_t ldb,
+                 int64_t K, int64_t N, int accumulate);
+    /* Columns n0 .. n1-1 of ws_gemm_nt and ws_gemm_nn; for nn n0 is a multiple of 32. */
+    void (*gemm_nt)(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
+                    int64_t n1, int accumulate);
+    void (*gemm_nn)(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w,
+                    int64_t n0, int64_t n1, int accumulate);
 } ws_kernels;
 
 extern ws_kernels ws_k;
+/* Every set that was compiled in, best first, the reference last; NULL ends the list. */
+extern const ws_kernels *const ws_kernels_all[];
 /* Idempotent; call before threads start.  WS_EUSAGE when WS_KERNELS names a set that this machine lacks. */
 ws_status ws_kernels_init(ws_err *err);
 #endif
