@@ -33,6 +33,10 @@ typedef struct ws_kernels {
      * k = 0, 1, 2 ... for each output, starting at 0, or at c where `accumulate`. */
     void (*tile)(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M, const float *b, int64_t ldb,
                  int64_t K, int64_t N, int accumulate);
+    /* One step of an online softmax over 32 keys: s [rows, 32], of which the first valid[r] count (0: none; the others may
+     * hold anything).  m = running maximum (-inf before the first key), l = running sum, both [rows]:
+     *     m' = max(m, s);  shrink = exp(m - m');  s := exp(s - m'), 0 where not valid;  l := l shrink + sum s;  m := m' */
+    void (*softmax32)(float *s, int64_t rows, const int32_t *valid, float *m, float *l, float *shrink);
     /* Columns n0 .. n1-1 of ws_gemm_nt and ws_gemm_nn; for nn n0 is a multiple of 32. */
     void (*gemm_nt)(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
                     int64_t n1, int accumulate);

@@ -111,6 +111,22 @@ static void tile(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, 
         }
 }
 
+static void softmax32(float *s, int64_t rows, const int32_t *valid, float *m, float *l, float *shrink) {
+    for (int64_t r = 0; r < rows; r++, s += 32) {
+        float top = m[r];
+        double sum = 0;
+        for (int j = 0; j < valid[r]; j++)
+            if (s[j] > top) top = s[j];
+        shrink[r] = m[r] == top ? 1 : (float)exp((double)(m[r] - top));
+        for (int j = 0; j < 32; j++) {
+            s[j] = j < valid[r] ? (float)exp((double)(s[j] - top)) : 0;
+            sum += s[j];
+        }
+        l[r] = l[r] * shrink[r] + (float)sum;
+        m[r] = top;
+    }
+}
+
 static void gemm_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
                     int64_t n1, int accumulate) {
     float *row = ws_gemm_scratch((size_t)w->cols);
@@ -141,7 +157,8 @@ static void gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t c
         .name = "ref", .usable = usable, .dot = dot, .sum_sq = sum_sq, .max = max, .axpy = axpy, .scale = scale,       \
         .add = add, .mul = mul, .exp = vexp, .exp_sum = exp_sum, .silu_mul = silu_mul,                                 \
         .silu_mul_backward = silu_mul_backward, .rmsnorm = rmsnorm, .rmsnorm_backward = rmsnorm_backward,              \
-        .rope = rope, .adamw = adamw, .widen = ws_dtype_to_f32, .tile = tile, .gemm_nt = gemm_nt, .gemm_nn = gemm_nn,  \
+        .rope = rope, .adamw = adamw, .widen = ws_dtype_to_f32, .tile = tile, .softmax32 = softmax32,                  \
+        .gemm_nt = gemm_nt, .gemm_nn = gemm_nn,                                                                        \
     }
 const ws_kernels ws_kernels_ref = REF_TABLE;
 /* Until ws_kernels_init picks a better set: the reference, so no entry is ever missing. */
