@@ -1,0 +1,101 @@
+/* src/ops/attention.c - forward.  A task is (row, kv head, block of query tokens); its rows are the block's tokens
+ * times the query heads that share the kv head, so every key and value is loaded once for all of them. */
+#include "ops/attention.h"
+#include "base/err.h"
+#include "base/parallel.h"
+#include "kernel/gemm.h"
+#include "kernel/kernel.h"
+#include <math.h>
+#include <string.h>
+
+typedef struct job {
+    const ws_attn_shape *s;
+    const ws_kv_shape *kv;
+    const ws_attn_row *row;
+    int layer;
+    int64_t block; /* query tokens of a task */
+} job;
+
+void ws_attn_transpose(float *kt, const float *k, int64_t ld, int64_t n, int64_t d) {
+    for (int64_t j = 0; j < WS_KV_PAGE; j++)
+        for (int64_t i = 0; i < d; i++) kt[i * WS_KV_PAGE + j] = j < n ? k[j * ld + i] : 0;
+}
+
+static void task(const job *j, const ws_attn_row *row, int64_t g, int64_t t0, int64_t t1) {
+    const ws_attn_shape *s = j->s;
+    const int64_t d = s->head_dim, group = s->heads / s->kv_heads, rows = (t1 - t0) * group, P = WS_KV_PAGE;
+    float *q = ws_gemm_scratch((size_t)(rows * (2 * d + P + 4) + d * P)), *o = q + rows * d, *p = o + rows * d;
+    float *kt = p + rows * P, *m = kt + d * P, *l = m + rows, *shrink = l + rows;
+    int32_t *valid = (int32_t *)(shrink + rows);
+    for (int64_t r = 0; r < rows; r++) {
+        const float *from = row->q + (t0 + r / group) * s->ldq + (g * group + r % group) * d;
+        for (int64_t i = 0; i < d; i++) q[r * d + i] = from[i] * s->scale;
+        m[r] = -INFINITY, l[r] = 0;
+    }
+    memset(o, 0, (size_t)(rows * d) * sizeof *o);
+    const int64_t last = row->pos + t1; /* positions that this task sees: 0 .. last-1 */
+    for (int64_t b = 0; b < last; b += P) {
+        int64_t n = last - b < P ? last - b : P, ldv, first = 0;
+        const float *keys, *values;
+        if (row->page) {
+            const float *layer = row->page[b / P] + (size_t)j->layer * ws_kv_layer_floats(j->kv);
+            keys = layer + g * d * P;
+            values = layer + (s->kv_heads + g) * d * P;
+            ldv = d;
+        } else {
+            ws_attn_transpose(kt, row->k + b * s->ldk + g * d, s->ldk, n, d);
+            keys = kt;
+            values = row->v + b * s->ldk + g * d;
+            ldv = s->ldk;
+        }
+        if (b > row->pos + t0) first = (b - row->pos - t0) * group; /* earlier tokens lie before this block */
+        for (int64_t r = first; r < rows; r++) {
+            int64_t seen = row->pos + t0 + r / group + 1 - b;
+            valid[r] = (int32_t)(seen < P ? seen : P);
+        }
+        int64_t live = rows - first;
+        ws_k.tile(p + first * P, P, q + first * d, d, 1, live, keys, P, d, P, 0);
+        ws_k.softmax32(p + first * P, live, valid + first, m + first, l + first, shrink + first);
+        for (int64_t r = first; r < rows; r++)
+            if (!(shrink[r] == 1)) ws_k.scale(o + r * d, shrink[r], d);
+        ws_k.tile(o + first * d, d, p + first * P, P, 1, live, values, ldv, n, d, 1);
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t t = t0 + r / group, h = g * group + r % group;
+        float *to = row->o + t * s->ldo + h * d, inv = 1 / l[r];
+        for (int64_t i = 0; i < d; i++) to[i] = o[r * d + i] * inv;
+        if (row->lse) row->lse[t * s->heads + h] = m[r] + logf(l[r]);
+    }
+}
+
+static void tasks(void *arg, int64_t begin, int64_t end) {
+    const job *j = arg;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t at = i;
+        const ws_attn_row *row = j->row;
+        for (;; row++) { /* tasks of a row: blocks x kv heads */
+            int64_t here = (row->n + j->block - 1) / j->block * j->s->kv_heads;
+            if (at < here) break;
+            at -= here;
+        }
+        int64_t t0 = at / j->s->kv_heads * j->block;
+        task(j, row, at % j->s->kv_heads, t0, t0 + j->block < row->n ? t0 + j->block : row->n);
+    }
+}
+
+void ws_attention(const ws_attn_shape *s, const ws_kv_shape *kv, int layer, const ws_attn_row *row, int n_rows) {
+    WS_ASSERT(s->heads % s->kv_heads == 0);
+    job j = {s, kv, row, layer, 48 / (s->heads / s->kv_heads)};
+    if (j.block < 1) j.block = 1;
+    int64_t total = 0;
+    double work = 0;
+    for (int r = 0; r < n_rows; r++) {
+        WS_ASSERT(row[r].page || row[r].pos == 0);
+        total += (row[r].n + j.block - 1) / j.block * s->kv_heads;
+        work += (double)row[r].n * (double)(row[r].pos + row[r].n) * s->heads * s->head_dim;
+    }
+    if (work < 3e4)
+        tasks(&j, 0, total);
+    else
+        ws_parallel_for(total, 1, tasks, &j);
+}

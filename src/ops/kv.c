@@ -1,0 +1,29 @@
+#include "ops/kv.h"
+#include <string.h>
+
+void ws_kv_store(const ws_kv_shape *s, float *const *page, int layer, int64_t pos, int64_t n, const float *k,
+                 const float *v, int64_t ld) {
+    const int64_t d = s->head_dim;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t at = (pos + i) % WS_KV_PAGE;
+        float *kp = page[(pos + i) / WS_KV_PAGE] + (size_t)layer * ws_kv_layer_floats(s);
+        float *vp = kp + s->kv_heads * d * WS_KV_PAGE;
+        for (int64_t h = 0; h < s->kv_heads; h++) {
+            const float *kh = k + i * ld + h * d;
+            float *to = kp + h * d * WS_KV_PAGE + at;
+            for (int64_t j = 0; j < d; j++) to[j * WS_KV_PAGE] = kh[j];
+            memcpy(vp + (h * WS_KV_PAGE + at) * d, v + i * ld + h * d, (size_t)d * sizeof *v);
+        }
+    }
+}
+
+void ws_kv_copy(const ws_kv_shape *s, float *to, const float *from, int len) {
+    const int64_t d = s->head_dim, heads = (int64_t)s->layers * s->kv_heads;
+    const size_t layer = ws_kv_layer_floats(s), half = layer / 2;
+    for (int64_t h = 0; h < heads; h++) {
+        size_t at = (size_t)(h / s->kv_heads) * layer + (size_t)(h % s->kv_heads * d) * WS_KV_PAGE;
+        for (int64_t j = 0; j < d; j++)
+            memcpy(to + at + j * WS_KV_PAGE, from + at + j * WS_KV_PAGE, (size_t)len * sizeof *to);
+        memcpy(to + at + half, from + at + half, (size_t)(len * d) * sizeof *to);
+    }
+}
