@@ -1,0 +1,48 @@
+/* src/calibrate/calibrate.h - the strength at which a method moves the model by a given KL (pipeline.md 5).
+ *     ... -> dW -> [alpha] -> eval -> table
+ * Writes DIR/{summary,audit,root_history,prompt_refs,prompts,timing}.csv and keeps every finished probe in
+ * DIR/probes.jsonl, so that the same command goes on where it was killed, to the same bytes (docs/formats.md). */
+#ifndef WS_CALIBRATE_CALIBRATE_H
+#define WS_CALIBRATE_CALIBRATE_H
+#include "calibrate/kl.h"
+#include "calibrate/root.h"
+#include "steer/steer.h"
+#include "text/chat.h"
+
+typedef struct ws_calibrate_options {
+    const char *prompts; /* JSONL {"category","text"}; NULL: the program's own data/prompts.jsonl */
+    const char *out;     /* folder */
+    double target;       /* p95 in nats */
+    double lo, hi;       /* bracket; 0, 0: the method's own */
+    int n, tokens, audit;
+    int bootstrap; /* draws for the interval of p95 */
+    uint64_t seed;
+    int64_t budget; /* bytes, see ws_kl_new */
+    int fresh;      /* forget recorded probes */
+} ws_calibrate_options;
+ws_calibrate_options ws_calibrate_defaults(void);
+
+typedef struct ws_calibration_side {
+    int searched; /* 0: a prompt method, measured at strength 1 */
+    char status[16];
+    double alpha; /* positive magnitude */
+    ws_kl_stats at, audit;
+    double p95_lo, p95_hi, audit_lo, audit_hi;
+    double rel_norm; /* ||alpha dW|| / ||W||; NaN without dW */
+    ws_root root;
+} ws_calibration_side;
+typedef struct ws_calibration_row {
+    char *method, *kind, *unit, *file, *note;
+    int n_sides;                 /* 2; 1: plus side only */
+    ws_calibration_side side[2]; /* [0] alpha > 0, [1] alpha < 0 */
+} ws_calibration_row;
+typedef struct ws_calibration {
+    int n;
+    ws_calibration_row *row;
+} ws_calibration;
+ws_status ws_calibrate(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, ws_method *const *method, int n_methods,
+                       const ws_calibrate_options *o, ws_calibration *out, ws_err *err);
+void ws_calibration_free(ws_calibration *c);
+/* alpha_pos and alpha_neg (positive) of `method` from DIR/summary.csv; a side that has none gives NaN. */
+ws_status ws_calibration_alphas(const char *dir, const char *method, double *alpha_pos, double *alpha_neg, ws_err *err);
+#endif

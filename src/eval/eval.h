@@ -1,0 +1,77 @@
+/* src/eval/eval.h - what steering changed: readouts on any method, base once for all.
+ *     ... -> dW -> alpha -> [eval] -> table
+ * This file is the corridor; every room exports `const ws_eval_ops ws_eval_<name>` and has a WS_ROOM line.  A room runs
+ * all settings (base, +alpha, -alpha, ... of every method) in shared batches, appends raw results as they finish, and
+ * writes its tables (docs/formats.md).  Started again after a kill it goes on from the raw results, to the same bytes.
+ */
+#ifndef WS_EVAL_EVAL_H
+#define WS_EVAL_EVAL_H
+#include "data/behavior.h"
+#include "data/pairs.h"
+#include "generate/sample.h"
+#include "steer/steer.h"
+#include "text/chat.h"
+#define WS_ROOM(name) /* the Makefile looks for this word */
+
+typedef struct ws_eval_options {
+    const char *out;         /* folder */
+    const char *readouts;    /* "vignettes,margin,dose" */
+    const char *vignettes;   /* folder or prefix; NULL: the program's own data/vignettes */
+    const char *pairs;       /* heldout.jsonl for margin */
+    const char *calibration; /* folder with summary.csv; used when n_alpha is 0 */
+    const double *alpha;     /* [n_alpha] strengths for every method; 0 is the base and always there */
+    int n_alpha;
+    double floor;         /* pmass below which a cell is NaN: 0.5 */
+    double k;             /* SI's price of a broken cell: 2 */
+    int loading_weighted; /* SI and separation weighted by loading shares instead of the foundation */
+    int bootstrap;        /* draws: 1000 */
+    int dose_topics, dose_samples, dose_tokens, dose_min_tokens; /* topics 0: all held-out ones */
+    ws_sampling sampling;
+    uint64_t seed;
+    int64_t budget; /* bytes of keys and values in flight; 0: 512 MiB */
+    int fresh;      /* forget recorded results */
+} ws_eval_options;
+ws_eval_options ws_eval_defaults(void);
+
+enum ws_arm { WS_ARM_BASE, WS_ARM_PLUS, WS_ARM_MINUS, WS_ARM_OTHER };
+typedef struct ws_setting {
+    int method;       /* index into ws_eval.method; -1: base */
+    const char *name; /* method's name, "base" */
+    double alpha;
+    enum ws_arm arm;    /* plus, minus: the strongest of its sign */
+    const char *system; /* system prompt of a prompt method, else NULL */
+} ws_setting;
+
+typedef struct ws_eval {
+    ws_model *model;
+    const ws_tokenizer *tok;
+    const ws_chat *chat;
+    const ws_behavior *behavior; /* NULL: none given */
+    ws_method *const *method;
+    int n_methods;
+    const ws_eval_options *o;
+    int n_settings; /* [0] is the base */
+    ws_setting *setting;
+    int n_patches;
+    ws_patch **patch;
+    json_t *json;   /* eval.json as it grows */
+    ws_str *report; /* the plain tables for stdout */
+} ws_eval;
+
+typedef struct ws_eval_ops {
+    const char *name;
+    const char *title;
+    /* Checks what it needs before anything runs: WS_EUSAGE when an option is missing. */
+    ws_status (*check)(const ws_eval *e, ws_err *err);
+    ws_status (*run)(ws_eval *e, ws_err *err);
+} ws_eval_ops;
+const ws_eval_ops *ws_eval_find(const char *name); /* NULL: none */
+const char *ws_eval_names(void);                   /* "dose, margin, vignettes" */
+
+/* Runs the readouts in o->readouts.  `report` (may be NULL) gets the tables as text, *json (may be NULL) the content of
+ * eval.json, owned by the caller. */
+ws_status ws_eval_run(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, const ws_behavior *behavior,
+                      ws_method *const *method, int n_methods, const ws_eval_options *o, ws_str *report, json_t **json,
+                      ws_err *err);
+const char *ws_arm_name(enum ws_arm a); /* "base", "plus", "minus", "other" */
+#endif
