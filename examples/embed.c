@@ -1,7 +1,7 @@
 /* examples/embed.c - a program of your own that steers a model, through include/ws.h alone.
  *
- *     cc -Iinclude examples/embed.c build/release/libws.a $(pkg-config --libs jansson libpcre2-8 libutf8proc openblas cairo libcrypto) \
- *        -llapacke -lgomp -lm -o embed
+ *     cc -Iinclude examples/embed.c build/release/libws.a $(pkg-config --libs jansson libpcre2-8 libutf8proc openblas
+ * cairo libcrypto) \ -llapacke -lgomp -lm -o embed
  *     ./embed MODEL out/enthusiasm/lora/dw.safetensors 3 "Tell me about the weekend."
  *
  * asks the same question at -strength, 0 and +strength, in one batch. */
@@ -25,8 +25,14 @@ int main(int argc, char **argv) {
     float s = strtof(argv[3], NULL), strength[3] = {-s, 0, s};
     ws_request request[3];
     for (int i = 0; i < 3; i++)
-        request[i] = (ws_request){.user = argv[4], .strength = &strength[i], .max_new_tokens = 60, .temperature = 0.7, .top_k = 20, .seed = 1};
-    if (!engine || ws_engine_load_steering(engine, argv[2], &err) < 0 || ws_engine_generate(engine, request, 3, show, strength, &err) < 0) {
+        request[i] = (ws_request){.user = argv[4],
+                                  .strength = &strength[i],
+                                  .max_new_tokens = 60,
+                                  .temperature = 0.7,
+                                  .top_k = 20,
+                                  .seed = 1};
+    if (!engine || ws_engine_load_steering(engine, argv[2], &err) < 0 ||
+        ws_engine_generate(engine, request, 3, show, strength, &err) < 0) {
         fprintf(stderr, "%s: %s\n", argv[0], err.message);
         ws_engine_close(engine);
         return 1;

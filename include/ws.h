@@ -2,16 +2,17 @@
  *
  *     ws_error err;
  *     ws_engine *e = ws_engine_open("SmolLM2-135M-Instruct.Q4_1.gguf", NULL, &err);
- *     int dial = ws_engine_load_steering(e, "dw.safetensors", &err);          // a contrast dW, or a PEFT adapter directory
- *     float strength[1] = {2.5f};                                             // one number per loaded steering, per request
- *     ws_request r = {.user = "How was your day?", .strength = strength, .max_new_tokens = 64};
+ *     int dial = ws_engine_load_steering(e, "dw.safetensors", &err);          // a contrast dW, or a PEFT adapter
+ * directory float strength[1] = {2.5f};                                             // one number per loaded steering,
+ * per request ws_request r = {.user = "How was your day?", .strength = strength, .max_new_tokens = 64};
  *     ws_engine_generate(e, &r, 1, print_text, NULL, &err);
  *     ws_engine_close(e);
  *
- * The weights are read-only and the strength is an argument of every request: requests at different strengths run in one
- * batch and share one pass over the weights, and strength 0 is the base model, bit for bit.  Functions that can fail return
- * a negative number (or NULL) and fill `err` with one complete sentence; err may be NULL.  An engine is used by one thread
- * at a time; it runs its own threads inside.  Strings are UTF-8.  Link with libws.a and the libraries in the README. */
+ * The weights are read-only and the strength is an argument of every request: requests at different strengths run in
+ * one batch and share one pass over the weights, and strength 0 is the base model, bit for bit.  Functions that can
+ * fail return a negative number (or NULL) and fill `err` with one complete sentence; err may be NULL.  An engine is
+ * used by one thread at a time; it runs its own threads inside.  Strings are UTF-8.  Link with libws.a and the
+ * libraries in the README. */
 #ifndef WS_H
 #define WS_H
 #include <stddef.h>
@@ -42,15 +43,15 @@ int ws_engine_load_steering(ws_engine *e, const char *path, ws_error *err);
 int ws_engine_steering_count(const ws_engine *e);
 
 typedef struct ws_request {
-    const char *system;     /* NULL: none (the template's default applies) */
-    const char *user;       /* the user's message; the chat template is applied */
-    const char *raw;        /* instead of system and user: text that is used as it is */
-    const float *strength;  /* [ws_engine_steering_count()]; NULL: all 0, the base model */
-    int max_new_tokens;     /* > 0 */
-    double temperature;     /* 0: greedy */
-    double top_p, min_p;    /* 0: off */
-    int top_k;              /* 0: off */
-    uint64_t seed;          /* the same seed gives the same answer, whatever else is in the batch */
+    const char *system;    /* NULL: none (the template's default applies) */
+    const char *user;      /* the user's message; the chat template is applied */
+    const char *raw;       /* instead of system and user: text that is used as it is */
+    const float *strength; /* [ws_engine_steering_count()]; NULL: all 0, the base model */
+    int max_new_tokens;    /* > 0 */
+    double temperature;    /* 0: greedy */
+    double top_p, min_p;   /* 0: off */
+    int top_k;             /* 0: off */
+    uint64_t seed;         /* the same seed gives the same answer, whatever else is in the batch */
 } ws_request;
 
 /* Called once for each request when it is finished, in the order of completion.  `finish` is "stop" or "length".

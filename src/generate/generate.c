@@ -64,6 +64,7 @@ static ws_status check(const job *j, ws_err *err) {
     int max_pos = ws_model_dims(j->m)->max_pos;
     for (int i = 0; i < j->n_req; i++) {
         const ws_gen_request *r = &j->req[i];
+        if (r->sampling && ws_sampling_check(r->sampling, err)) return ws_fail_prefix(err, "prompt %d", i);
         if (r->n_prompt < 1) return ws_fail(err, WS_EUSAGE, "prompt %d is empty: there is nothing to continue", i);
         if (r->max_new < 0 || r->min_new < 0 || r->min_new > r->max_new)
             return ws_fail(err, WS_EUSAGE, "prompt %d: at least %d and at most %d new tokens is no range", i,
@@ -190,8 +191,10 @@ static void sample_rows(void *arg, int64_t begin, int64_t end) {
         if (s->n < r->min_new)
             for (int k = 0; k < j->o->n_stops; k++)
                 if (j->o->stops[k] < j->limit) x[j->o->stops[k]] = -INFINITY;
-        double u = ws_counter_uniform(j->o->seed, j->o->stream ? j->o->stream : "", r->stream_row, (uint64_t)s->n);
-        if (ws_sample(x, j->limit, &j->o->sampling, u, &j->chosen[i], &j->errs[i]))
+        const ws_sampling *how = r->sampling ? r->sampling : &j->o->sampling;
+        uint64_t seed = r->seed ? r->seed : j->o->seed;
+        double u = ws_counter_uniform(seed, j->o->stream ? j->o->stream : "", r->stream_row, (uint64_t)s->n);
+        if (ws_sample(x, j->limit, how, u, &j->chosen[i], &j->errs[i]))
             ws_fail_prefix(&j->errs[i], "prompt %d, new token %d", s->req, s->n);
     }
 }

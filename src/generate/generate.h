@@ -15,6 +15,8 @@ typedef struct ws_gen_request {
     int max_new, min_new;
     uint64_t stream_row; /* row of the counter stream */
     const float *alpha;  /* [n_patches] strengths of this row */
+    const ws_sampling *sampling; /* of this row alone; NULL: the options' */
+    uint64_t seed;               /* 0: the options' seed */
 } ws_gen_request;
 
 typedef enum ws_finish { WS_FINISH_STOP, WS_FINISH_LENGTH } ws_finish;

@@ -103,18 +103,25 @@ static ws_status deliver(void *arg, int index, const ws_gen_result *r, ws_err *e
 static ws_status prepare(ws_engine *e, const ws_request *r, const float *zeros, ws_ids *ids, ws_sampling *how,
                          ws_gen_request *out, ws_err *err) {
     if (!r->user == !r->raw) return ws_fail(err, WS_EUSAGE, "a request needs either user or raw text");
-    if (r->max_new_tokens <= 0) return ws_fail(err, WS_EUSAGE, "max_new_tokens is %d; it must be positive", r->max_new_tokens);
+    if (r->max_new_tokens <= 0)
+        return ws_fail(err, WS_EUSAGE, "max_new_tokens is %d; it must be positive", r->max_new_tokens);
     ws_str text = {0};
-    if (r->raw) ws_str_adds(&text, r->raw);
-    else if (render(e, r->system, r->user, &text, err)) goto out;
+    if (r->raw)
+        ws_str_adds(&text, r->raw);
+    else if (render(e, r->system, r->user, &text, err))
+        goto out;
     if (ws_tokenizer_encode(e->tokenizer, text.p, text.n, r->raw ? WS_TOK_ADD_SPECIAL : 0, ids, err)) goto out;
     if (!ids->n) {
         ws_fail(err, WS_EUSAGE, "the prompt is empty");
         goto out;
     }
     *how = (ws_sampling){r->temperature, r->top_k, r->top_p > 0 ? r->top_p : 1, r->min_p};
-    *out = (ws_gen_request){.prompt = ids->id, .n_prompt = ids->n, .max_new = r->max_new_tokens, .seed = r->seed,
-                            .sampling = how, .alpha = r->strength ? r->strength : zeros};
+    *out = (ws_gen_request){.prompt = ids->id,
+                            .n_prompt = ids->n,
+                            .max_new = r->max_new_tokens,
+                            .seed = r->seed,
+                            .sampling = how,
+                            .alpha = r->strength ? r->strength : zeros};
 out:
     ws_str_free(&text);
     return err->code;
@@ -131,7 +138,9 @@ int ws_engine_generate(ws_engine *e, const ws_request *request, int n, ws_text_f
         if (prepare(e, &request[i], zeros, &ids[i], &how[i], &req[i], &err)) ws_fail_prefix(&err, "request %d", i);
     if (!err.code) {
         delivery d = {e, on_text, arg};
-        ws_gen_options o = {.stream = "engine", .n_patches = e->steering.n, .patch = e->steering.patch,
+        ws_gen_options o = {.stream = "engine",
+                            .n_patches = e->steering.n,
+                            .patch = e->steering.patch,
                             .vocab_limit = ws_tokenizer_size(e->tokenizer)};
         o.stops = ws_tokenizer_stops(e->tokenizer, &o.n_stops);
         ws_generate(e->model, req, n, &o, deliver, NULL, &d, &err);
