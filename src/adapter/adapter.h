@@ -14,31 +14,37 @@ typedef struct ws_adapter_ops ws_adapter_ops;
 
 /* One trainable (or stored) tensor of one site, a view into the adapter's flat arrays. */
 typedef struct ws_param {
-    int site;
+    int site;           /* model site number */
     const char *suffix; /* "lora_A.weight" */
-    int64_t rows, cols; /* cols 0: a vector of `rows` */
+    int dims;
+    int64_t dim[4];      /* shape in the file */
+    int64_t rows, cols;  /* dim[0] x the product of the others */
     float *value, *grad; /* grad NULL: stored but not trained */
 } ws_param;
 
 typedef struct ws_adapter_config {
-    const char *kind;     /* room name: "lora" */
-    int rank;             /* 32 */
-    double alpha;         /* LoRA's alpha, 64: scale = alpha / rank */
+    const char *kind;           /* room name: "lora" */
+    int rank;                   /* 32 */
+    double alpha;               /* LoRA's alpha, 64: scale = alpha / rank */
     int layer_begin, layer_end; /* half open; -1,-1: the default slice [rint(0.3 L), rint(0.8 L)) */
-    const char *targets;  /* comma-separated suffixes; NULL: the adapter's default list */
+    const char *targets;        /* comma-separated suffixes; NULL: the adapter's default list */
 } ws_adapter_config;
 
 ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err);
 void ws_adapter_free(ws_adapter *a);
-void ws_adapter_init(ws_adapter *a, uint64_t seed); /* torch's stream, adapters.md 1.5; rounding to bf16 for a bf16 base, 1.4 */
+/* torch's stream (adapters.md 1.5); values are rounded to the type of a 16-bit base (1.4). */
+void ws_adapter_init(ws_adapter *a, uint64_t seed);
 /* A PEFT directory.  Tensors that match no module, modules without tensor, wrong shapes: errors that name the key. */
 ws_status ws_adapter_load(ws_adapter **out, const ws_model *m, const char *dir, ws_err *err);
+/* Where the directory says which base it was trained on (ws_base.json, written by ws_adapter_save), another base is
+ * refused (WS_ESTATE), or only warned about with `force`. */
+ws_status ws_adapter_check_base(const ws_model *m, const char *dir, int force, ws_err *err);
 ws_status ws_adapter_save(const ws_adapter *a, const char *dir, ws_err *err);
 
 ws_patch *ws_adapter_patch(ws_adapter *a); /* trainable; valid as long as the adapter */
 const char *ws_adapter_kind(const ws_adapter *a);
 int ws_adapter_n_params(const ws_adapter *a);
-const ws_param *ws_adapter_param(const ws_adapter *a, int i); /* in PEFT's order: sites in order, tensors of a site in order */
+const ws_param *ws_adapter_param(const ws_adapter *a, int i); /* sites in order, tensors of a site in PEFT's order */
 /* All trained values as one array, and the gradients in the same layout; params are views into them. */
 int64_t ws_adapter_size(const ws_adapter *a);
 float *ws_adapter_values(ws_adapter *a);
@@ -54,4 +60,6 @@ int ws_adapter_lowest_layer(const ws_adapter *a);
 /* theta - base at adapter site i, in closed form. */
 ws_status ws_adapter_edit(const ws_adapter *a, int i, ws_edit *out, ws_err *err);
 const char *const *ws_adapter_kinds(int *n); /* names of all rooms */
+/* SHA-256 of an adapter directory's configuration and tensors as they stand in the files. */
+ws_status ws_adapter_dir_hash(const char *dir, char hex[65], ws_err *err);
 #endif

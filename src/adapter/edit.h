@@ -6,8 +6,8 @@
 #define WS_ADAPTER_EDIT_H
 #include <stdint.h>
 typedef struct ws_edit_term {
-    float *s;        /* [d_out] or NULL */
-    float *e;        /* E: NULL identity; e_block 1: [d_in] diagonal; e_block b > 1: [d_in/b, b, b] blocks */
+    float *s; /* [d_out] or NULL */
+    float *e; /* E: NULL identity; e_block 1: [d_in] diagonal; e_block b > 1: [d_in/b, b, b] blocks */
     int e_block;
 } ws_edit_term;
 typedef struct ws_edit {

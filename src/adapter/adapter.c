@@ -1,0 +1,256 @@
+/* src/adapter/adapter.c - the corridor: finds the sites, gives every room's tensors their memory, hangs them as a
+ * patch. */
+#include "adapter/room.h"
+#include "base/log.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define X(name) extern const ws_adapter_ops ws_adapter_##name;
+#include "adapter.list"
+#undef X
+const ws_adapter_ops *const ws_adapter_rooms[] = {
+#define X(name) &ws_adapter_##name,
+#include "adapter.list"
+#undef X
+    NULL};
+
+const char *const *ws_adapter_kinds(int *n) {
+    static const char *kinds[sizeof ws_adapter_rooms / sizeof *ws_adapter_rooms];
+    for (*n = 0; ws_adapter_rooms[*n]; ++*n) kinds[*n] = ws_adapter_rooms[*n]->name;
+    return kinds;
+}
+
+/* ---------- the patch ---------- */
+
+static const ws_adapted *site_at(const ws_patch *p, int site) {
+    const ws_adapter *a = (const ws_adapter *)(const void *)p; /* the patch is the adapter's first member */
+    int i = a->at_site[site];
+    return i < 0 ? NULL : &a->site[i];
+}
+static const ws_adapter_ops *ops_of(const ws_patch *p) { return ((const ws_adapter *)(const void *)p)->ops; }
+
+static int hangs_at(const ws_patch *p, int site) { return site_at(p, site) != NULL; }
+static void linear(ws_patch *p, const ws_patch_call *c) { ops_of(p)->forward(site_at(p, c->site), c); }
+static int64_t saved_floats(const ws_patch *p, int site, int64_t n) {
+    const ws_adapted *s = site_at(p, site);
+    return s && ops_of(p)->saved_floats ? ops_of(p)->saved_floats(s, n) : 0;
+}
+static void linear_gy(ws_patch *p, const ws_patch_grad *g) { ops_of(p)->backward_gy(site_at(p, g->site), g); }
+static void linear_grad(ws_patch *p, const ws_patch_grad *g) { ops_of(p)->backward(site_at(p, g->site), g); }
+
+/* ---------- building ---------- */
+
+static ws_status match_sites(ws_adapter *a, const char *where, ws_err *err) {
+    ws_target t;
+    int n = ws_model_n_sites(a->model);
+    a->at_site = ws_xmalloc((size_t)n * sizeof *a->at_site);
+    if (ws_target_read(&t, a->config, a->ops->honours_layers, where, err)) goto cleanup;
+    for (int i = 0; i < n; i++) {
+        const ws_site *at = ws_model_site(a->model, i);
+        a->at_site[i] = -1;
+        if (at->kind != WS_SITE_LINEAR) continue;
+        char *name = a->name_of ? a->name_of(at->name) : ws_xstrdup(at->name);
+        int hit = ws_target_match(&t, name, err);
+        if (hit == 1) {
+            a->site = ws_xrealloc(a->site, (size_t)(a->n_sites + 1) * sizeof *a->site);
+            a->site[a->n_sites] = (ws_adapted){.site = i, .at = at};
+            if (a->ops->site(&a->site[a->n_sites], a->config, name, where, err))
+                hit = -1;
+            else
+                a->at_site[i] = a->n_sites++;
+        }
+        free(name);
+        if (hit < 0) goto cleanup;
+    }
+    ws_target_release(&t);
+    return a->n_sites ? WS_OK : ws_fail(err, WS_EUSAGE, "%s: target_modules names no module of this model", where);
+cleanup:
+    ws_target_release(&t);
+    return err->code;
+}
+
+static ws_status give_memory(ws_adapter *a, ws_err *err) {
+    ws_tensor_spec spec[WS_ADAPTER_MAX_TENSORS];
+    for (int i = 0; i < a->n_sites; i++) {
+        ws_adapted *s = &a->site[i];
+        s->n_p = a->ops->tensors(s, spec);
+        a->n_params += s->n_p;
+        if (a->ops->derived_floats) a->n_derived += a->ops->derived_floats(s);
+        for (int j = 0; j < s->n_p; j++) {
+            int64_t n = 1;
+            for (int d = 0; d < spec[j].dims; d++) n *= spec[j].dim[d];
+            *(spec[j].trained ? &a->size : &a->n_fixed) += n;
+        }
+    }
+    a->param = ws_xcalloc((size_t)a->n_params, sizeof *a->param);
+    a->values = ws_try_alloc((size_t)a->size, sizeof(float));
+    a->grads = ws_try_alloc((size_t)a->size, sizeof(float));
+    a->fixed = ws_try_alloc((size_t)a->n_fixed, sizeof(float));
+    a->derived = ws_try_alloc((size_t)a->n_derived, sizeof(float));
+    if (!a->values || !a->grads || !a->fixed || !a->derived)
+        return ws_fail(err, WS_ENOMEM, "out of memory: an adapter of %lld numbers and its gradients",
+                       (long long)a->size);
+    float *value = a->values, *grad = a->grads, *fixed = a->fixed, *derived = a->derived;
+    ws_param *p = a->param;
+    for (int i = 0; i < a->n_sites; i++) {
+        ws_adapted *s = &a->site[i];
+        a->ops->tensors(s, spec);
+        s->p = p, s->derived = derived;
+        if (a->ops->derived_floats) derived += a->ops->derived_floats(s);
+        for (int j = 0; j < s->n_p; j++, p++) {
+            *p = (ws_param){
+                .site = s->site, .suffix = spec[j].suffix, .dims = spec[j].dims, .rows = spec[j].dim[0], .cols = 1};
+            for (int d = 0; d < p->dims; d++) p->dim[d] = spec[j].dim[d];
+            for (int d = 1; d < p->dims; d++) p->cols *= p->dim[d];
+            int64_t n = p->rows * p->cols;
+            if (spec[j].trained)
+                p->value = value, p->grad = grad, value += n, grad += n;
+            else
+                p->value = fixed, fixed += n;
+        }
+    }
+    return WS_OK;
+}
+
+ws_status ws_adapter_build(ws_adapter **out, const ws_model *m, const ws_adapter_ops *ops, json_t *config,
+                           char *(*name_of)(const char *site_name), const char *where, ws_err *err) {
+    ws_adapter *a = ws_xcalloc(1, sizeof *a);
+    *out = NULL;
+    a->patch_ops = (ws_patch_ops){.name = ops->name,
+                                  .hangs_at = hangs_at,
+                                  .linear = linear,
+                                  .saved_floats = saved_floats,
+                                  .linear_gy = ops->backward_gy ? linear_gy : NULL,
+                                  .linear_grad = linear_grad};
+    a->patch.ops = &a->patch_ops;
+    a->ops = ops, a->model = m, a->config = config, a->name_of = name_of;
+    if (match_sites(a, where, err) || give_memory(a, err)) {
+        ws_adapter_free(a);
+        return err->code;
+    }
+    *out = a;
+    return WS_OK;
+}
+
+/* A comma-separated list; every entry must name at least one module, so that a slip of the finger is seen. */
+static ws_status read_targets(json_t *list, const ws_model *m, const char *text, ws_err *err) {
+    const char *p = text;
+    while (1) {
+        size_t n = strcspn(p, ",");
+        char *name = ws_xstrndup(p, n);
+        int found = 0;
+        for (int i = 0; i < ws_model_n_sites(m) && !found; i++) {
+            const ws_site *at = ws_model_site(m, i);
+            size_t len = strlen(at->name);
+            if (at->kind != WS_SITE_LINEAR || n > len || strcmp(at->name + len - n, name)) continue;
+            found = n > 0 && (n == len || at->name[len - n - 1] == '.');
+        }
+        if (found)
+            json_array_append_new(list, json_string(name));
+        else
+            ws_fail(err, WS_EUSAGE,
+                    "target '%s' names no linear layer of this model (try q_proj, k_proj, v_proj, o_proj, gate_proj, "
+                    "up_proj, down_proj)",
+                    name);
+        free(name);
+        if (!found) return err->code;
+        if (!p[n]) return WS_OK;
+        p += n + 1;
+    }
+}
+
+ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err) {
+    const ws_adapter_ops *ops = NULL;
+    int layers = ws_model_dims(m)->layers, a = cfg->layer_begin, b = cfg->layer_end;
+    *out = NULL;
+    for (int i = 0; ws_adapter_rooms[i]; i++)
+        if (!strcmp(ws_adapter_rooms[i]->name, cfg->kind)) ops = ws_adapter_rooms[i];
+    if (!ops) {
+        ws_str s = {0};
+        for (int i = 0; ws_adapter_rooms[i]; i++) ws_str_addf(&s, "%s%s", i ? ", " : "", ws_adapter_rooms[i]->name);
+        ws_fail(err, WS_EUSAGE, "no adapter is called '%s'; there are: %s", cfg->kind, s.p);
+        ws_str_free(&s);
+        return err->code;
+    }
+    if (a == -1 && b == -1)
+        a = (int)rint(0.3 * layers), b = (int)rint(0.8 * layers); /* halves to even, as Python rounds */
+    if (a < 0 || b > layers || a >= b)
+        return ws_fail(err, WS_EUSAGE, "layers %d:%d: this model has layers 0:%d (half open)", a, b, layers);
+    if (ops->rank_key && (cfg->rank < 1 || cfg->rank > 1 << 20))
+        return ws_fail(err, WS_EUSAGE, "rank %d: must be from 1", cfg->rank);
+
+    json_t *c = json_loads(ops->config, 0, NULL), *targets = json_array();
+    WS_ASSERT(c);
+    if (read_targets(targets, m, cfg->targets ? cfg->targets : ops->targets, err)) {
+        json_decref(c), json_decref(targets);
+        return err->code;
+    }
+    json_object_set_new(c, "target_modules", targets);
+    if (ops->rank_key) json_object_set_new(c, ops->rank_key, json_integer(cfg->rank));
+    if (ops->alpha_key) {
+        int whole = cfg->alpha == floor(cfg->alpha) && fabs(cfg->alpha) < 1e15;
+        json_object_set_new(c, ops->alpha_key, whole ? json_integer((json_int_t)cfg->alpha) : json_real(cfg->alpha));
+    }
+    if (ops->honours_layers) {
+        json_t *list = json_array();
+        for (int i = a; i < b; i++) json_array_append_new(list, json_integer(i));
+        json_object_set_new(c, "layers_to_transform", list);
+    }
+    return ws_adapter_build(out, m, ops, c, NULL, "adapter options", err);
+}
+
+void ws_adapter_free(ws_adapter *a) {
+    if (!a) return;
+    json_decref(a->config);
+    free(a->site), free(a->at_site), free(a->param);
+    free(a->values), free(a->grads), free(a->fixed), free(a->derived);
+    free(a);
+}
+
+/* adapters.md 1.4: a 16-bit base rounds every initial value to its type; afterwards all is fp32.  Quantised bases count
+ * as fp32, as transformers de-quantises them. */
+static void round_to(ws_dtype t, float *v, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        if (t == WS_BF16) v[i] = ws_bf16_f32(ws_f32_bf16(v[i]));
+        if (t == WS_F16) v[i] = ws_f16_f32(ws_f32_f16(v[i]));
+    }
+}
+
+void ws_adapter_init(ws_adapter *a, uint64_t seed) {
+    ws_mt r;
+    ws_mt_seed(&r, (uint32_t)seed);
+    for (int i = 0; i < a->n_sites; i++) {
+        ws_adapted *s = &a->site[i];
+        a->ops->init(s, &r);
+        for (int j = 0; j < s->n_p; j++) round_to(s->at->w->type, s->p[j].value, s->p[j].rows * s->p[j].cols);
+    }
+    ws_adapter_refresh(a);
+}
+
+/* ---------- use ---------- */
+
+void ws_adapter_refresh(ws_adapter *a) {
+    for (int i = 0; i < a->n_sites && a->ops->refresh; i++) a->ops->refresh(&a->site[i]);
+}
+void ws_adapter_finish_grad(ws_adapter *a) {
+    for (int i = 0; i < a->n_sites && a->ops->finish_grad; i++) a->ops->finish_grad(&a->site[i]);
+}
+void ws_adapter_zero_grad(ws_adapter *a) { memset(a->grads, 0, (size_t)a->size * sizeof(float)); }
+ws_patch *ws_adapter_patch(ws_adapter *a) { return &a->patch; }
+const char *ws_adapter_kind(const ws_adapter *a) { return a->ops->name; }
+int ws_adapter_n_params(const ws_adapter *a) { return a->n_params; }
+const ws_param *ws_adapter_param(const ws_adapter *a, int i) { return &a->param[i]; }
+int64_t ws_adapter_size(const ws_adapter *a) { return a->size; }
+float *ws_adapter_values(ws_adapter *a) { return a->values; }
+float *ws_adapter_grads(ws_adapter *a) { return a->grads; }
+int ws_adapter_n_sites(const ws_adapter *a) { return a->n_sites; }
+int ws_adapter_site(const ws_adapter *a, int i) { return a->site[i].site; }
+int ws_adapter_lowest_layer(const ws_adapter *a) {
+    int lowest = a->site[0].at->layer;
+    for (int i = 1; i < a->n_sites; i++) lowest = a->site[i].at->layer < lowest ? a->site[i].at->layer : lowest;
+    return lowest;
+}
+ws_status ws_adapter_edit(const ws_adapter *a, int i, ws_edit *out, ws_err *err) {
+    return a->ops->edit(&a->site[i], out, err);
+}

@@ -1,0 +1,99 @@
+/* src/adapter/room.h - what a room (one file, one adapter) gives to the corridor, and what it gets from it.
+ *     ws_adapter -> sites [n_sites] -> tensors [n_p], views into `values` / `grads` (trained) or `fixed` (stored only)
+ * A room describes its tensors and its arithmetic for ONE linear; targeting, memory, files and the patch are shared. */
+#ifndef WS_ADAPTER_ROOM_H
+#define WS_ADAPTER_ROOM_H
+#include "adapter/adapter.h"
+#include "base/regex.h"
+#include <jansson.h>
+
+enum { WS_ADAPTER_MAX_TENSORS = 4 };
+
+/* One adapted linear. */
+typedef struct ws_adapted {
+    int site; /* model site number */
+    const ws_site *at;
+    int rank;
+    double alpha;
+    float scale; /* alpha / rank, or alpha / sqrt(rank) with rslora */
+    ws_param *p; /* [n_p], in the order of the room's tensors() */
+    int n_p;
+    float *derived; /* [derived_floats()] what depends on the parameters alone, renewed by refresh() */
+} ws_adapted;
+
+typedef struct ws_tensor_spec {
+    const char *suffix; /* "lora_A.weight" */
+    int dims;
+    int64_t dim[4]; /* shape in the file; rows x cols in memory is dim[0] x the product of the rest */
+    int trained;    /* 0: stored in the file, not trained (a buffer) */
+} ws_tensor_spec;
+
+/* Which modules a configuration adapts (adapters.md 1.2). */
+typedef struct ws_target {
+    char **name; /* list entries, exact or suffix */
+    int n;
+    ws_regex *regex; /* instead of the list */
+    char **exclude;
+    int n_exclude;
+    ws_regex *exclude_regex;
+    int *layer; /* layers_to_transform; NULL: every layer */
+    int n_layers;
+    ws_regex **pattern; /* layers_pattern; NULL: the default pattern */
+    int n_patterns;
+    int all_linear; /* "all-linear" */
+} ws_target;
+ws_status ws_target_read(ws_target *t, const json_t *config, int honours_layers, const char *where, ws_err *err);
+/* 1 the module `name` is adapted, 0 not, -1 error. */
+int ws_target_match(const ws_target *t, const char *name, ws_err *err);
+void ws_target_release(ws_target *t);
+/* rank_pattern / alpha_pattern: the value of the first pattern P with (.*\.)?(P)$ on `name`, or `dflt`. */
+ws_status ws_target_pattern(const json_t *patterns, const char *name, double dflt, double *out, const char *where,
+                            ws_err *err);
+
+struct ws_adapter_ops {
+    const char *name;      /* "lora" */
+    const char *peft_type; /* "LORA" */
+    const char *targets;   /* default list, comma-separated */
+    int honours_layers;    /* 0: layers_to_transform does not exist for it (IA3) */
+    const char *config; /* every key of adapter_config.json with its value in our files, as JSON; also the known keys */
+    const char *rank_key,
+        *alpha_key; /* where ws_adapter_config's rank and alpha go ("r", "lora_alpha"); NULL: nowhere */
+    /* 1: a PEFT configuration with our peft_type is this room's (LoRA, DoRA and PiSSA share one peft_type). */
+    int (*claims)(const json_t *config);
+    /* Refuses, by key name, what would change the meaning; warns about what is only ignored. */
+    ws_status (*check)(const json_t *config, const char *where, ws_err *err);
+    /* Rank, alpha and scale of one site from the configuration. */
+    ws_status (*site)(ws_adapted *s, const json_t *config, const char *key, const char *where, ws_err *err);
+    int (*tensors)(const ws_adapted *s, ws_tensor_spec spec[WS_ADAPTER_MAX_TENSORS]);
+    int64_t (*derived_floats)(const ws_adapted *s); /* NULL: none */
+    void (*init)(ws_adapted *s, ws_mt *r);          /* fp32 values; the corridor rounds them for a 16-bit base */
+    void (*refresh)(ws_adapted *s);                 /* NULL: nothing derived */
+    void (*finish_grad)(ws_adapted *s);             /* NULL: gradients are complete as accumulated */
+    int64_t (*saved_floats)(const ws_adapted *s, int64_t n);
+    void (*forward)(const ws_adapted *s, const ws_patch_call *c);
+    void (*backward_gy)(const ws_adapted *s, const ws_patch_grad *g); /* NULL: the raw gy serves */
+    void (*backward)(const ws_adapted *s, const ws_patch_grad *g);
+    ws_status (*edit)(const ws_adapted *s, ws_edit *out, ws_err *err); /* theta - base */
+};
+
+struct ws_adapter {
+    ws_patch patch; /* first: the adapter is a patch */
+    ws_patch_ops patch_ops;
+    const ws_adapter_ops *ops;
+    const ws_model *model;
+    json_t *config;                          /* complete adapter_config.json */
+    char *(*name_of)(const char *site_name); /* NULL, or the names in the files this adapter came from */
+    int n_sites, n_params;
+    ws_adapted *site;
+    int *at_site; /* [model sites] -> index into site, -1: not adapted */
+    ws_param *param;
+    int64_t size, n_fixed, n_derived;
+    float *values, *grads, *fixed, *derived;
+};
+
+extern const ws_adapter_ops *const ws_adapter_rooms[]; /* NULL-terminated */
+/* Matches modules, gives every site its memory; values are zero.  `config` is complete and stolen (also on failure);
+ * `name_of` maps a site's name to the module name in the adapter's files (fresh memory; NULL: the same). */
+ws_status ws_adapter_build(ws_adapter **out, const ws_model *m, const ws_adapter_ops *ops, json_t *config,
+                           char *(*name_of)(const char *site_name), const char *where, ws_err *err);
+#endif
