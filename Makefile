@@ -4,11 +4,11 @@ CONFIG  ?= release
 B       := build/$(CONFIG)
 MODEL   ?=
 
-PKGS    := jansson libpcre2-8 libutf8proc openblas cairo libcrypto
+PKGS    := jansson libpcre2-8 libutf8proc cairo libcrypto
 CPPFLAGS = -Isrc -Iinclude -I$(B)/gen -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
 WARN     = -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Wstrict-prototypes -Wmissing-prototypes -Wno-sign-conversion
 CFLAGS   = -std=c11 -g -fopenmp -fno-math-errno -ffp-contract=off $(WARN) $(OPT) $(WERROR)
-LDLIBS   = $(shell pkg-config --libs $(PKGS)) -llapacke -lm
+LDLIBS   = $(shell pkg-config --libs $(PKGS)) -lm
 OPT.release = -O2
 OPT.debug   = -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT.fuzz    = -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -DWS_FUZZ

@@ -7,13 +7,15 @@
 #include <stddef.h>
 #include <stdint.h>
 typedef struct ws_arena ws_arena;
-typedef struct ws_arena_mark { size_t block, used; } ws_arena_mark;
+typedef struct ws_arena_mark {
+    size_t block, used;
+} ws_arena_mark;
 ws_arena *ws_arena_new(void);
 void ws_arena_free(ws_arena *a);
-void *ws_arena_get(ws_arena *a, size_t bytes);      /* never NULL: aborts with a sentence when out of memory */
+void *ws_arena_get(ws_arena *a, size_t bytes); /* never NULL: aborts with a sentence when out of memory */
 float *ws_arena_floats(ws_arena *a, int64_t n);
 ws_arena_mark ws_arena_save(const ws_arena *a);
 void ws_arena_rewind(ws_arena *a, ws_arena_mark m);
 void ws_arena_guard(ws_arena *a, int on);
-size_t ws_arena_bytes(const ws_arena *a);            /* memory held */
+size_t ws_arena_bytes(const ws_arena *a); /* memory held */
 #endif

@@ -2,17 +2,19 @@
 #include "base/err.h"
 
 const ws_dtype_info ws_dtypes[WS_DTYPE_COUNT] = {
-    [WS_F32] = {"F32", 1, 4, 1},    [WS_F16] = {"F16", 1, 2, 1},    [WS_BF16] = {"BF16", 1, 2, 1},
+    [WS_F32] = {"F32", 1, 4, 1},     [WS_F16] = {"F16", 1, 2, 1},     [WS_BF16] = {"BF16", 1, 2, 1},
     [WS_Q8_0] = {"Q8_0", 32, 34, 1}, [WS_Q4_0] = {"Q4_0", 32, 18, 1}, [WS_Q4_1] = {"Q4_1", 32, 20, 1},
     [WS_Q5_0] = {"Q5_0", 32, 22, 1}, [WS_Q5_1] = {"Q5_1", 32, 24, 1}, [WS_F64] = {"F64", 1, 8, 0},
-    [WS_I64] = {"I64", 1, 8, 0},    [WS_I32] = {"I32", 1, 4, 0},    [WS_I16] = {"I16", 1, 2, 0},
-    [WS_I8] = {"I8", 1, 1, 0},      [WS_U8] = {"U8", 1, 1, 0},      [WS_BOOL] = {"BOOL", 1, 1, 0},
+    [WS_I64] = {"I64", 1, 8, 0},     [WS_I32] = {"I32", 1, 4, 0},     [WS_I16] = {"I16", 1, 2, 0},
+    [WS_I8] = {"I8", 1, 1, 0},       [WS_U8] = {"U8", 1, 1, 0},       [WS_BOOL] = {"BOOL", 1, 1, 0},
 };
 
 float ws_f16_f32(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = (h >> 10) & 31, m = h & 1023, u;
-    if (e == 31) u = sign | 0x7f800000u | (m << 13);
-    else if (e) u = sign | ((e + 112) << 23) | (m << 13);
+    if (e == 31)
+        u = sign | 0x7f800000u | (m << 13);
+    else if (e)
+        u = sign | ((e + 112) << 23) | (m << 13);
     else { /* subnormal: m * 2^-24 is exact in fp32 */
         float f = (float)m * 0x1p-24f;
         memcpy(&u, &f, 4);
@@ -30,7 +32,7 @@ uint16_t ws_f32_f16(float f) {
     u &= 0x7fffffff;
     if (u > 0x7f800000) return (uint16_t)(sign | 0x7e00);
     if (u >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* rounds to 65536 or more */
-    if (u < 0x38800000) {                                   /* below 2^-14: subnormal, in units of 2^-24 */
+    if (u < 0x38800000) {                                  /* below 2^-14: subnormal, in units of 2^-24 */
         float a;
         memcpy(&a, &u, 4);
         a += 0.5f; /* 0.5 has ulp 2^-24: the addition rounds to nearest even there */
@@ -47,8 +49,12 @@ void ws_dtype_to_f32(float *dst, const void *src, ws_dtype t, int64_t n) {
     const uint8_t *p = src;
     switch (t) {
     case WS_F32: memcpy(dst, src, (size_t)n * 4); return;
-    case WS_F16: for (int64_t i = 0; i < n; i++) dst[i] = ws_f16_f32(u16(p + 2 * i)); return;
-    case WS_BF16: for (int64_t i = 0; i < n; i++) dst[i] = ws_bf16_f32(u16(p + 2 * i)); return;
+    case WS_F16:
+        for (int64_t i = 0; i < n; i++) dst[i] = ws_f16_f32(u16(p + 2 * i));
+        return;
+    case WS_BF16:
+        for (int64_t i = 0; i < n; i++) dst[i] = ws_bf16_f32(u16(p + 2 * i));
+        return;
     case WS_F64:
         for (int64_t i = 0; i < n; i++) {
             double d;
@@ -56,7 +62,11 @@ void ws_dtype_to_f32(float *dst, const void *src, ws_dtype t, int64_t n) {
             dst[i] = (float)d;
         }
         return;
-    case WS_Q8_0: case WS_Q4_0: case WS_Q4_1: case WS_Q5_0: case WS_Q5_1: break;
+    case WS_Q8_0:
+    case WS_Q4_0:
+    case WS_Q4_1:
+    case WS_Q5_0:
+    case WS_Q5_1: break;
     default: BUG("type %s is not a weight type", ws_dtypes[t].name);
     }
     for (int64_t b = 0; b < n / 32; b++, p += ws_dtypes[t].bytes, dst += 32) {
@@ -66,13 +76,19 @@ void ws_dtype_to_f32(float *dst, const void *src, ws_dtype t, int64_t n) {
             continue;
         }
         int five = t == WS_Q5_0 || t == WS_Q5_1;
-        const uint8_t *high = p + (t == WS_Q5_1 ? 4 : 2), *q = p + (t == WS_Q4_0 ? 2 : t == WS_Q4_1 ? 4 : t == WS_Q5_0 ? 6 : 8);
+        const uint8_t *high = p + (t == WS_Q5_1 ? 4 : 2), *q = p + (t == WS_Q4_0   ? 2
+                                                                    : t == WS_Q4_1 ? 4
+                                                                    : t == WS_Q5_0 ? 6
+                                                                                   : 8);
         for (int i = 0; i < 32; i++) {
             int v = i < 16 ? q[i] & 15 : q[i - 16] >> 4;
             if (five) v |= (high[i / 8] >> (i % 8) & 1) << 4;
-            if (t == WS_Q4_0) dst[i] = d * (float)(v - 8);
-            else if (t == WS_Q5_0) dst[i] = d * (float)(v - 16);
-            else dst[i] = d * (float)v + m;
+            if (t == WS_Q4_0)
+                dst[i] = d * (float)(v - 8);
+            else if (t == WS_Q5_0)
+                dst[i] = d * (float)(v - 16);
+            else
+                dst[i] = d * (float)v + m;
         }
     }
 }

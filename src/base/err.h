@@ -23,15 +23,15 @@ typedef struct ws_err {
     char msg[1024];
 } ws_err;
 
-/* Fill `err` (may be NULL) and return `code`, so that `return ws_fail(err, WS_EIO, "%s: %s", path, strerror(errno));` is one line. */
+/* Fill `err` (may be NULL) and return `code`, so that `return ws_fail(err, WS_EIO, "%s: %s", path, strerror(errno));`
+ * is one line. */
 ws_status ws_fail(ws_err *err, ws_status code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Put "prefix: " before the message already in `err`; returns err->code. */
 ws_status ws_fail_prefix(ws_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* A bug of ours, never of the user's: prints file, line and message, then aborts. */
 _Noreturn void ws_bug(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-#define BUG(...)                                                                                                       \
-    ws_bug(__FILE__, __LINE__, __VA_ARGS__)
+#define BUG(...) ws_bug(__FILE__, __LINE__, __VA_ARGS__)
 #define WS_ASSERT(cond)                                                                                                \
     do {                                                                                                               \
         if (!(cond)) BUG("assertion failed: %s", #cond);                                                               \

@@ -17,5 +17,6 @@ void ws_interrupt_install(void) {
 int ws_interrupted(void) { return caught; }
 ws_status ws_interrupt_check(ws_err *err) {
     if (!caught) return WS_OK;
-    return ws_fail(err, WS_EINTERRUPTED, "interrupted by signal %d; the same command goes on from what is finished", (int)caught);
+    return ws_fail(err, WS_EINTERRUPTED, "interrupted by signal %d; the same command goes on from what is finished",
+                   (int)caught);
 }

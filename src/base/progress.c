@@ -33,8 +33,10 @@ void ws_progress_clear_line(void) {
 static char *clock_text(char *buf, double s) {
     if (!(s >= 0) || s > 359999) return strcpy(buf, "--:--");
     long t = lrint(s);
-    if (t >= 3600) sprintf(buf, "%ld:%02ld:%02ld", t / 3600, t / 60 % 60, t % 60);
-    else sprintf(buf, "%02ld:%02ld", t / 60, t % 60);
+    if (t >= 3600)
+        sprintf(buf, "%ld:%02ld:%02ld", t / 3600, t / 60 % 60, t % 60);
+    else
+        sprintf(buf, "%02ld:%02ld", t / 60, t % 60);
     return buf;
 }
 
@@ -49,11 +51,15 @@ static void draw(ws_progress *p) {
     if (draws_in_place()) fputs("\r\033[K", stderr);
     fprintf(stderr, "%s: %3.0f%%|%s| %lld/%lld [%s<%s, ", p->title, 100 * share, bar, (long long)p->done,
             (long long)p->total, spent, left);
-    if (rate >= 1 || rate == 0) fprintf(stderr, "%.4g %s/s", rate, p->unit);
-    else fprintf(stderr, "%.3g s/%s", 1 / rate, p->unit);
+    if (rate >= 1 || rate == 0)
+        fprintf(stderr, "%.4g %s/s", rate, p->unit);
+    else
+        fprintf(stderr, "%.3g s/%s", 1 / rate, p->unit);
     fprintf(stderr, "%s%s]", *p->extra ? ", " : "", p->extra);
-    if (draws_in_place()) line_is_dirty = 1;
-    else fputc('\n', stderr);
+    if (draws_in_place())
+        line_is_dirty = 1;
+    else
+        fputc('\n', stderr);
 }
 
 void ws_progress_start(ws_progress *p, const char *title, const char *unit, int64_t total) {
@@ -85,9 +91,12 @@ void ws_progress_end(ws_progress *p) {
 }
 
 char *ws_format_seconds(char *buf, double s) {
-    if (s < 120) sprintf(buf, "%.1f s", s);
-    else if (s < 7200) sprintf(buf, "%d min %02d s", (int)(s / 60), (int)fmod(s, 60));
-    else sprintf(buf, "%.0f h %02d min", floor(s / 3600), (int)fmod(s / 60, 60));
+    if (s < 120)
+        sprintf(buf, "%.1f s", s);
+    else if (s < 7200)
+        sprintf(buf, "%d min %02d s", (int)(s / 60), (int)fmod(s, 60));
+    else
+        sprintf(buf, "%.0f h %02d min", floor(s / 3600), (int)fmod(s / 60, 60));
     return buf;
 }
 

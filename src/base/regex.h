@@ -10,5 +10,6 @@ void ws_regex_free(ws_regex *r);
 /* Next match in text[from, n): 1 and [*begin, *end), 0 no match, -1 a limit was hit (err filled).  Text must be UTF-8.
  * Thread-safe: match data is per call site inside the library (one per thread). */
 int ws_regex_next(const ws_regex *r, const char *text, size_t n, size_t from, size_t *begin, size_t *end, ws_err *err);
-long ws_regex_count(const ws_regex *r, const char *text, size_t n, ws_err *err); /* non-overlapping, empty ones skipped; -1: err */
+long ws_regex_count(const ws_regex *r, const char *text, size_t n,
+                    ws_err *err); /* non-overlapping, empty ones skipped; -1: err */
 #endif

@@ -9,10 +9,11 @@ typedef struct ws_mt {
     uint32_t s[624];
     int i;
 } ws_mt;
-void ws_mt_seed(ws_mt *r, uint32_t seed);       /* init_genrand */
+void ws_mt_seed(ws_mt *r, uint32_t seed); /* init_genrand */
 uint32_t ws_mt_u32(ws_mt *r);
 void ws_mt_skip(ws_mt *r, uint64_t words);
-/* n values of torch's kaiming_uniform_(a=sqrt(5)) on [*, fan_in]: fmaf((draw & 0xffffff) / 2^24, 2b, -b), b = 1/sqrt(fan_in).  adapters.md 1.5 */
+/* n values of torch's kaiming_uniform_(a=sqrt(5)) on [*, fan_in]: fmaf((draw & 0xffffff) / 2^24, 2b, -b), b =
+ * 1/sqrt(fan_in).  adapters.md 1.5 */
 void ws_mt_kaiming(ws_mt *r, float *out, int64_t n, int64_t fan_in);
 /* torch.randperm(n) (n < 2^32/20) with a generator seeded with `seed`.  adapters.md 4.2 */
 void ws_torch_randperm(int64_t *out, int64_t n, uint64_t seed);

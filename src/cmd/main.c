@@ -1,11 +1,13 @@
 /* src/cmd/main.c - finds the verb, runs it, turns its status into an exit status. */
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "base/progress.h"
 #include "cmd/cmd.h"
 #include "kernel/kernel.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define WS_VERSION "0.1.0"
 
@@ -94,8 +96,13 @@ int main(int argc, char **argv) {
     char name[64];
     snprintf(name, sizeof name, "ws %s", cmd->name);
     argv[1] = name;
+    double start = ws_now();
     ws_status st = cmd->run(argc - 1, argv + 1, &err);
-    if (!st && (fflush(stdout) || ferror(stdout))) st = ws_fail(&err, WS_EIO, "writing to standard output failed (disk full or closed pipe?)");
+    if (!st && (fflush(stdout) || ferror(stdout)))
+        st = ws_fail(&err, WS_EIO, "writing to standard output failed (disk full or closed pipe?)");
+    struct rusage use;
+    if (!getrusage(RUSAGE_SELF, &use)) /* shown with -v */
+        ws_detail("ws %s: %.1f s, peak memory %ld MiB", cmd->name, ws_now() - start, use.ru_maxrss / 1024);
     if (!st) return 0;
     ws_progress_clear_line();
     fprintf(stderr, "ws %s: %s\n", cmd->name, err.msg);

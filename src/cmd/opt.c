@@ -13,7 +13,8 @@ enum { K_TEMPLATE = 0x400, K_FORCE, K_THREADS, K_SEED, K_OUT, K_JSON, K_COMPUTE,
 static const struct argp_option options[] = {
     {"model", 'm', "M", 0, "a Hugging Face directory, a .gguf file, or an id in the Hugging Face cache", 0},
     {"template", K_TEMPLATE, "FILE", 0, "chat template to use instead of the model's own", 0},
-    {"steer", K_STEER, "FILE[:ALPHA]", 0, "hang a dW, an adapter directory or a vector, at strength ALPHA (1); repeatable", 0},
+    {"steer", K_STEER, "FILE[:ALPHA]", 0,
+     "hang a dW, an adapter directory or a vector, at strength ALPHA (1); repeatable", 0},
     {"force", K_FORCE, 0, 0, "accept a steering file that was made on another base model", 0},
     {"compute", K_COMPUTE, "TYPE", 0, "arithmetic of base-weight products: f32", 0},
     {"threads", K_THREADS, "N", 0, "threads (default: the cores that this process may use)", 0},
@@ -81,8 +82,8 @@ static error_t parse_verb(int key, char *arg, struct argp_state *state) {
 }
 
 /* argp prints `doc` up to \v before the options: that is where the examples stand. */
-ws_status ws_cmd_parse(int argc, char **argv, const struct argp_option *opts, argp_parser_t parser, const char *args_doc,
-                       const char *doc, void *input, ws_common *common, ws_err *err) {
+ws_status ws_cmd_parse(int argc, char **argv, const struct argp_option *opts, argp_parser_t parser,
+                       const char *args_doc, const char *doc, void *input, ws_common *common, ws_err *err) {
     const struct argp_child children[] = {{&ws_common_argp, 0, "Common options:", 9}, {0}};
     const struct argp argp = {opts, parse_verb, args_doc, doc, children, 0, 0};
     inputs in = {input, common, parser};
@@ -105,7 +106,8 @@ static ws_status number(const char *option, const char *text, char stop, const c
     char *end;
     errno = 0;
     double v = strtod(text, &end);
-    if (end == text || (*end && *end != stop) || !isfinite(v)) return ws_fail(err, WS_EUSAGE, "%s: '%s' is not a number", option, text);
+    if (end == text || (*end && *end != stop) || !isfinite(v))
+        return ws_fail(err, WS_EUSAGE, "%s: '%s' is not a number", option, text);
     *rest = *end ? end + 1 : end;
     *out = v;
     return WS_OK;

@@ -6,7 +6,8 @@
 
 ws_status ws_session_open_text(ws_session *s, const ws_common *c, ws_err *err) {
     memset(s, 0, sizeof *s);
-    if (!c->model) return ws_fail(err, WS_EUSAGE, "--model is missing: give a directory, a .gguf file or a Hugging Face id");
+    if (!c->model)
+        return ws_fail(err, WS_EUSAGE, "--model is missing: give a directory, a .gguf file or a Hugging Face id");
     if (ws_checkpoint_open(&s->checkpoint, c->model, err) || ws_tokenizer_open(&s->tokenizer, s->checkpoint, err)) {
         ws_session_close(s);
         return err->code;
