@@ -31,17 +31,19 @@ ws_status ws_out_commit(ws_out *o, ws_err *err);                 /* also closes;
 void ws_out_abandon(ws_out *o);                                  /* NULL-safe, idempotent */
 ws_status ws_file_write(const char *path, const void *bytes, size_t n, ws_err *err); /* open, write, commit */
 
-/* Append-only line file (pairs.jsonl): opened for appending, each ws_append is one write + (every `sync` lines) fsync.
- * ws_lines_recover cuts a half-written last line off first, so a killed writer goes on where it stopped. */
+/* Append-only line file (pairs.jsonl): each ws_lines_add is one write, synced at most once a second and on close.
+ * Opening cuts a half-written last line off first, so a killed writer goes on where it stopped; a line that could not be
+ * written (disk full) is taken back. */
 typedef struct ws_lines {
     int fd;
     char *path;
+    double synced; /* monotonic time of the last fdatasync */
 } ws_lines;
 ws_status ws_lines_open(ws_lines *l, const char *path, ws_err *err);
 ws_status ws_lines_add(ws_lines *l, const char *line, size_t n, ws_err *err); /* newline added */
 ws_status ws_lines_close(ws_lines *l, ws_err *err);
 
-/* An exclusive lock on `dir`/.lock, held until unlock or process end (fcntl).  WS_ESTATE names the pid that holds it;
+/* An exclusive lock on `dir`/.lock, held until unlock or process end (fcntl; the file stays).  WS_ESTATE names the pid that holds it;
  * wait != 0: says so once and waits. */
 ws_status ws_lock(int *fd, const char *dir, int wait, ws_err *err);
 void ws_unlock(int fd);

@@ -5,6 +5,8 @@
 
 typedef struct ws_gguf ws_gguf;
 ws_status ws_gguf_open(ws_gguf **out, const char *path, ws_err *err);
+/* The same on bytes that the caller keeps until close. */
+ws_status ws_gguf_parse(ws_gguf **out, const void *bytes, size_t n, const char *name_for_errors, ws_err *err);
 void ws_gguf_close(ws_gguf *g);
 size_t ws_gguf_count(const ws_gguf *g);
 /* Tensor i with the file's own name ("blk.0.attn_q.weight"); dims are reversed into [rows, cols]. */

@@ -13,6 +13,8 @@ ws_status ws_json_parse(json_t **out, const char *text, size_t n, const char *na
 ws_status ws_jsonl_each(const char *path, ws_status (*fn)(void *arg, json_t *value, long line, ws_err *err), void *arg, ws_err *err);
 /* Keys in insertion order; compact = one line.  Numbers: %.17g shortest that reads back. */
 void ws_json_dump(const json_t *v, ws_str *out, int compact);
+void ws_json_dump_sorted(const json_t *v, ws_str *out, int compact); /* keys sorted, as Python's sort_keys */
+void ws_num_text(char out[32], double v);                            /* the shortest of %.15g .. %.17g that reads back */
 ws_status ws_json_save(const json_t *v, const char *path, ws_err *err); /* indented, atomically, newline at the end */
 
 /* Typed getters: `where` (file or file:line) goes into the error.  _or: default when the key is missing or null. */

@@ -5,12 +5,15 @@
 #include "io/file.h"
 #include <jansson.h>
 
+/* Vision towers hold convolutions of five dimensions; nothing we compute with has more than three. */
+enum { WS_MAX_DIMS = 6 };
+
 /* A tensor as every reader presents it; shape outermost first ([rows, cols]). */
 typedef struct ws_tensor {
     char *name; /* Hugging Face name, canonical prefix (models.md 1) when it comes from a checkpoint */
     ws_dtype type;
     int dims;
-    int64_t dim[4];
+    int64_t dim[WS_MAX_DIMS];
     const void *data; /* in the mapping; little endian; alignment is NOT guaranteed */
     size_t bytes;
     /* GGUF llama-architecture q/k rows are stored permuted: > 0 = head size; Hugging Face row r = h*d + half*d/2 + j
@@ -20,10 +23,14 @@ typedef struct ws_tensor {
 int64_t ws_tensor_numel(const ws_tensor *t);
 /* Widen to fp32, in Hugging Face row order; the caller frees.  NULL only when out of memory. */
 float *ws_tensor_f32(const ws_tensor *t);
+/* "[1536, 576]" */
+void ws_tensor_shape(const ws_tensor *t, char out[96]);
 
 typedef struct ws_safetensors ws_safetensors;
 /* Everything is validated before use: header size, nesting, types, ranges inside the file, sizes, overlaps. */
 ws_status ws_safetensors_open(ws_safetensors **out, const char *path, ws_err *err);
+/* The same on bytes that the caller keeps until close. */
+ws_status ws_safetensors_parse(ws_safetensors **out, const void *bytes, size_t n, const char *name_for_errors, ws_err *err);
 void ws_safetensors_close(ws_safetensors *s);
 size_t ws_safetensors_count(const ws_safetensors *s);
 const ws_tensor *ws_safetensors_at(const ws_safetensors *s, size_t i);       /* in file order of offsets */

@@ -1,0 +1,20 @@
+/* src/io/names.h - tensor names of files -> canonical Hugging Face names (models.md 1), and what a GGUF calls them. */
+#ifndef WS_IO_NAMES_H
+#define WS_IO_NAMES_H
+
+typedef enum ws_name_kind {
+    WS_NAME_DECODER, /* part of the decoder; canonical name in *out */
+    WS_NAME_IGNORED, /* vision, multi-token prediction, buffers: known, and no part of the decoder */
+    WS_NAME_UNKNOWN
+} ws_name_kind;
+
+/* "model.language_model.layers.0.x" -> "model.layers.0.x".  *out is NULL unless WS_NAME_DECODER; the caller frees it.
+ */
+ws_name_kind ws_name_canonical(const char *name, char **out);
+
+/* "blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight"; NULL: no name of the llama, qwen2 or qwen3
+ * architecture.  The caller frees it. */
+char *ws_name_from_gguf(const char *name);
+/* The way back, for error messages and exports; NULL: it has none. */
+char *ws_name_to_gguf(const char *canonical);
+#endif
