@@ -8,6 +8,10 @@
 #include <unistd.h>
 
 static int line_is_dirty;
+static double (*whole_left)(void *);
+static void *whole_arg;
+
+void ws_progress_whole(double (*seconds_left)(void *arg), void *arg) { whole_left = seconds_left, whole_arg = arg; }
 
 double ws_now(void) {
     struct timespec t;
@@ -56,6 +60,7 @@ static void draw(ws_progress *p) {
     else
         fprintf(stderr, "%.3g s/%s", 1 / rate, p->unit);
     fprintf(stderr, "%s%s]", *p->extra ? ", " : "", p->extra);
+    if (whole_left) fprintf(stderr, " whole<%s", clock_text(left, whole_left(whole_arg)));
     if (draws_in_place())
         line_is_dirty = 1;
     else

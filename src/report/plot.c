@@ -417,3 +417,16 @@ ws_status ws_plot_svg(const ws_plot *p, ws_str *out, ws_err *err) {
     ws_str_free(&raw);
     return st;
 }
+
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define WS_UNDER_ASAN
+#endif
+#endif
+#if defined __SANITIZE_ADDRESS__ || defined WS_UNDER_ASAN
+/* fontconfig, below cairo, keeps its patterns until the process ends; they are not ours to free */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_options(void);
+const char *__lsan_default_suppressions(void) { return "leak:libfontconfig"; }
+const char *__lsan_default_options(void) { return "print_suppressions=0"; }
+#endif

@@ -1,0 +1,256 @@
+#include "run/stage.h"
+#include "base/hash.h"
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "io/file.h"
+#include "run/tree.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+static void push(char ***list, int *n, const char *path) {
+    *list = ws_xrealloc(*list, (size_t)(*n + 1) * sizeof **list);
+    (*list)[(*n)++] = ws_xstrdup(path);
+}
+void ws_stage_input(ws_stage *s, const char *path) { push(&s->input, &s->n_inputs, path); }
+void ws_stage_output(ws_stage *s, const char *path) { push(&s->output, &s->n_outputs, path); }
+
+void ws_stages_free(ws_stage *s, int n) {
+    for (int i = 0; i < n; i++) {
+        for (int k = 0; k < s[i].n_inputs; k++) free(s[i].input[k]);
+        for (int k = 0; k < s[i].n_outputs; k++) free(s[i].output[k]);
+        free(s[i].input);
+        free(s[i].output);
+        free(s[i].does);
+        free(s[i].scratch);
+        json_decref(s[i].options);
+    }
+}
+
+/* Paths in the manifest are relative to the folder that holds the run, so that a run can be moved. */
+static const char *relative(const ws_manifest *m, const char *path) {
+    const char *dir = ws_manifest_dir(m), *slash = strrchr(dir, '/');
+    size_t n = slash ? (size_t)(slash - dir) + 1 : 0;
+    return n && !strncmp(path, dir, n) ? path + n : path;
+}
+
+/* {path: sha256} of all files; a missing one is an error. */
+static ws_status contents(const ws_manifest *m, char **path, int n, json_t **out, ws_err *err) {
+    json_t *o = json_object();
+    *out = NULL;
+    for (int i = 0; i < n; i++) {
+        char hex[65];
+        if (ws_hash_file(path[i], hex, err)) {
+            json_decref(o);
+            return err->code;
+        }
+        json_object_set_new(o, relative(m, path[i]), json_string(hex));
+    }
+    *out = o;
+    return WS_OK;
+}
+
+static ws_status fingerprint(const ws_stage *s, const ws_manifest *m, char hex[65], json_t **inputs, ws_err *err) {
+    ws_str text = {0};
+    if (contents(m, s->input, s->n_inputs, inputs, err)) return err->code;
+    ws_hash *h = ws_hash_new();
+    ws_hash_adds(h, s->name);
+    ws_str_addf(&text, "%d", s->format);
+    ws_hash_adds(h, text.p);
+    char *options = json_dumps(s->options, JSON_COMPACT | JSON_SORT_KEYS), *in = NULL;
+    WS_ASSERT(options);
+    ws_hash_adds(h, options);
+    in = json_dumps(*inputs, JSON_COMPACT | JSON_SORT_KEYS);
+    WS_ASSERT(in);
+    ws_hash_adds(h, in);
+    ws_hash_done(h, hex);
+    free(options);
+    free(in);
+    ws_str_free(&text);
+    return WS_OK;
+}
+
+static const char *str_at(const json_t *o, const char *key) {
+    const char *s = json_string_value(json_object_get(o, key));
+    return s ? s : "";
+}
+
+/* What changed between a record and now, in a phrase. */
+static void explain(const json_t *rec, const ws_stage *s, const json_t *inputs, ws_str *why) {
+    const char *key;
+    json_t *v;
+    if (json_integer_value(json_object_get(rec, "format")) != s->format) {
+        ws_str_adds(why, "this version of the program writes another format");
+        return;
+    }
+    json_object_foreach((json_t *)inputs, key, v) {
+        if (strcmp(str_at(json_object_get(rec, "inputs"), key), json_string_value(v))) {
+            ws_str_addf(why, "its input %s changed", key);
+            return;
+        }
+    }
+    ws_str_adds(why, "its options changed");
+}
+
+typedef enum verdict { CURRENT, NEVER_RAN, BEGUN, STALE, OUTPUT_GONE, OUTPUT_CHANGED } verdict;
+
+static verdict judge(const ws_stage *s, const ws_manifest *m, ws_str *why) {
+    const json_t *rec = ws_manifest_stage(m, s->name);
+    json_t *inputs = NULL;
+    char hex[65];
+    ws_err err;
+    verdict v;
+    if (!rec) {
+        ws_str_adds(why, "not done yet");
+        return NEVER_RAN;
+    }
+    if (fingerprint(s, m, hex, &inputs, &err)) {
+        ws_str_adds(why, "an input is missing");
+        return STALE;
+    }
+    if (strcmp(str_at(rec, "fingerprint"), hex)) {
+        explain(rec, s, inputs, why);
+        v = STALE;
+    } else if (strcmp(str_at(rec, "state"), "done")) {
+        ws_str_adds(why, "begun, not finished");
+        v = BEGUN;
+    } else {
+        v = CURRENT;
+        for (int i = 0; i < s->n_outputs && v == CURRENT; i++) {
+            const char *want = str_at(json_object_get(rec, "outputs"), relative(m, s->output[i]));
+            if (!ws_file_exists(s->output[i]))
+                v = OUTPUT_GONE;
+            else if (ws_hash_file(s->output[i], hex, &err) || strcmp(hex, want))
+                v = OUTPUT_CHANGED;
+            if (v != CURRENT)
+                ws_str_addf(why, "%s %s", s->output[i], v == OUTPUT_GONE ? "is gone" : "was changed afterwards");
+        }
+    }
+    json_decref(inputs);
+    return v;
+}
+
+int ws_stage_current(const ws_stage *s, const ws_manifest *m, ws_str *why) {
+    ws_str mine = {0};
+    verdict v = judge(s, m, &mine);
+    if (why && mine.n) ws_str_adds(why, mine.p);
+    ws_str_free(&mine);
+    return v == CURRENT;
+}
+
+/* Results that a person changed are never thrown away. */
+static ws_status set_aside(const ws_stage *s, const ws_manifest *m, ws_err *err) {
+    const json_t *old = json_object_get(ws_manifest_stage(m, s->name), "outputs");
+    for (int i = 0; i < s->n_outputs; i++) {
+        char hex[65];
+        if (!ws_file_exists(s->output[i])) continue;
+        if (ws_hash_file(s->output[i], hex, err)) return err->code;
+        if (!strcmp(hex, str_at(old, relative(m, s->output[i])))) continue;
+        char *keep = ws_sprintf("%s.changed", s->output[i]);
+        int bad = rename(s->output[i], keep);
+        if (bad)
+            ws_fail(err, WS_EIO, "cannot rename %s to %s: %s", s->output[i], keep, strerror(errno));
+        else
+            ws_warn("%s is not what `%s` made; it is kept as %s and made anew", s->output[i], s->name, keep);
+        free(keep);
+        if (bad) return err->code;
+    }
+    return WS_OK;
+}
+
+static ws_status clear(const ws_stage *s, ws_err *err) {
+    for (int i = 0; i < s->n_outputs; i++)
+        if (remove(s->output[i]) && errno != ENOENT)
+            return ws_fail(err, WS_EIO, "cannot remove the old %s: %s", s->output[i], strerror(errno));
+    return s->scratch ? ws_tree_remove(s->scratch, err) : WS_OK;
+}
+
+/* ---------- the time that the whole still needs ---------- */
+typedef struct outlook {
+    const ws_stage *s;
+    const char *todo; /* [n] */
+    int n, at;
+    double begun;           /* of the stage that runs */
+    double planned, needed; /* estimates and true times of the finished ones */
+} outlook;
+
+static double seconds_left(void *arg) {
+    const outlook *o = arg;
+    double pace = o->planned > 1 ? o->needed / o->planned : 1, left, after = 0;
+    left = o->s[o->at].seconds * pace - (ws_now() - o->begun);
+    for (int i = o->at + 1; i < o->n; i++)
+        if (o->todo[i]) after += o->s[i].seconds * pace;
+    return (left > 0 ? left : 0) + after;
+}
+
+static long peak_kib(void) {
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) ? 0 : u.ru_maxrss;
+}
+
+static ws_status run_one(ws_stage *s, ws_manifest *m, verdict v, ws_err *err) {
+    json_t *inputs = NULL, *outputs = NULL;
+    char hex[65];
+    double t = ws_now();
+    if (fingerprint(s, m, hex, &inputs, err)) return err->code;
+    if ((v == OUTPUT_CHANGED && set_aside(s, m, err)) || ((v == STALE || v == OUTPUT_CHANGED) && clear(s, err)))
+        goto out;
+    ws_manifest_set_stage(m, s->name,
+                          json_pack("{s:s, s:s, s:i, s:O, s:O}", "state", "begun", "fingerprint", hex, "format",
+                                    s->format, "options", s->options, "inputs", inputs));
+    if (ws_manifest_save(m, err) || s->run(s->arg, err)) goto out;
+    if (contents(m, s->output, s->n_outputs, &outputs, err)) {
+        ws_fail_prefix(err, "stage `%s` ended without all of its files", s->name);
+        goto out;
+    }
+    ws_manifest_set_stage(m, s->name,
+                          json_pack("{s:s, s:s, s:i, s:O, s:O, s:O, s:f, s:I}", "state", "done", "fingerprint", hex,
+                                    "format", s->format, "options", s->options, "inputs", inputs, "outputs", outputs,
+                                    "seconds", ws_now() - t, "peak_kib", (json_int_t)peak_kib()));
+    ws_manifest_save(m, err);
+out:
+    json_decref(inputs);
+    json_decref(outputs);
+    return err->code;
+}
+
+ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r, ws_err *err) {
+    double begun = ws_now();
+    char *todo = ws_xcalloc((size_t)n, 1), time[2][32];
+    outlook o = {s, todo, n, 0, 0, 0, 0};
+    ws_status st = WS_OK;
+    memset(r, 0, sizeof *r);
+    err->code = WS_OK;
+    /* what stands after a stage that must run again gets new inputs as a rule; the outlook counts it as work to do */
+    for (int i = 0, stale = 0; i < n; i++) todo[i] = (char)(stale |= !ws_stage_current(&s[i], m, NULL));
+    for (int i = 0; i < n && !st; i++) {
+        ws_str why = {0};
+        double t = ws_now();
+        if ((st = ws_interrupt_check(err))) break;
+        verdict v = judge(&s[i], m, &why);
+        if (v == CURRENT) {
+            ws_note("[%d/%d] %s: up to date, skipped", i + 1, n, s[i].name);
+            r->skipped++;
+        } else {
+            o.at = i, o.begun = t;
+            ws_note("[%d/%d] %s: %s%s%s%s", i + 1, n, s[i].name, s[i].does, v == NEVER_RAN ? "" : " (",
+                    v == NEVER_RAN ? "" : why.p, v == NEVER_RAN ? "" : ")");
+            ws_progress_whole(seconds_left, &o);
+            st = run_one(&s[i], m, v, err);
+            ws_progress_whole(NULL, NULL);
+            o.planned += s[i].seconds, o.needed += ws_now() - t;
+            r->ran++;
+            o.at = i + 1, o.begun = ws_now();
+            if (!st && i + 1 < n && ws_now() - t >= 2)
+                ws_note("[%d/%d] %s: done in %s; the rest needs about %s", i + 1, n, s[i].name,
+                        ws_format_seconds(time[0], ws_now() - t), ws_format_seconds(time[1], seconds_left(&o)));
+        }
+        ws_str_free(&why);
+    }
+    r->seconds = ws_now() - begun;
+    free(todo);
+    return st;
+}

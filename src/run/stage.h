@@ -1,0 +1,40 @@
+/* src/run/stage.h - a run as a list of stages; each is skipped when it is up to date.
+ * Up to date: the hash of its name, format version, options and inputs' contents is the recorded one, and its outputs
+ * are there with the recorded contents.  Time stamps mean nothing. not begun -> begun (fingerprint noted) -> done
+ * (outputs hashed) A stage that was begun with the same fingerprint goes on where it stopped; what was begun with
+ * another one is cleared first.  An output that somebody changed afterwards is kept beside as <name>.changed, said
+ * aloud, and made anew. */
+#ifndef WS_RUN_STAGE_H
+#define WS_RUN_STAGE_H
+#include "run/manifest.h"
+
+typedef struct ws_stage {
+    const char *name; /* "train pos": its key in the manifest */
+    char *does;       /* one line with sizes, for --plan; owned */
+    int format;       /* version of what it writes */
+    json_t *options;  /* all it depends on besides files; owned */
+    char **input;     /* files, hashed by content; owned */
+    int n_inputs;
+    char **output; /* files that stand when it is done; owned */
+    int n_outputs;
+    char *scratch;  /* folder of this stage alone, cleared before another fingerprint begins; NULL: only its outputs;
+                       owned */
+    double seconds; /* estimate */
+    int64_t memory, disk; /* estimates, bytes */
+    ws_status (*run)(void *arg, ws_err *err);
+    void *arg;
+} ws_stage;
+
+void ws_stage_input(ws_stage *s, const char *path);
+void ws_stage_output(ws_stage *s, const char *path);
+void ws_stages_free(ws_stage *s, int n);
+
+typedef struct ws_stages_result {
+    int ran, skipped;
+    double seconds;
+} ws_stages_result;
+/* Runs what is not up to date, in order.  `speed_known` 0: estimates are missing and no outlook is shown. */
+ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r, ws_err *err);
+/* 1 when stage s is up to date; `why` (may be NULL) gets a phrase when it is not.  Inputs must exist or it is not. */
+int ws_stage_current(const ws_stage *s, const ws_manifest *m, ws_str *why);
+#endif
