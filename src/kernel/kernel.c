@@ -4,6 +4,9 @@
 #include <string.h>
 
 const ws_kernels *const ws_kernels_all[] = {
+#if defined(__x86_64__)
+    &ws_kernels_avx2,
+#endif
     &ws_kernels_ref,
     NULL,
 };

@@ -1,0 +1,132 @@
+/* src/kernel/lanes_nn.h - y = A W, the lanes along N.  Every output is one chain of fused multiply-adds over k: a block
+ * of K continues from what the last one stored.  A is packed [tile][k][NN_ROWS], W is widened while it is packed into
+ * panels [k][NN_COLS]; a panel's block lies in the first-level cache, the block of A in the second. */
+#ifndef WS_KERNEL_LANES_NN_H
+#define WS_KERNEL_LANES_NN_H
+#include "kernel/gemm.h"
+#include "kernel/lanes_widen.h"
+
+enum { NN_VECS = 2, NN_COLS = NN_VECS * LANES, NN_ROWS = LANES == 8 ? 6 : 12, NN_K = 256, NN_M = 24 * 5 };
+
+/* c[rows, vecs * LANES] (+)= a b; `left` columns count in the last vector. */
+WS_INLINE void nn_tile(int rows, int vecs, int64_t left, float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs,
+                       const float *b, int64_t ldb, int64_t K, int load) {
+    vf acc[NN_ROWS][NN_VECS], bv[NN_VECS];
+    const int whole = left == LANES, last = vecs - 1;
+    WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < vecs; j++) {
+        const float *p = c + i * ldc + j * LANES;
+        acc[i][j] = !load ? v_zero() : j < last || whole ? v_load(p) : v_load_n(p, left);
+    }
+    for (int64_t k = 0; k < K; k++, a += cs, b += ldb) {
+        WS_UNROLL for (int j = 0; j < vecs; j++) bv[j] =
+            j < last || whole ? v_load(b + j * LANES) : v_load_n(b + j * LANES, left);
+        WS_UNROLL for (int i = 0; i < rows; i++) {
+            vf av = v_set(a[i * rs]);
+            WS_UNROLL for (int j = 0; j < vecs; j++) acc[i][j] = v_fma(av, bv[j], acc[i][j]);
+        }
+    }
+    WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < vecs; j++) {
+        float *p = c + i * ldc + j * LANES;
+        if (j < last || whole)
+            v_store(p, acc[i][j]);
+        else
+            v_store_n(p, acc[i][j], left);
+    }
+}
+
+/* rows <= NN_ROWS, cols <= NN_COLS */
+static void nn_edge(int rows, int64_t cols, float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs,
+                    const float *b, int64_t ldb, int64_t K, int load) {
+    const int two = cols > LANES;
+    const int64_t left = two ? cols - LANES : cols;
+    switch (rows * 2 + two) {
+#define X(R)                                                                                                           \
+    case R * 2: nn_tile(R, 1, left, c, ldc, a, rs, cs, b, ldb, K, load); return;                                       \
+    case R * 2 + 1:                                                                                                    \
+        if (left == LANES)                                                                                             \
+            nn_tile(R, 2, LANES, c, ldc, a, rs, cs, b, ldb, K, load);                                                  \
+        else                                                                                                           \
+            nn_tile(R, 2, left, c, ldc, a, rs, cs, b, ldb, K, load);                                                   \
+        return;
+        X(1)
+        X(2) X(3) X(4) X(5) X(6)
+#if LANES == 16
+            X(7) X(8) X(9) X(10) X(11) X(12)
+#endif
+#undef X
+                default : return;
+    }
+}
+
+static void tile(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M, const float *b, int64_t ldb,
+                 int64_t K, int64_t N, int accumulate) {
+    for (int64_t n = 0; n < N; n += NN_COLS)
+        for (int64_t m = 0; m < M; m += NN_ROWS)
+            nn_edge((int)(M - m < NN_ROWS ? M - m : NN_ROWS), N - n < NN_COLS ? N - n : NN_COLS, c + m * ldc + n, ldc,
+                    a + m * rs, rs, cs, b + n, ldb, K, accumulate);
+}
+
+/* to [tile][k][NN_ROWS]; rows that are not there are not written and not read. */
+static void nn_pack(float *to, const float *a, int64_t rs, int64_t cs, int64_t M, int64_t K) {
+    for (int64_t m = 0; m < M; m += NN_ROWS, to += K * NN_ROWS) {
+        const int64_t rows = M - m < NN_ROWS ? M - m : NN_ROWS;
+        const float *from = a + m * rs;
+        if (rs == 1)
+            for (int64_t k = 0; k < K; k++)
+                for (int64_t i = 0; i < rows; i++) to[k * NN_ROWS + i] = from[k * cs + i];
+        else
+            for (int64_t i = 0; i < rows; i++)
+                for (int64_t k = 0; k < K; k++) to[k * NN_ROWS + i] = from[i * rs + k * cs];
+    }
+}
+
+/* One row of W into all panels, 32 columns at a time. */
+WS_INLINE void nn_spread(ws_dtype t, const char *row, int64_t N, float *panel) {
+    vf v[V32];
+    for (int64_t n = 0; n < N; n += 32) {
+        if (N - n >= 32)
+            w_32(t, w_at(t, row, n), v);
+        else
+            w_tail(t, w_at(t, row, n), N - n, v);
+        WS_UNROLL for (int i = 0; i < V32; i++) {
+            const int64_t at = n + i * LANES;
+            v_store(panel + at / NN_COLS * (NN_K * NN_COLS) + at % NN_COLS, v[i]);
+        }
+    }
+}
+static void nn_widen(ws_dtype t, const char *row, int64_t N, float *panel) {
+    switch (t) {
+#define X(T)                                                                                                           \
+    case T: nn_spread(T, row, N, panel); return;
+        WS_EACH_TYPE(X)
+#undef X
+    default: return;
+    }
+}
+
+static void gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w,
+                    int64_t n0, int64_t n1, int accumulate) {
+    const int64_t N = n1 - n0, panels = (N + NN_COLS - 1) / NN_COLS, pieces = (N + 31) / 32;
+    float *panel = ws_gemm_scratch((size_t)(NN_K * pieces * 32 + NN_K * (NN_M + NN_ROWS)));
+    float *pack = panel + NN_K * pieces * 32;
+    if (w->rows == 0)
+        for (int64_t m = 0; m < M && !accumulate; m++) memset(y + m * ldy + n0, 0, (size_t)N * sizeof *y);
+    for (int64_t k0 = 0; k0 < w->rows; k0 += NN_K) {
+        const int64_t kn = w->rows - k0 < NN_K ? w->rows - k0 : NN_K;
+        for (int64_t k = 0; k < kn; k++) {
+            const char *row = w_at(w->type, ws_weight_row(w, k0 + k), n0);
+            nn_widen(w->type, row, N, panel + k * NN_COLS);
+        }
+        for (int64_t m0 = 0; m0 < M; m0 += NN_M) {
+            const int64_t mn = M - m0 < NN_M ? M - m0 : NN_M;
+            nn_pack(pack, a + m0 * rs + k0 * cs, rs, cs, mn, kn);
+            for (int64_t p = 0; p < panels; p++)
+                for (int64_t m = 0; m < mn; m += NN_ROWS)
+                    nn_edge((int)(mn - m < NN_ROWS ? mn - m : NN_ROWS),
+                            N - p * NN_COLS < NN_COLS ? N - p * NN_COLS : NN_COLS,
+                            y + (m0 + m) * ldy + n0 + p * NN_COLS, ldy, pack + m * kn, 1, NN_ROWS,
+                            panel + p * (NN_K * NN_COLS), NN_COLS, kn, k0 > 0 || accumulate);
+        }
+    }
+}
+#endif

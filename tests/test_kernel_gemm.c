@@ -1,0 +1,167 @@
+/* Matrix products of every kernel set against sums in double, for every weight type; and the contract of bits: batch =
+ * single, one thread = two threads, chunked = whole. */
+#include "kernel_sets.h"
+#include "base/parallel.h"
+
+typedef struct shape {
+    int M, N, K;
+} shape;
+
+/* |got - want| <= (K + 2) u sum |x w| + one rounding of y holds for ANY order of summation (Higham, 3.5). */
+static void near(float got, double want, double magnitude, int64_t K, const char *what, const ws_kernels *k, shape s,
+                 ws_dtype t) {
+    double bound = ((double)K + 2) * (FLT_EPSILON / 2) * magnitude + FLT_EPSILON * fabs(want) + 1e-37;
+    if (!(fabs(got - want) <= bound)) {
+        fail_msg("%s %s %s M=%d N=%d K=%d: got %.9g, want %.9g, bound %.3g", k->name, what, ws_dtypes[t].name, s.M, s.N,
+                 s.K, (double)got, want, bound);
+    }
+}
+
+static void check_nt(const ws_kernels *k, shape s, ws_dtype t, int accumulate, int rope) {
+    int64_t ldx = s.K + 3, ldy = s.N + 5;
+    ws_weight w = weights(t, s.N, s.K);
+    w.rope_rows = rope;
+    float *x = floats(s.M * ldx + 1, -1, 1), *y = floats(s.M * ldy + 1, -1, 1), *wf = floats(s.N * s.K, 0, 0);
+    float *before = floats(s.M * ldy + 1, 0, 0);
+    memcpy(before, y, (size_t)(s.M * ldy + 1) * sizeof *y);
+    for (int i = 0; i < s.M; i++)
+        for (int j = 0; j < 3; j++) x[1 + i * ldx + s.K + j] = NAN; /* beside the rows: must not be touched */
+    ws_weight_rows_f32(&w, 0, s.N, wf);
+    ws_gemm_nt(y + 1, ldy, x + 1, ldx, s.M, &w, accumulate);
+    for (int m = 0; m < s.M; m++) {
+        for (int n = 0; n < s.N; n++) {
+            double sum = 0, mag = 0;
+            for (int i = 0; i < s.K; i++) {
+                double p = (double)x[1 + m * ldx + i] * wf[(int64_t)n * s.K + i];
+                sum += p, mag += fabs(p);
+            }
+            double y0 = accumulate ? before[1 + m * ldy + n] : 0;
+            near(y[1 + m * ldy + n], y0 + sum, mag, s.K, "nt", k, s, t);
+        }
+        for (int64_t n = s.N; n < ldy; n++) assert_true(y[1 + m * ldy + n] == before[1 + m * ldy + n]);
+    }
+    free(before), free(x), free(y), free(wf), free((void *)w.data);
+}
+
+static void check_nn(const ws_kernels *k, shape s, ws_dtype t, int accumulate, int transposed) {
+    int64_t lda = (transposed ? s.M : s.K) + 3, ldy = s.N + 5, rs = transposed ? 1 : lda, cs = transposed ? lda : 1;
+    ws_weight w = weights(t, s.K, s.N);
+    float *a = floats((transposed ? s.K : s.M) * lda + 1, -1, 1), *y = floats(s.M * ldy + 1, -1, 1);
+    float *before = floats(s.M * ldy + 1, 0, 0), *wf = floats((int64_t)s.N * s.K, 0, 0);
+    memcpy(before, y, (size_t)(s.M * ldy + 1) * sizeof *y);
+    ws_weight_rows_f32(&w, 0, s.K, wf);
+    ws_gemm_nn(y + 1, ldy, a + 1, rs, cs, s.M, &w, accumulate);
+    for (int m = 0; m < s.M; m++) {
+        for (int n = 0; n < s.N; n++) {
+            double sum = 0, mag = 0;
+            for (int i = 0; i < s.K; i++) {
+                double p = (double)a[1 + m * rs + i * cs] * wf[(int64_t)i * s.N + n];
+                sum += p, mag += fabs(p);
+            }
+            double y0 = accumulate ? before[1 + m * ldy + n] : 0;
+            near(y[1 + m * ldy + n], y0 + sum, mag + fabs(y0), s.K, "nn", k, s, t);
+        }
+        for (int64_t n = s.N; n < ldy; n++) assert_true(y[1 + m * ldy + n] == before[1 + m * ldy + n]);
+    }
+    free(before), free(a), free(y), free(wf), free((void *)w.data);
+}
+
+static void gemm_equals_sums_in_double(void **state) {
+    (void)state;
+    static const shape any[] = {{1, 1, 1},     {0, 3, 5},    {3, 0, 5},    {3, 4, 0},     {1, 7, 3},    {2, 5, 31},
+                                {3, 9, 33},    {4, 4, 64},   {5, 13, 70},  {6, 3, 17},    {7, 101, 8},  {13, 6, 41},
+                                {17, 33, 700}, {1, 9, 1303}, {4, 6, 1303}, {25, 530, 40}, {131, 18, 35}};
+    static const shape whole[] = {{1, 32, 32},   {2, 64, 96},   {3, 96, 32},   {5, 32, 64},
+                                  {7, 160, 672}, {4, 32, 1312}, {19, 544, 288}};
+    EACH_SET(k)
+    for (int t = 0; t < N_TYPES; t++)
+        for (int acc = 0; acc < 2; acc++) {
+            for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+                check_nt(k, whole[i], weight_types[t], acc, 0);
+                check_nn(k, whole[i], weight_types[t], acc, (int)i % 2);
+            }
+            for (size_t i = 0; ws_dtypes[weight_types[t]].block == 1 && i < sizeof any / sizeof *any; i++) {
+                check_nt(k, any[i], weight_types[t], acc, 0);
+                check_nn(k, any[i], weight_types[t], acc, (int)i % 2);
+            }
+        }
+}
+
+static void permuted_rows_are_read_in_order(void **state) {
+    (void)state;
+    EACH_SET(k) {
+        check_nt(k, (shape){3, 64, 96}, WS_Q4_1, 0, 16);
+        check_nt(k, (shape){9, 64, 96}, WS_BF16, 0, 32);
+    }
+}
+
+/* Each row of a product computed alone, in batches of several sizes, and by one or two threads, has the same bits. */
+static void rows_have_the_same_bits_in_any_batch(void **state) {
+    (void)state;
+    static const int batch[] = {1, 2, 3, 5, 17, 64, 257};
+    enum { M = 257 };
+    static const int dims[][2] = {{72, 96}, {33, 1312}, {640, 64}};
+    EACH_SET(k)
+    for (int t = 0; t < N_TYPES; t++)
+        for (size_t d = 0; d < 3; d++) {
+            if (d && !strcmp(k->name, "ref")) continue; /* slow there, and its loops do not know about batches */
+            int64_t N = dims[d][0], K = dims[d][1];
+            int64_t nn = (N + 31) / 32 * 32;
+            ws_weight w = weights(weight_types[t], N, K), v = weights(weight_types[t], K, nn);
+            float *x = floats(M * K, -1, 1), *all = floats(M * N, 0, 0), *part = floats(M * N, 0, 0);
+            float *alln = floats(M * nn, 0, 0), *partn = floats(M * nn, 0, 0);
+            for (int acc = 0; acc < 2; acc++) {
+                for (int64_t i = 0; i < M * N; i++) all[i] = (float)i * 1e-3f;
+                for (int64_t i = 0; i < M * nn; i++) alln[i] = (float)i * 1e-3f;
+                ws_threads_set(2);
+                ws_gemm_nt(all, N, x, K, M, &w, acc);
+                ws_gemm_nn(alln, nn, x, K, 1, M, &v, acc);
+                ws_threads_set(1);
+                for (size_t b = 0; b < sizeof batch / sizeof *batch; b++) {
+                    for (int64_t i = 0; i < M * N; i++) part[i] = (float)i * 1e-3f;
+                    for (int64_t i = 0; i < M * nn; i++) partn[i] = (float)i * 1e-3f;
+                    for (int64_t m = 0; m < M; m += batch[b]) {
+                        int64_t n = M - m < batch[b] ? M - m : batch[b];
+                        ws_gemm_nt(part + m * N, N, x + m * K, K, n, &w, acc);
+                        ws_gemm_nn(partn + m * nn, nn, x + m * K, K, 1, n, &v, acc);
+                    }
+                    if (memcmp(all, part, (size_t)(M * N) * sizeof *all))
+                        fail_msg("%s nt %s N=%d K=%d: batches of %d differ", k->name, ws_dtypes[weight_types[t]].name,
+                                 (int)N, (int)K, batch[b]);
+                    if (memcmp(alln, partn, (size_t)(M * nn) * sizeof *alln))
+                        fail_msg("%s nn %s N=%d K=%d: batches of %d differ", k->name, ws_dtypes[weight_types[t]].name,
+                                 (int)nn, (int)K, batch[b]);
+                }
+                ws_threads_set(0);
+            }
+            free(x), free(all), free(part), free(alln), free(partn), free((void *)w.data), free((void *)v.data);
+        }
+}
+
+/* A NaN or infinity in an input reaches every output that it belongs to, and no other. */
+static void nan_stays_in_its_row(void **state) {
+    (void)state;
+    EACH_SET(k)
+    for (int M = 1; M <= 9; M += 4) {
+        ws_weight w = weights(WS_BF16, 40, 70), v = weights(WS_BF16, 70, 40);
+        float *x = floats(M * 70, -1, 1), *y = floats(M * 40, 0, 0), *z = floats(M * 40, 0, 0);
+        x[69] = NAN;
+        ws_gemm_nt(y, 40, x, 70, M, &w, 0);
+        ws_gemm_nn(z, 40, x, 70, 1, M, &v, 0);
+        for (int i = 0; i < M * 40; i++) {
+            assert_int_equal(isnan(y[i]), i < 40);
+            assert_int_equal(isnan(z[i]), i < 40);
+        }
+        free(x), free(y), free(z), free((void *)w.data), free((void *)v.data);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gemm_equals_sums_in_double),
+        cmocka_unit_test(permuted_rows_are_read_in_order),
+        cmocka_unit_test(rows_have_the_same_bits_in_any_batch),
+        cmocka_unit_test(nan_stays_in_its_row),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
