@@ -1,0 +1,210 @@
+#include "run/results.h"
+#include "io/file.h"
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Columns that some table or plot reads. */
+static const char c_summary[] =
+    "method unit target_p95 alpha_pos alpha_neg status_pos status_neg p95_at_pos p95_at_neg "
+    "p95_lo_pos p95_hi_pos p95_lo_neg p95_hi_neg iterations_pos iterations_neg "
+    "audit_ratio_pos audit_ratio_neg rel_norm_pos rel_norm_neg n_prompts n_tokens n_audit note";
+static const char c_audit[] = "method side alpha p95_audit";
+static const char c_history[] = "method side step alpha p95";
+static const char c_readout[] = "method alpha arm n_vignettes n_cells n_valid coverage pmass agreement s_other gap";
+static const char c_foundations[] = "method alpha arm foundation w logit logit_std n n_total";
+static const char c_dlogit[] = "method alpha arm foundation mean std lo hi n n_total net n_flips";
+static const char c_si[] = "method foundation intent k weighting n_cho n_rej si_fwd si_rev si_raw pmass_scale si si_lo "
+                           "si_hi separation sep_lo sep_hi defined";
+static const char c_effect[] = "method alpha arm target sign d_target d_target_lo d_target_hi d_others d_others_lo "
+                               "d_others_hi specific specific_lo specific_hi n";
+static const char c_margin[] = "method alpha arm margin lo hi delta delta_lo delta_hi n_rows n_topics";
+static const char c_dose[] = "method alpha dose score score_lo score_hi tokens distinct3 base_ppl cut n n_topics";
+static const char c_log[] = "step epoch loss grad_norm lr tokens eval_loss";
+
+static ws_status sheet_load(ws_sheet *s, const char *dir, const char *file, const char *columns, ws_err *err) {
+    s->path = ws_path_join(dir, file);
+    if (!ws_file_exists(s->path)) return WS_OK;
+    if (ws_csv_load(&s->csv, s->path, err)) return err->code;
+    for (const char *c = columns; *c;) {
+        char name[64];
+        size_t n = strcspn(c, " ");
+        WS_ASSERT(n < sizeof name);
+        memcpy(name, c, n), name[n] = 0;
+        if (ws_csv_col(&s->csv, name) < 0)
+            return ws_fail(err, WS_EFORMAT, "%s: column \"%s\" is missing; was it written by another version of ws?",
+                           s->path, name);
+        c += n + strspn(c + n, " ");
+    }
+    return WS_OK;
+}
+
+static void sheet_free(ws_sheet *s) {
+    ws_csv_free(&s->csv);
+    free(s->path);
+}
+
+const char *ws_sheet_text(const ws_sheet *s, int row, const char *col) {
+    int c = ws_csv_col(&s->csv, col);
+    if (c < 0 || row < 0 || row >= s->csv.rows) BUG("%s: no cell %d, %s", s->path, row, col);
+    return s->csv.cell[row * s->csv.cols + c];
+}
+
+double ws_sheet_num(const ws_sheet *s, int row, const char *col) {
+    const char *text = ws_sheet_text(s, row, col);
+    char *end;
+    double v = strtod(text, &end);
+    return end == text || *end ? (double)NAN : v;
+}
+
+int ws_sheet_arm(const ws_sheet *s, const char *method, const char *arm) {
+    for (int r = 0; r < s->csv.rows; r++)
+        if (!strcmp(ws_sheet_text(s, r, "arm"), arm) && (!method || !strcmp(ws_sheet_text(s, r, "method"), method)))
+            return r;
+    return -1;
+}
+
+/* ---------- texts ---------- */
+static ws_status take_sample(void *arg, json_t *v, long line, ws_err *err) {
+    ws_method_results *m = arg;
+    char *where = ws_sprintf("%s/samples.jsonl:%ld", m->dir, line);
+    const char *prompt, *text;
+    int64_t topic, sample;
+    ws_sample s = {0};
+    ws_status st = WS_OK;
+    if (json_object_get(v, "format")) goto out; /* the header line */
+    if (ws_json_str(v, "prompt", &prompt, where, err) || ws_json_str(v, "text", &text, where, err) ||
+        ws_json_int(v, "topic", &topic, where, err) || ws_json_int(v, "sample", &sample, where, err) ||
+        ws_json_num(v, "alpha", &s.alpha, where, err) || ws_json_num(v, "dose", &s.dose, where, err) ||
+        ws_json_num_or(v, "score", NAN, &s.score, where, err)) {
+        st = err->code;
+        goto out;
+    }
+    s.topic = (int)topic, s.sample = (int)sample;
+    s.prompt = ws_xstrdup(prompt), s.text = ws_xstrdup(text);
+    m->sample = ws_xrealloc(m->sample, (size_t)(m->n_samples + 1) * sizeof *m->sample);
+    m->sample[m->n_samples++] = s;
+out:
+    free(where);
+    return st;
+}
+
+static ws_status load_method(ws_method_results *m, const char *run, const char *name, ws_err *err) {
+    char *path = NULL;
+    m->name = ws_xstrdup(name);
+    m->dir = ws_path_join(run, name);
+    path = ws_path_join(m->dir, "eval.json");
+    if (ws_json_load(&m->eval, path, err)) goto out;
+    if (sheet_load(&m->readout, m->dir, "readout.csv", c_readout, err) ||
+        sheet_load(&m->foundations, m->dir, "foundations.csv", c_foundations, err) ||
+        sheet_load(&m->dlogit, m->dir, "dlogit.csv", c_dlogit, err) ||
+        sheet_load(&m->si, m->dir, "si.csv", c_si, err) ||
+        sheet_load(&m->effect, m->dir, "effect.csv", c_effect, err) ||
+        sheet_load(&m->margin, m->dir, "margin.csv", c_margin, err) ||
+        sheet_load(&m->dose, m->dir, "dose.csv", c_dose, err) ||
+        sheet_load(&m->log[0], m->dir, "pos/log.csv", c_log, err) ||
+        sheet_load(&m->log[1], m->dir, "neg/log.csv", c_log, err))
+        goto out;
+    free(path);
+    path = ws_path_join(m->dir, "samples.jsonl");
+    if (ws_file_exists(path)) ws_jsonl_each(path, take_sample, m, err);
+out:
+    free(path);
+    return err->code;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Names of the folders below `dir` that hold an eval.json, sorted. */
+static ws_status method_folders(const char *dir, char ***names, int *n, ws_err *err) {
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    if (!d) return ws_fail(err, WS_EIO, "%s: %s", dir, strerror(errno));
+    while ((e = readdir(d))) {
+        if (e->d_name[0] == '.') continue;
+        char *path = ws_sprintf("%s/%s/eval.json", dir, e->d_name);
+        if (ws_file_exists(path)) {
+            *names = ws_xrealloc(*names, (size_t)(*n + 1) * sizeof **names);
+            (*names)[(*n)++] = ws_xstrdup(e->d_name);
+        }
+        free(path);
+    }
+    closedir(d);
+    if (*n) qsort(*names, (size_t)*n, sizeof **names, by_name);
+    return WS_OK;
+}
+
+ws_status ws_results_load(ws_results **out, const char *dir, ws_err *err) {
+    ws_results *r = ws_xcalloc(1, sizeof *r);
+    char **names = NULL, *path = NULL;
+    int n = 0;
+    *out = NULL;
+    err->code = WS_OK;
+    r->dir = ws_xstrdup(dir);
+    for (size_t k = strlen(r->dir); k > 1 && r->dir[k - 1] == '/'; k--) r->dir[k - 1] = 0;
+    const char *slash = strrchr(r->dir, '/');
+    r->name = ws_xstrdup(slash ? slash + 1 : r->dir);
+    if (!ws_is_dir(r->dir)) {
+        ws_fail(err, WS_EIO, "%s: no such folder; give the folder of a run, out/<behavior>", dir);
+        goto fail;
+    }
+    path = ws_path_join(r->dir, "manifest.json");
+    if (ws_file_exists(path) && ws_json_load(&r->manifest, path, err)) goto fail;
+    if (sheet_load(&r->summary, r->dir, "kl_calibration/summary.csv", c_summary, err) ||
+        sheet_load(&r->audit, r->dir, "kl_calibration/audit.csv", c_audit, err) ||
+        sheet_load(&r->history, r->dir, "kl_calibration/root_history.csv", c_history, err) ||
+        method_folders(r->dir, &names, &n, err))
+        goto fail;
+    r->m = ws_xcalloc((size_t)n + 1, sizeof *r->m);
+    for (int i = 0; i < n; i++)
+        if (r->n++, load_method(&r->m[i], r->dir, names[i], err)) goto fail;
+    if (!r->n && !r->summary.csv.rows) {
+        ws_fail(err, WS_EFORMAT,
+                "%s: holds neither a calibration nor an evaluation; is it out/<behavior> of a `ws run`?", dir);
+        goto fail;
+    }
+    *out = r;
+    r = NULL;
+fail:
+    for (int i = 0; i < n; i++) free(names[i]);
+    free(names);
+    free(path);
+    ws_results_free(r);
+    return err->code;
+}
+
+void ws_results_free(ws_results *r) {
+    if (!r) return;
+    for (int i = 0; i < r->n; i++) {
+        ws_method_results *m = &r->m[i];
+        ws_sheet *s[] = {&m->readout, &m->foundations, &m->dlogit, &m->si,    &m->effect,
+                         &m->margin,  &m->dose,        &m->log[0], &m->log[1]};
+        for (size_t k = 0; k < sizeof s / sizeof *s; k++) sheet_free(s[k]);
+        for (int k = 0; k < m->n_samples; k++) free(m->sample[k].prompt), free(m->sample[k].text);
+        free(m->sample);
+        json_decref(m->eval);
+        free(m->name);
+        free(m->dir);
+    }
+    sheet_free(&r->summary);
+    sheet_free(&r->audit);
+    sheet_free(&r->history);
+    json_decref(r->manifest);
+    free(r->m);
+    free(r->dir);
+    free(r->name);
+    free(r);
+}
+
+static const char *from_manifest(const ws_results *r, const char *what, const char *key) {
+    const char *s = json_string_value(json_object_get(json_object_get(r->manifest, what), key));
+    return s ? s : "?";
+}
+const char *ws_results_model(const ws_results *r) { return from_manifest(r, "model", "name"); }
+const char *ws_results_model_hash(const ws_results *r) { return from_manifest(r, "model", "hash"); }
+const char *ws_results_behavior(const ws_results *r) {
+    const char *s = from_manifest(r, "behavior", "name");
+    return strcmp(s, "?") ? s : r->name;
+}

@@ -1,0 +1,50 @@
+/* src/run/results.h - what one run directory holds, read for the report: manifest, calibration, training logs, and the
+ * evaluation of every method (each folder below it with an eval.json).  docs/formats.md has the columns.
+ *     RUN/manifest.json  RUN/kl_calibration/  RUN/<method>/{eval.json, *.csv, samples.jsonl}
+ * RUN/<adapter>/{pos,neg}/log.csv Columns that a table needs are checked here, so an incomplete file is an error that
+ * names file and column. */
+#ifndef WS_RUN_RESULTS_H
+#define WS_RUN_RESULTS_H
+#include "io/csv.h"
+#include "io/json.h"
+
+typedef struct ws_sheet { /* a CSV file; csv.rows is 0 where the file is missing */
+    char *path;
+    ws_csv csv;
+} ws_sheet;
+double ws_sheet_num(const ws_sheet *s, int row, const char *col); /* NaN where the field is empty or no number */
+const char *ws_sheet_text(const ws_sheet *s, int row, const char *col);
+
+typedef struct ws_sample { /* one text of the dose readout */
+    char *prompt, *text;
+    int topic, sample;
+    double alpha, dose, score;
+} ws_sample;
+
+typedef struct ws_method_results {
+    char *name, *dir;
+    json_t *eval; /* eval.json */
+    ws_sheet readout, foundations, dlogit, si, effect, margin, dose;
+    ws_sheet log[2]; /* training of the POS and the NEG side */
+    int n_samples;
+    ws_sample *sample;
+} ws_method_results;
+
+typedef struct ws_results {
+    char *dir, *name;
+    json_t *manifest; /* NULL: none */
+    ws_sheet summary, audit, history;
+    int n;
+    ws_method_results *m;
+} ws_results;
+/* WS_EIO when `dir` is no folder, WS_EFORMAT when nothing in it can be reported. */
+ws_status ws_results_load(ws_results **out, const char *dir, ws_err *err);
+void ws_results_free(ws_results *r);
+
+/* From the manifest, "?" without one. */
+const char *ws_results_model(const ws_results *r);
+const char *ws_results_model_hash(const ws_results *r);
+const char *ws_results_behavior(const ws_results *r);
+/* The row of `arm` (plus, minus, base) in a sheet with an `arm` column; -1: none.  method NULL: any. */
+int ws_sheet_arm(const ws_sheet *s, const char *method, const char *arm);
+#endif
