@@ -7,8 +7,13 @@
 typedef struct ws_delta ws_delta;
 typedef enum ws_contrast_mode { WS_CONTRAST_DW, WS_CONTRAST_BISECTOR } ws_contrast_mode;
 typedef struct ws_delta_info { /* the diagnostics of pipeline.md 4, in double */
-    double norm_pos, norm_neg, norm, cos_pos_neg_flipped, asymmetry, drift_ratio, cos_drift;
-    double norm_w; /* ||W|| over the touched matrices */
+    double norm_pos, norm_neg, norm; /* Frobenius norms over all sites; norm is ||dW||, the same in both modes */
+    double cos_pos_neg_flipped;      /* cos(delta_pos, -delta_neg) */
+    double asymmetry;                /* norm_pos / norm_neg */
+    double drift_ratio;              /* ||(p + n)/2|| / ||(p - n)/2|| */
+    double cos_drift;                /* |cos(p - n, (p + n)/2)| */
+    double norm_w;                   /* ||W|| over the touched matrices */
+    int sites, sites_one_sided;      /* touched; touched by one side alone */
 } ws_delta_info;
 /* pos - neg, exactly (fp32 factors side by side).  A site that only one side edits counts as zero in the other.
  * No common site is an error; ||dW|| = 0 a warning. */
@@ -29,5 +34,6 @@ ws_status ws_delta_save(const ws_delta *d, const char *path, ws_err *err);
 /* Another base (by hash) is refused unless force. */
 ws_status ws_delta_load(ws_delta **out, const ws_model *m, const char *path, int force, ws_err *err);
 void ws_delta_set_source(ws_delta *d, const char *key, const char *value); /* kept in the metadata */
+const char *ws_delta_source(const ws_delta *d, const char *key);           /* NULL: none; "mode", "name", "pos", "neg" ... */
 ws_patch *ws_delta_patch(ws_delta *d);                      /* side product, per-row alpha; valid as long as d */
 #endif

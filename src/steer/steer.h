@@ -29,6 +29,7 @@ struct ws_method {
 /* Opens FILE by the kind in its metadata.  Also takes a PEFT adapter directory (as theta - base). */
 ws_status ws_method_load(ws_method **out, const ws_model *m, const char *path, int force, ws_err *err);
 void ws_method_free(ws_method *m);
+const ws_steer_ops *ws_steer_find(const char *format); /* the room of a metadata format; NULL: none */
 
 /* Parsed `--steer FILE[:ALPHA]` options, hung together: one entry per method. */
 typedef struct ws_steering {

@@ -1,0 +1,39 @@
+/* src/steer/dw.c - contrastive weight steering: W + alpha dW (Fierro & Roger 2025, arXiv:2511.05408).
+ * Opens what `ws diff` writes, and a PEFT adapter directory as dW = theta - base. */
+#include "steer/steer.h"
+#include <stdlib.h>
+
+WS_ROOM(dw)
+
+static ws_status load(ws_method *m, const ws_model *model, const char *path, int force, ws_err *err) {
+    ws_delta *d = NULL;
+    if (ws_is_dir(path)) {
+        ws_adapter *a = NULL;
+        ws_status st = ws_adapter_check_base(model, path, force, err);
+        if (!st) st = ws_adapter_load(&a, model, path, err);
+        if (!st) st = ws_delta_from_adapter(&d, model, a, err);
+        ws_adapter_free(a);
+        if (st) return st;
+    } else if (ws_delta_load(&d, model, path, force, err))
+        return err->code;
+    const char *name = ws_delta_source(d, "name");
+    if (name && *name) m->name = ws_xstrdup(name);
+    m->impl = d;
+    m->patch = ws_delta_patch(d);
+    return WS_OK;
+}
+
+static void release(ws_method *m) { ws_delta_free(m->impl); }
+
+const ws_steer_ops ws_steer_dw = {
+    .name = "dw",
+    .title = "weights moved along dW = theta_pos - theta_neg",
+    .format = "ws-dw",
+    .unit = "times dW",
+    .bracket_lo = 0.05,
+    .bracket_hi = 16,
+    .identity_at_zero = 1,
+    .two_sided = 1,
+    .load = load,
+    .free = release,
+};

@@ -1,0 +1,116 @@
+/* src/steer/steer.c - the corridor: which room opens a file, and `--steer FILE[:ALPHA]`. */
+#include "steer/steer.h"
+#include "base/hash.h"
+#include "io/peft.h"
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define X(name) extern const ws_steer_ops ws_steer_##name;
+#include "steer.list"
+#undef X
+static const ws_steer_ops *const rooms[] = {
+#define X(name) &ws_steer_##name,
+#include "steer.list"
+#undef X
+    NULL};
+
+const ws_steer_ops *ws_steer_find(const char *format) {
+    for (int i = 0; rooms[i]; i++)
+        if (rooms[i]->format && !strcmp(rooms[i]->format, format)) return rooms[i];
+    return NULL;
+}
+
+/* The metadata "format" of a safetensors file; a PEFT directory counts as ws-dw (theta - base). */
+static ws_status kind_of(const char *path, const ws_steer_ops **ops, ws_err *err) {
+    if (ws_is_dir(path)) {
+        *ops = ws_steer_find("ws-dw");
+        return WS_OK;
+    }
+    ws_safetensors *s = NULL;
+    if (ws_safetensors_open(&s, path, err)) return err->code;
+    const char *format = json_string_value(json_object_get(ws_safetensors_meta(s), "format"));
+    *ops = format ? ws_steer_find(format) : NULL;
+    if (!*ops) {
+        ws_fail(err, WS_EFORMAT, "%s: no steering file: its metadata format is %s%s", path, format ? format : "missing",
+                format && !strcmp(format, "pt") ? " (a PEFT adapter is given by its directory)" : "");
+    }
+    ws_safetensors_close(s);
+    return *ops ? WS_OK : err->code;
+}
+
+ws_status ws_method_load(ws_method **out, const ws_model *m, const char *path, int force, ws_err *err) {
+    const ws_steer_ops *ops = NULL;
+    *out = NULL;
+    if (!ws_file_exists(path) && !ws_is_dir(path))
+        return ws_fail(err, WS_EIO, "%s: no such steering file or adapter directory", path);
+    if (kind_of(path, &ops, err)) return err->code;
+    if (!ops) return ws_fail(err, WS_EUNSUPPORTED, "%s: this build hangs no adapter directories", path);
+    ws_method *x = ws_xcalloc(1, sizeof *x);
+    x->ops = ops, x->path = ws_xstrdup(path);
+    ws_status st = ws_is_dir(path) ? ws_adapter_dir_hash(path, x->hash, err) : ws_hash_file(path, x->hash, err);
+    if (!st) st = ops->load(x, m, path, force, err);
+    if (st) {
+        ws_method_free(x);
+        return st;
+    }
+    if (!x->name) { /* the file's own name without its ending */
+        const char *base = strrchr(path, '/'), *dot;
+        base = base && base[1] ? base + 1 : path;
+        dot = strrchr(base, '.');
+        x->name = ws_xstrndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
+    }
+    *out = x;
+    return WS_OK;
+}
+
+void ws_method_free(ws_method *m) {
+    if (!m) return;
+    if (m->ops->free) m->ops->free(m);
+    free(m->name), free(m->path);
+    free(m);
+}
+
+ws_status ws_steering_add(ws_steering *s, const ws_model *m, const char *spec, int force, ws_err *err) {
+    const char *colon = strrchr(spec, ':');
+    char *path = ws_xstrdup(spec), *end;
+    double alpha = 1;
+    /* A file name may hold colons: what stands there as a whole is taken as it is. */
+    if (!ws_file_exists(spec) && !ws_is_dir(spec) && colon && colon[1]) {
+        errno = 0;
+        double v = strtod(colon + 1, &end);
+        if (!*end && isfinite(v) && fabs(v) <= 1e30 && colon[1] != ' ')
+            path[colon - spec] = 0, alpha = v;
+        else if (colon != spec) {
+            path[colon - spec] = 0;
+            int there = ws_file_exists(path) || ws_is_dir(path);
+            free(path);
+            if (there) return ws_fail(err, WS_EUSAGE, "--steer %s: '%s' is no finite number", spec, colon + 1);
+            return ws_fail(err, WS_EIO, "--steer %s: no such file", spec);
+        }
+    }
+    ws_method *x = NULL;
+    ws_status st = ws_method_load(&x, m, path, force, err);
+    free(path);
+    if (st) return ws_fail_prefix(err, "--steer %s", spec);
+    if (!x->patch) {
+        ws_fail(err, WS_EUNSUPPORTED, "--steer %s: a %s method changes the prompt and has nothing to hang in the model",
+                spec, x->ops->name);
+        ws_method_free(x);
+        return err->code;
+    }
+    size_t n = (size_t)s->n + 1;
+    s->method = ws_xrealloc(s->method, n * sizeof *s->method);
+    s->alpha = ws_xrealloc(s->alpha, n * sizeof *s->alpha);
+    s->patch = ws_xrealloc(s->patch, n * sizeof *s->patch);
+    s->method[s->n] = x, s->alpha[s->n] = (float)alpha, s->patch[s->n] = x->patch;
+    s->n++;
+    return WS_OK;
+}
+
+void ws_steering_free(ws_steering *s) {
+    for (int i = 0; i < s->n; i++) ws_method_free(s->method[i]);
+    free(s->method), free(s->alpha), free(s->patch);
+    memset(s, 0, sizeof *s);
+}
