@@ -25,6 +25,8 @@ static ws_status load(ws_method *m, const ws_model *model, const char *path, int
 
 static void release(ws_method *m) { ws_delta_free(m->impl); }
 
+static double relative_norm(const ws_method *m) { return ws_delta_norm(m->impl) / ws_delta_weight_norm(m->impl); }
+
 const ws_steer_ops ws_steer_dw = {
     .name = "dw",
     .title = "weights moved along dW = theta_pos - theta_neg",
@@ -36,4 +38,5 @@ const ws_steer_ops ws_steer_dw = {
     .two_sided = 1,
     .load = load,
     .free = release,
+    .relative_norm = relative_norm,
 };

@@ -16,6 +16,7 @@ typedef struct ws_steer_ops {
     int two_sided;      /* 0: strength 1 only (prompt rows) */
     ws_status (*load)(ws_method *m, const ws_model *model, const char *path, int force, ws_err *err);
     void (*free)(ws_method *m);
+    double (*relative_norm)(const ws_method *m); /* ||dW|| / ||W|| over the touched matrices; NULL: no change of weights */
 } ws_steer_ops;
 struct ws_method {
     const ws_steer_ops *ops;

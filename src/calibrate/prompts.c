@@ -1,0 +1,123 @@
+#include "calibrate/prompts.h"
+#include "base/rng.h"
+#include "io/json.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* A word that no template treats specially: it stands where the answer begins and is cut off again. */
+static const char marker[] = "WSANSWERBEGINSHERE";
+
+ws_status ws_render_open(const ws_chat *c, const char *system, const char *user, int thinking, ws_str *out,
+                         ws_err *err) {
+    const ws_render r = {.thinking = thinking, .continue_final = 1};
+    ws_str text = {0};
+    ws_status st = ws_chat_render_plain(c, system, user, marker, &r, &text, err);
+    size_t m = sizeof marker - 1;
+    if (!st && (text.n < m || memcmp(text.p + text.n - m, marker, m)))
+        st = ws_fail(err, WS_EUNSUPPORTED,
+                     "the chat template does not render an assistant message that can be continued");
+    if (!st) ws_str_add(out, text.p, text.n - m);
+    ws_str_free(&text);
+    return st;
+}
+
+ws_status ws_calibration_ids(const ws_chat *c, const ws_tokenizer *t, const char *system, const char *user, ws_ids *out,
+                             ws_err *err) {
+    ws_str text = {0};
+    ws_status st = ws_render_open(c, system, user, -1, &text, err);
+    const char *last = NULL;
+    if (!st)
+        for (const char *p = text.p; (p = strstr(p, "<think>")); p += 7) last = p + 7;
+    if (last) {
+        text.n = (size_t)(last - text.p);
+        ws_str_addc(&text, '\n');
+    }
+    if (!st) st = ws_tokenizer_encode(t, text.p, text.n, 0, out, err);
+    ws_str_free(&text);
+    return st;
+}
+
+typedef struct reader {
+    ws_pool *p;
+    int cap;
+} reader;
+
+static ws_status take(void *arg, json_t *v, long line, ws_err *err) {
+    reader *r = arg;
+    ws_pool *p = r->p;
+    char *where = ws_sprintf("%s:%ld", p->path, line);
+    const char *category, *text;
+    ws_status st = json_is_object(v) ? WS_OK
+                                     : ws_fail(err, WS_EFORMAT,
+                                               "%s: a prompt is an object {\"category\": ..., \"text\": ...}", where);
+    if (!st) st = ws_json_str(v, "category", &category, where, err);
+    if (!st) st = ws_json_str(v, "text", &text, where, err);
+    if (!st && (!*category || !*text))
+        st = ws_fail(err, WS_EFORMAT, "%s: \"category\" and \"text\" must not be empty", where);
+    free(where);
+    if (st) return st;
+    if (p->n == r->cap) {
+        r->cap = r->cap ? 2 * r->cap : 64;
+        p->prompt = ws_xrealloc(p->prompt, (size_t)r->cap * sizeof *p->prompt);
+    }
+    p->prompt[p->n++] = (ws_pool_prompt){ws_xstrdup(category), ws_xstrdup(text), line};
+    return WS_OK;
+}
+
+ws_status ws_pool_load(ws_pool *p, const char *path, ws_err *err) {
+    *p = (ws_pool){.path = ws_xstrdup(path)};
+    reader r = {p, 0};
+    ws_status st = ws_jsonl_each(path, take, &r, err);
+    if (!st && !p->n) st = ws_fail(err, WS_EFORMAT, "%s: no prompts in it", path);
+    if (st) ws_pool_free(p);
+    return st;
+}
+
+void ws_pool_free(ws_pool *p) {
+    if (!p) return;
+    for (int i = 0; i < p->n; i++) free(p->prompt[i].category), free(p->prompt[i].text);
+    free(p->prompt), free(p->path);
+    *p = (ws_pool){0};
+}
+
+ws_status ws_pool_choose(const ws_pool *p, int n, uint64_t seed, int *pick, int *rest, ws_err *err) {
+    static const char *const order[] = {"code", "dialogue", "encyclopedia", "reasoning", "ethics",
+                                        "fact", "stories",  "general",      "email",     "tech"};
+    enum { N_ORDER = sizeof order / sizeof *order };
+    if (p->n < n) return ws_fail(err, WS_EUSAGE, "%s has %d prompts; --n %d needs at least as many", p->path, p->n, n);
+    const char **name = ws_xmalloc((size_t)(N_ORDER + p->n) * sizeof *name);
+    int n_names = 0, *of = ws_xmalloc((size_t)p->n * sizeof *of);
+    for (; n_names < N_ORDER; n_names++) name[n_names] = order[n_names];
+    for (int i = 0; i < p->n; i++) {
+        for (of[i] = 0; of[i] < n_names && strcmp(name[of[i]], p->prompt[i].category);) of[i]++;
+        if (of[i] == n_names) name[n_names++] = p->prompt[i].category;
+    }
+    /* each category's prompts in shuffled order, one category after the other */
+    int *queue = ws_xmalloc((size_t)p->n * sizeof *queue), *begin = ws_xmalloc((size_t)(n_names + 1) * sizeof *begin);
+    int64_t *perm = ws_xmalloc((size_t)p->n * sizeof *perm);
+    int at = 0;
+    for (int c = 0; c < n_names; c++) {
+        int first = begin[c] = at;
+        for (int i = 0; i < p->n; i++)
+            if (of[i] == c) queue[at++] = i;
+        char *stream = ws_sprintf("calibrate.prompts.%s", name[c]);
+        ws_counter_permutation(perm, at - first, seed, stream);
+        free(stream);
+        int *copy = ws_xmalloc((size_t)(at - first + 1) * sizeof *copy);
+        memcpy(copy, queue + first, (size_t)(at - first) * sizeof *copy);
+        for (int i = first; i < at; i++) queue[i] = copy[perm[i - first]];
+        free(copy);
+    }
+    begin[n_names] = at;
+    char *used = ws_xcalloc((size_t)p->n, 1);
+    for (int round = 0, k = 0; k < n; round++)
+        for (int c = 0; c < n_names && k < n; c++)
+            if (begin[c] + round < begin[c + 1]) used[pick[k++] = queue[begin[c] + round]] = 1;
+    int n_rest = 0;
+    for (int i = 0; i < p->n; i++)
+        if (!used[i]) queue[n_rest++] = i;
+    ws_counter_permutation(perm, n_rest, seed, "calibrate.audit");
+    for (int i = 0; i < n_rest; i++) rest[i] = queue[perm[i]];
+    free(name), free(of), free(queue), free(begin), free(perm), free(used);
+    return WS_OK;
+}

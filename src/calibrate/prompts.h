@@ -1,0 +1,31 @@
+/* src/calibrate/prompts.h - the pool of calibration prompts, and a conversation rendered up to the open assistant turn.
+ */
+#ifndef WS_CALIBRATE_PROMPTS_H
+#define WS_CALIBRATE_PROMPTS_H
+#include "text/chat.h"
+
+/* Appends the text of [system (NULL: none), user] with the assistant's turn begun and still empty, whatever the
+ * template puts before an answer (an empty think block, say) included.  `thinking` as in ws_render. */
+ws_status ws_render_open(const ws_chat *c, const char *system, const char *user, int thinking, ws_str *out,
+                         ws_err *err);
+/* The same as ids; for calibration (pipeline.md 5): where the text holds <think> it is cut after the last one, and a
+ * newline added, so that a think block is open. */
+ws_status ws_calibration_ids(const ws_chat *c, const ws_tokenizer *t, const char *system, const char *user, ws_ids *out,
+                             ws_err *err);
+
+typedef struct ws_pool_prompt {
+    char *category, *text;
+    long line;
+} ws_pool_prompt;
+typedef struct ws_pool {
+    int n;
+    ws_pool_prompt *prompt;
+    char *path;
+} ws_pool;
+ws_status ws_pool_load(ws_pool *p, const char *path, ws_err *err);
+void ws_pool_free(ws_pool *p);
+/* pick [n]: round-robin over the categories (code, dialogue, encyclopedia, reasoning, ethics, fact, stories, general,
+ * email, tech, then others as they appear), each shuffled with the seed; rest [pool - n]: the others, shuffled.  Too
+ * few: WS_EUSAGE. */
+ws_status ws_pool_choose(const ws_pool *p, int n, uint64_t seed, int *pick, int *rest, ws_err *err);
+#endif
