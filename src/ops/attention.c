@@ -90,7 +90,7 @@ void ws_attention(const ws_attn_shape *s, const ws_kv_shape *kv, int layer, cons
     int64_t total = 0;
     double work = 0;
     for (int r = 0; r < n_rows; r++) {
-        WS_ASSERT(row[r].page || row[r].pos == 0);
+        WS_ASSERT(row[r].page || row[r].k);
         total += (row[r].n + j.block - 1) / j.block * s->kv_heads;
         work += (double)row[r].n * (double)(row[r].pos + row[r].n) * s->heads * s->head_dim;
     }

@@ -22,8 +22,8 @@ typedef struct ws_attn_row {
     int64_t n, pos;
     const float *q;     /* [n, heads, head_dim], after RoPE */
     float *o;           /* [n, heads, head_dim], written */
-    float *const *page; /* the sequence's page table; NULL: the row has no past (pos = 0) and k, v are plain */
-    const float *k, *v; /* without pages: [n, kv_heads, head_dim], k after RoPE */
+    float *const *page; /* the sequence's page table; NULL: the row has no past outside k and v */
+    const float *k, *v; /* without pages: [pos + n, kv_heads, head_dim], k after RoPE */
     float *lse;         /* [n, heads] log sum exp of each row of scores, for backward; NULL: not wanted */
 } ws_attn_row;
 

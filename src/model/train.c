@@ -1,0 +1,164 @@
+/* src/model/train.c - one training pass: packed rows forward, loss at the supervised positions, backward to the
+ * patches. */
+#include "kernel/kernel.h"
+#include "model/parts.h"
+#include "ops/crossentropy.h"
+#include "ops/embed.h"
+#include "ops/norm.h"
+#include <math.h>
+#include <string.h>
+
+void ws_model_probe(ws_model *m, float *embed_grad) { m->embed_grad = embed_grad; }
+
+static void attend(const ws_model *m, const ws_pass *p, const ws_block_buf *b) {
+    const ws_attn_shape s = ws_attn_shape_of(&m->arch);
+    ws_arena_mark mark = ws_arena_save(m->scratch);
+    ws_attn_row *row = ws_arena_get(m->scratch, (size_t)p->n_rows * sizeof *row);
+    for (int r = 0; r < p->n_rows; r++) {
+        int64_t t = p->first[r];
+        row[r] = (ws_attn_row){.n = p->rows[r].n,
+                               .q = b->q + t * s.ldq,
+                               .o = b->att + t * s.ldo,
+                               .k = b->k + t * s.ldk,
+                               .v = b->v + t * s.ldk,
+                               .lse = b->lse ? b->lse + t * s.heads : NULL};
+    }
+    ws_attention(&s, NULL, 0, row, p->n_rows);
+    ws_arena_rewind(m->scratch, mark);
+}
+
+static ws_status non_finite(const ws_pass *p, int64_t token, const char *where, int layer, ws_err *err) {
+    return ws_fail(err, WS_ENONFINITE, "a value that is not finite %s %d in row %d at position %d", where, layer,
+                   p->row[token], p->pos[token]);
+}
+
+ws_status ws_pass_layer(ws_model *m, const ws_pass *p, int layer, const ws_block_buf *b, const float *x, float *mid,
+                        float *out, ws_err *err) {
+    int64_t bad = ws_block_norm1(m, layer, b, x, p->n);
+    if (bad >= 0) return non_finite(p, bad, "reached layer", layer, err);
+    ws_block_q(m, layer, &p->hung, b, b->xn, p->pos);
+    ws_block_kv(m, layer, &p->hung, b, b->xn, p->pos);
+    attend(m, p, b);
+    ws_block_o(m, layer, &p->hung, b, x, mid);
+    bad = ws_block_mlp(m, layer, &p->hung, b, mid, out);
+    return bad >= 0 ? non_finite(p, bad, "reached the MLP of layer", layer, err) : WS_OK;
+}
+
+static ws_status check(const ws_model *m, const ws_train_row *row, int n_rows, ws_patch *const *patch, int n_patches,
+                       int trainable, ws_err *err) {
+    if (trainable >= n_patches || n_rows < 1) BUG("patch %d of %d, %d rows", trainable, n_patches, n_rows);
+    for (int r = 0; r < n_rows; r++) {
+        WS_ASSERT(row[r].n >= 1 && row[r].first >= 1 && row[r].first <= row[r].n);
+        if (!isfinite(row[r].weight)) return ws_fail(err, WS_ENONFINITE, "row %d: its loss weight is not finite", r);
+        for (int i = 0; i < row[r].n; i++)
+            if (row[r].ids[i] < 0 || row[r].ids[i] >= m->arch.vocab)
+                return ws_fail(err, WS_EUSAGE, "row %d: token id %d at %d is outside the model's vocabulary 0..%lld", r,
+                               row[r].ids[i], i, (long long)m->arch.vocab - 1);
+    }
+    for (int p = 0; p < n_patches; p++) {
+        const ws_patch_ops *o = patch[p]->ops;
+        for (int site = m->n_linears; o->block && site < m->n_sites; site++)
+            if (o->hangs_at(patch[p], site))
+                return ws_fail(err, WS_EUNSUPPORTED,
+                               "%s changes hidden states after a block; training passes only run patches of linears",
+                               o->name);
+        if (trainable >= 0 && !o->linear_grad)
+            return ws_fail(err, WS_EUNSUPPORTED, "%s has no backward pass, so gradients cannot go through it", o->name);
+    }
+    return WS_OK;
+}
+
+/* Where backward ends: the first linear, in the order of the data, that the trainable patch hangs at. */
+static void find_end(const ws_model *m, ws_pass *p, ws_patch *const *patch, int trainable) {
+    p->lowest = m->arch.layers, p->stop = -1;
+    if (m->embed_grad) {
+        p->lowest = 0;
+        return;
+    }
+    for (int site = m->n_linears - 1; trainable >= 0 && site >= 0; site--)
+        if (patch[trainable]->ops->hangs_at(patch[trainable], site)) p->lowest = m->site[site].layer;
+    for (int j = WS_LINEARS - 1; p->lowest < m->arch.layers && j >= 0; j--)
+        if (patch[trainable]->ops->hangs_at(patch[trainable], ws_layer_site(m, p->lowest, j))) p->stop = j;
+}
+
+static void pack(ws_model *m, ws_pass *p, ws_patch *const *patch, int n_patches) {
+    int longest = 0;
+    for (int r = 0; r < p->n_rows; r++) p->n += p->rows[r].n;
+    p->first = ws_arena_get(m->scratch, (size_t)p->n_rows * sizeof *p->first);
+    p->ids = ws_arena_get(m->scratch, (size_t)p->n * sizeof *p->ids);
+    p->pos = ws_arena_get(m->scratch, (size_t)p->n * sizeof *p->pos);
+    p->row = ws_arena_get(m->scratch, (size_t)p->n * sizeof *p->row);
+    int64_t t = 0;
+    for (int r = 0; r < p->n_rows; r++) {
+        p->first[r] = t;
+        for (int i = 0; i < p->rows[r].n; i++, t++) p->ids[t] = p->rows[r].ids[i], p->pos[t] = i, p->row[t] = r;
+        if (p->rows[r].n > longest) longest = p->rows[r].n;
+    }
+    ws_rope_reserve(&m->arch.rope, longest);
+    ws_hung_set(&p->hung, p->n, p->row, n_patches, patch, NULL, m->scratch);
+}
+
+/* Head and loss at the supervised positions; gx (may be NULL) receives the gradient of the last layer's output. */
+static ws_status loss(ws_model *m, const ws_pass *p, const float *x, float *gx, ws_train_out *out, double *nll_row,
+                      ws_err *err) {
+    int64_t d = m->arch.hidden, n = 0;
+    ws_arena *a = m->scratch;
+    for (int r = 0; r < p->n_rows; r++) n += p->rows[r].n - p->rows[r].first;
+    int64_t *at = ws_arena_get(a, (size_t)n * sizeof *at); /* packed token of each supervised position */
+    int32_t *target = ws_arena_get(a, (size_t)n * sizeof *target);
+    float *weight = ws_arena_floats(a, n), *r1 = ws_arena_floats(a, n);
+    float *xs = ws_arena_floats(a, n * d), *h = ws_arena_floats(a, n * d), *gh = gx ? ws_arena_floats(a, n * d) : NULL;
+    double *nll = ws_arena_get(a, (size_t)n * sizeof *nll);
+    int64_t k = 0;
+    for (int r = 0; r < p->n_rows; r++)
+        for (int i = p->rows[r].first; i < p->rows[r].n; i++, k++) {
+            at[k] = p->first[r] + i - 1, target[k] = p->rows[r].ids[i], weight[k] = p->rows[r].weight;
+            memcpy(xs + k * d, x + at[k] * d, (size_t)d * sizeof *xs);
+        }
+    int64_t bad = ws_norm_forward(h, d, xs, d, m->arch.norm, m->arch.eps, n, d, r1);
+    if (bad >= 0) return non_finite(p, at[bad], "left the last layer,", m->arch.layers - 1, err);
+    bad = ws_crossentropy(h, n, &m->arch.head, target, weight, nll, gh, a);
+    if (bad >= 0) return non_finite(p, at[bad], "is the loss after layer", m->arch.layers - 1, err);
+    for (int r = 0; nll_row && r < p->n_rows; r++) nll_row[r] = 0;
+    out->n = n;
+    for (k = 0; k < n; k++) {
+        out->loss += (double)weight[k] * nll[k];
+        out->nll += nll[k];
+        if (nll_row) nll_row[p->row[at[k]]] += nll[k];
+    }
+    if (!gx) return WS_OK;
+    float *gxs = ws_arena_floats(a, n * d);
+    memset(gxs, 0, (size_t)(n * d) * sizeof *gxs);
+    ws_norm_backward(gxs, d, gh, d, xs, d, m->arch.norm, r1, n, d);
+    memset(gx, 0, (size_t)(p->n * d) * sizeof *gx);
+    for (k = 0; k < n; k++) memcpy(gx + at[k] * d, gxs + k * d, (size_t)d * sizeof *gx);
+    return WS_OK;
+}
+
+ws_status ws_train_pass(ws_model *m, const ws_train_row *row, int n_rows, ws_patch *const *patch, int n_patches,
+                        int trainable, ws_train_out *out, double *nll_row, ws_err *err) {
+    ws_arena_mark scratch = ws_arena_save(m->scratch), tape = ws_arena_save(m->tape);
+    ws_pass p = {.n_rows = n_rows, .rows = row};
+    *out = (ws_train_out){0};
+    ws_status st = check(m, row, n_rows, patch, n_patches, trainable, err);
+    if (st) return st;
+    pack(m, &p, patch, n_patches);
+    find_end(m, &p, patch, trainable);
+    ws_tape_make(m, &p);
+    int layers = m->arch.layers, backward = p.lowest < layers;
+    int64_t d = m->arch.hidden;
+    ws_embed_forward(p.x[0], p.ids, p.n, &m->arch.embed);
+    for (int l = 0; l < layers && !st; l++) st = ws_pass_layer(m, &p, l, &p.buf[l], p.x[l], p.mid[l], p.x[l + 1], err);
+    if (st) goto out;
+    float *gx = backward ? ws_arena_floats(m->scratch, p.n * d) : NULL;
+    ws_arena_mark inner = ws_arena_save(m->scratch);
+    st = loss(m, &p, p.x[layers], gx, out, nll_row, err);
+    ws_arena_rewind(m->scratch, inner);
+    if (st || !backward) goto out;
+    st = ws_pass_backward(m, &p, gx, err);
+    if (!st && m->embed_grad) memcpy(m->embed_grad, gx, (size_t)(p.n * d) * sizeof *gx);
+out:
+    ws_arena_rewind(m->scratch, scratch);
+    ws_arena_rewind(m->tape, tape);
+    return st;
+}

@@ -1,0 +1,10 @@
+/* src/ops/linear.h - y = x W' + b and its input gradient (models.md 8.1).  W is frozen: it gets no gradient.
+ * The products keep the order of summation that kernel/gemm.h promises, so a row's bits do not depend on the batch. */
+#ifndef WS_OPS_LINEAR_H
+#define WS_OPS_LINEAR_H
+#include "kernel/weight.h"
+/* y [n, rows of W] = x [n, cols of W] W' + bias (NULL: none) */
+void ws_linear_forward(float *y, const float *x, int64_t n, const ws_weight *w, const float *bias);
+/* gx [n, cols of W] (+)= gy [n, rows of W] W */
+void ws_linear_backward(float *gx, const float *gy, int64_t n, const ws_weight *w, int accumulate);
+#endif
