@@ -10,9 +10,9 @@
  *   "topic_template": "{topic}",                         or "I think {claim}. {question}" with topics as objects
  *   "topics": ["...", ...], "heldout_topics": ["...", ...],
  *   "targets": {"Authority": -1},                        foundations with intended sign; may be empty
- *   "counters": [ {"name": "positive words", "weight": 1, "words": ["joy", ...]}, {"name": ..., "weight": -1, "regex": "..."} ],
- *   "engineered": {"pos": "...", "neg": "..."} }         longer written prompts
- * Words match whole words without case. */
+ *   "counters": [ {"name": "positive words", "weight": 1, "words": ["joy", ...]}, {"name": ..., "weight": -1, "regex":
+ * "..."} ], "engineered": {"pos": "...", "neg": "..."} }         longer written prompts Words match whole words without
+ * case. */
 typedef struct ws_counter {
     char *name;
     double weight;
@@ -23,14 +23,15 @@ typedef struct ws_behavior {
     int n_personas, n_topics, n_heldout, n_counters, n_targets;
     char **system_pos, **system_neg; /* [n_personas] complete system prompts */
     char **persona_pos, **persona_neg;
-    char **topic, **heldout;         /* complete user messages */
+    char **topic, **heldout; /* complete user messages */
     ws_counter *counter;
-    char **target;                   /* foundation names */
+    char **target; /* foundation names */
     int *target_sign;
     char *engineered_pos, *engineered_neg; /* NULL: none */
     char hash[65];
 } ws_behavior;
-/* `name_or_path`: a path to a .json file, or a name found in the data folder (WS_DATA_DIR, ./data, the installed one). */
+/* `name_or_path`: a path to a .json file, or a name found in the data folder (WS_DATA_DIR, ./data, the installed one).
+ */
 ws_status ws_behavior_load(ws_behavior **out, const char *name_or_path, ws_err *err);
 void ws_behavior_free(ws_behavior *b);
 /* Sum over counters of weight * matches. */

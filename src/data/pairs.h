@@ -1,14 +1,14 @@
-/* src/data/pairs.h - pairs.jsonl: two answers to one prompt (pipeline.md 2). */
+/* src/data/pairs.h - pairs.jsonl: two answers to one prompt (pipeline.md 2; docs/formats.md). */
 #ifndef WS_DATA_PAIRS_H
 #define WS_DATA_PAIRS_H
 #include "io/json.h"
 typedef struct ws_pair {
     char *prompt, *pos, *neg;
-    char *sys_pos, *sys_neg;                 /* NULL: not given */
-    int topic, persona, sample;              /* -1: not given */
-    int cut_pos, cut_neg;                    /* finish_reason was "length" */
-    int tokens_pos, tokens_neg;              /* -1: not given */
-    char *behavior;                          /* NULL: not given */
+    char *sys_pos, *sys_neg;    /* NULL: not given */
+    int topic, persona, sample; /* -1: not given */
+    int cut_pos, cut_neg;       /* finish_reason was "length" */
+    int tokens_pos, tokens_neg; /* -1: not given */
+    char *behavior;             /* NULL: not given */
 } ws_pair;
 typedef struct ws_pairs {
     int n;
@@ -16,7 +16,19 @@ typedef struct ws_pairs {
     char *path, hash[65];
 } ws_pairs;
 /* JSON lines or an array; rows as `ws data` writes them, or a user's own {"prompt","pos","neg"} /
- * {"prompt","chosen","rejected"} / {"prompt","response_pos","response_neg"}. */
+ * {"prompt","chosen","rejected"} / {"prompt","response_pos","response_neg"}.  Texts must not be empty; a file without
+ * rows is an error.  Keys that are none of ours are left alone. */
 ws_status ws_pairs_load(ws_pairs **out, const char *path, ws_err *err);
 void ws_pairs_free(ws_pairs *p);
+/* One row, as ws_pairs_load reads it; `where` goes into errors.  Free with ws_pair_release. */
+ws_status ws_pair_parse(ws_pair *p, const json_t *row, const char *where, ws_err *err);
+void ws_pair_release(ws_pair *p);
+/* As `ws data` writes it: a new JSON object with the keys in their order. */
+json_t *ws_pair_json(const ws_pair *p);
+
+/* What must not be trained on, each with the example that shows it: no rows; an answer of white space; every pair
+ * identical; all answers of one side identical (WS_EFORMAT). */
+ws_status ws_pairs_check(const ws_pairs *p, ws_err *err);
+/* The text shortened to about `max` bytes on one line, quoted, for messages; caller frees. */
+char *ws_excerpt(const char *text, int max);
 #endif

@@ -1,0 +1,221 @@
+#include "data/pairs.h"
+#include "base/hash.h"
+#include "io/file.h"
+#include <stdlib.h>
+#include <string.h>
+
+char *ws_excerpt(const char *text, int max) {
+    ws_str s = {0};
+    size_t n = strlen(text), end = n < (size_t)max ? n : (size_t)max;
+    while (end < n && end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80) end--; /* not inside a character */
+    ws_str_addc(&s, '"');
+    for (size_t i = 0; i < end; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '\n')
+            ws_str_adds(&s, "\\n");
+        else if (c == '\t')
+            ws_str_adds(&s, "\\t");
+        else if (c < 0x20 || c == 0x7f)
+            ws_str_addf(&s, "\\x%02x", c);
+        else
+            ws_str_addc(&s, (char)c);
+    }
+    ws_str_adds(&s, end < n ? "...\"" : "\"");
+    return ws_str_take(&s);
+}
+
+/* ---------- one row ---------- */
+
+/* The first key of `keys` that the row has; NULL when none, or an error when two. */
+static ws_status one_of(const json_t *row, const char *const *keys, const char **key, const char *where, ws_err *err) {
+    *key = NULL;
+    for (int i = 0; keys[i]; i++) {
+        if (!json_object_get(row, keys[i])) continue;
+        if (*key)
+            return ws_fail(err, WS_EFORMAT, "%s: has both '%s' and '%s'; which one counts?", where, *key, keys[i]);
+        *key = keys[i];
+    }
+    return WS_OK;
+}
+
+static ws_status text(const json_t *row, const char *key, char **out, const char *where, ws_err *err) {
+    const char *s;
+    if (ws_json_str(row, key, &s, where, err)) return err->code;
+    if (!*s) return ws_fail(err, WS_EFORMAT, "%s: '%s' is empty", where, key);
+    *out = ws_xstrdup(s);
+    return WS_OK;
+}
+
+static ws_status maybe_text(const json_t *row, const char *key, char **out, const char *where, ws_err *err) {
+    const json_t *v = json_object_get(row, key);
+    if (!v || json_is_null(v) || (json_is_string(v) && !json_string_length(v))) return WS_OK;
+    return text(row, key, out, where, err);
+}
+
+static ws_status maybe_int(const json_t *row, const char *key, int *out, const char *where, ws_err *err) {
+    int64_t v;
+    if (ws_json_int_or(row, key, -1, &v, where, err)) return err->code;
+    if (v < -1 || v > INT32_MAX)
+        return ws_fail(err, WS_EFORMAT, "%s: '%s' is %lld; it must not be negative", where, key, (long long)v);
+    *out = (int)v;
+    return WS_OK;
+}
+
+static ws_status finish(const json_t *row, const char *key, int *cut, const char *where, ws_err *err) {
+    char *why = NULL;
+    if (maybe_text(row, key, &why, where, err)) return err->code;
+    *cut = why && !strcmp(why, "length");
+    ws_status st = WS_OK;
+    if (why && !*cut && strcmp(why, "stop"))
+        st = ws_fail(err, WS_EFORMAT, "%s: '%s' is \"%s\", not \"stop\" or \"length\"", where, key, why);
+    free(why);
+    return st;
+}
+
+ws_status ws_pair_parse(ws_pair *p, const json_t *row, const char *where, ws_err *err) {
+    static const char *const pos_keys[] = {"response_pos", "pos", "chosen", NULL};
+    static const char *const neg_keys[] = {"response_neg", "neg", "rejected", NULL};
+    const char *pos, *neg;
+    memset(p, 0, sizeof *p);
+    if (!json_is_object(row)) return ws_fail(err, WS_EFORMAT, "%s: a row must be a JSON object", where);
+    ws_status st = one_of(row, pos_keys, &pos, where, err);
+    if (!st) st = one_of(row, neg_keys, &neg, where, err);
+    if (!st && (!pos || !neg))
+        st = ws_fail(
+            err, WS_EFORMAT,
+            "%s: no %s answer; a row is {\"prompt\", \"pos\", \"neg\"}, {\"prompt\", \"chosen\", \"rejected\"} or "
+            "{\"prompt\", \"response_pos\", \"response_neg\"}",
+            where, pos ? "negative" : "positive");
+    int form = 0; /* the two answers must be named in the same way */
+    if (!st) {
+        while (pos_keys[form] != pos) form++;
+        if (neg_keys[form] != neg)
+            st = ws_fail(err, WS_EFORMAT, "%s: '%s' goes with '%s', not with '%s'", where, pos, neg_keys[form], neg);
+    }
+    if (!st) st = text(row, "prompt", &p->prompt, where, err);
+    if (!st) st = text(row, pos, &p->pos, where, err);
+    if (!st) st = text(row, neg, &p->neg, where, err);
+    if (!st) st = maybe_text(row, "sys_prompt_pos", &p->sys_pos, where, err);
+    if (!st) st = maybe_text(row, "sys_prompt_neg", &p->sys_neg, where, err);
+    if (!st) st = maybe_text(row, "behavior", &p->behavior, where, err);
+    if (!st) st = maybe_int(row, "topic_idx", &p->topic, where, err);
+    if (!st) st = maybe_int(row, "persona_idx", &p->persona, where, err);
+    if (!st) st = maybe_int(row, "sample_idx", &p->sample, where, err);
+    if (!st) st = maybe_int(row, "n_tokens_pos", &p->tokens_pos, where, err);
+    if (!st) st = maybe_int(row, "n_tokens_neg", &p->tokens_neg, where, err);
+    if (!st) st = finish(row, "finish_reason_pos", &p->cut_pos, where, err);
+    if (!st) st = finish(row, "finish_reason_neg", &p->cut_neg, where, err);
+    if (st) ws_pair_release(p);
+    return st;
+}
+
+void ws_pair_release(ws_pair *p) {
+    free(p->prompt);
+    free(p->pos);
+    free(p->neg);
+    free(p->sys_pos);
+    free(p->sys_neg);
+    free(p->behavior);
+    memset(p, 0, sizeof *p);
+}
+
+static void put(json_t *o, const char *key, const char *s) {
+    if (!s) return;
+    json_t *v = json_string(s);
+    if (!v) BUG("text that is not UTF-8 in '%s'", key);
+    json_object_set_new(o, key, v);
+}
+static void put_int(json_t *o, const char *key, int v) {
+    if (v >= 0) json_object_set_new(o, key, json_integer(v));
+}
+
+json_t *ws_pair_json(const ws_pair *p) {
+    json_t *o = json_object();
+    put(o, "prompt", p->prompt);
+    put(o, "response_pos", p->pos);
+    put(o, "response_neg", p->neg);
+    put(o, "sys_prompt_pos", p->sys_pos);
+    put(o, "sys_prompt_neg", p->sys_neg);
+    put_int(o, "topic_idx", p->topic);
+    put_int(o, "persona_idx", p->persona);
+    put_int(o, "sample_idx", p->sample);
+    put(o, "behavior", p->behavior);
+    put(o, "finish_reason_pos", p->cut_pos ? "length" : "stop");
+    put(o, "finish_reason_neg", p->cut_neg ? "length" : "stop");
+    put_int(o, "n_tokens_pos", p->tokens_pos);
+    put_int(o, "n_tokens_neg", p->tokens_neg);
+    return o;
+}
+
+/* ---------- the file ---------- */
+
+typedef struct loading {
+    ws_pairs *p;
+    int cap;
+} loading;
+
+static ws_status add(void *arg, json_t *value, long line, ws_err *err) {
+    loading *l = arg;
+    ws_pairs *p = l->p;
+    char *where = ws_sprintf("%s:%ld", p->path, line);
+    if (p->n == l->cap) {
+        l->cap = l->cap * 2 + 64;
+        p->row = ws_xrealloc(p->row, (size_t)l->cap * sizeof *p->row);
+    }
+    ws_status st = ws_pair_parse(&p->row[p->n], value, where, err);
+    if (!st) p->n++;
+    free(where);
+    return st;
+}
+
+ws_status ws_pairs_load(ws_pairs **out, const char *path, ws_err *err) {
+    ws_pairs *p = ws_xcalloc(1, sizeof *p);
+    loading l = {p, 0};
+    *out = NULL;
+    p->path = ws_xstrdup(path);
+    ws_status st = ws_jsonl_each(path, add, &l, err);
+    if (!st && p->n == 0) st = ws_fail(err, WS_EFORMAT, "%s: no rows", path);
+    if (!st) st = ws_hash_file(path, p->hash, err);
+    if (st)
+        ws_pairs_free(p);
+    else
+        *out = p;
+    return st;
+}
+
+void ws_pairs_free(ws_pairs *p) {
+    if (!p) return;
+    for (int i = 0; i < p->n; i++) ws_pair_release(&p->row[i]);
+    free(p->row);
+    free(p->path);
+    free(p);
+}
+
+/* ---------- the failing checks ---------- */
+
+static ws_status complain(const ws_pairs *p, int row, const char *what, const char *answer, ws_err *err) {
+    char *q = ws_excerpt(p->row[row].prompt, 120), *a = ws_excerpt(answer, 200);
+    ws_status st = ws_fail(err, WS_EFORMAT, "%s: %s; row %d, prompt %s, answer %s", p->path, what, row + 1, q, a);
+    free(q);
+    free(a);
+    return st;
+}
+
+ws_status ws_pairs_check(const ws_pairs *p, ws_err *err) {
+    if (p->n == 0) return ws_fail(err, WS_EFORMAT, "%s: no rows", p->path);
+    int same = 0, pos_same = 0, neg_same = 0;
+    for (int i = 0; i < p->n; i++) {
+        const ws_pair *r = &p->row[i];
+        if (!r->pos[strspn(r->pos, " \t\r\n")]) return complain(p, i, "an empty positive answer", r->pos, err);
+        if (!r->neg[strspn(r->neg, " \t\r\n")]) return complain(p, i, "an empty negative answer", r->neg, err);
+        same += !strcmp(r->pos, r->neg);
+        pos_same += !strcmp(r->pos, p->row[0].pos);
+        neg_same += !strcmp(r->neg, p->row[0].neg);
+    }
+    if (same == p->n)
+        return complain(p, 0, "both answers are the same in every pair: there is nothing to learn", p->row[0].pos, err);
+    if (p->n < 2) return WS_OK; /* one row cannot show that a side always says the same */
+    if (pos_same == p->n) return complain(p, 0, "all positive answers are the same", p->row[0].pos, err);
+    if (neg_same == p->n) return complain(p, 0, "all negative answers are the same", p->row[0].neg, err);
+    return WS_OK;
+}
