@@ -13,8 +13,8 @@ typedef struct ws_gen_request {
     const int32_t *prompt; /* [n_prompt] */
     int n_prompt;
     int max_new, min_new;
-    uint64_t stream_row; /* row of the counter stream */
-    const float *alpha;  /* [n_patches] strengths of this row */
+    uint64_t stream_row;         /* row of the counter stream */
+    const float *alpha;          /* [n_patches] strengths of this row */
     const ws_sampling *sampling; /* of this row alone; NULL: the options' */
     uint64_t seed;               /* 0: the options' seed */
 } ws_gen_request;
