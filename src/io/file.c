@@ -65,8 +65,9 @@ ws_status ws_mkdirs(const char *dir, ws_err *err) {
         s += strcspn(s, "/");
         char keep = *s;
         *s = 0;
-        if (*p && mkdir(p, 0777) && errno != EEXIST && !ws_is_dir(p)) {
-            rc = ws_fail(err, WS_EIO, "cannot make the directory %s: %s", p, strerror(errno));
+        int why = *p && mkdir(p, 0777) ? errno : 0;
+        if (why && why != EEXIST && !ws_is_dir(p)) {
+            rc = ws_fail(err, WS_EIO, "cannot make the directory %s: %s", p, strerror(why));
             break;
         }
         if (!keep) break;
