@@ -5,14 +5,15 @@
 #include "io/json.h"
 /* data/behaviors/NAME.json:
  * { "format": "ws-behavior", "version": 1, "name": "enthusiasm", "title": "...", "axis": "gloomy - exuberant",
- *   "system_template": "You are {persona}.",            or full prompts when there is no {persona}
- *   "personas": [ {"pos": "...", "neg": "..."}, ... ],   paired by index, at least one
+ *   "system_template": "You are {persona}.",            left out: the personas are whole system prompts
+ *   "personas": [ {"pos": "...", "neg": "..."}, ... ],   paired by index, at least one; or {"pos": [...], "neg": [...]}
  *   "topic_template": "{topic}",                         or "I think {claim}. {question}" with topics as objects
  *   "topics": ["...", ...], "heldout_topics": ["...", ...],
  *   "targets": {"Authority": -1},                        foundations with intended sign; may be empty
- *   "counters": [ {"name": "positive words", "weight": 1, "words": ["joy", ...]}, {"name": ..., "weight": -1, "regex":
- * "..."} ], "engineered": {"pos": "...", "neg": "..."} }         longer written prompts Words match whole words without
- * case. */
+ *   "counters": [ {"name": "positive words", "weight": 1, "words": ["joy", ...]},
+ *                 {"name": "sighs", "weight": -1, "regex": "..."} ],
+ *   "engineered": {"pos": "...", "neg": "..."} }         longer written prompts
+ * Words match whole words without case. */
 typedef struct ws_counter {
     char *name;
     double weight;

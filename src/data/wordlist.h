@@ -6,7 +6,7 @@
  * blank in a phrase matches any white space.  Longer entries win.  The caller frees *out. */
 ws_status ws_wordlist_pattern(const json_t *words, const char *where, char **out, ws_err *err);
 
-/* Words of a text for counting: runs of ASCII letters, of apostrophes inside a word and of bytes above 127, ASCII
- * lowered. Next word at or after *at: 1 and its bytes appended to a cleared `word`; 0 at the end. */
+/* Words of a text for counting: runs of ASCII letters, of apostrophes inside a word and of bytes above 127, ASCII lowered.
+ * Next word at or after *at: 1 and `word` holds it; 0 at the end. */
 int ws_word_next(const char *text, size_t *at, ws_str *word);
 #endif

@@ -1,9 +1,9 @@
 /* src/generate/prefix.h - which beginnings many prompts share, so that each is computed once.
- * Prompts with the same strengths form a trie; its branching points are candidates, and the ones that save most per
- * kept token are chosen while they fit a budget of kept tokens.
+ * Prompts with the same strengths form a trie; its branching points are candidates, and the ones that save most per kept
+ * token are chosen while they fit a budget of kept tokens.
  *
- *     system POS 1 --+-- topic 4 --+-- (sample 0)          node = a beginning, parent = the longest chosen one before
- * it |             +-- (sample 1)          a request starts from the deepest node above it
+ *     system POS 1 --+-- topic 4 --+-- (sample 0)       node = a beginning, parent = the longest chosen one before it
+ *                    |             +-- (sample 1)       a request starts from the deepest node above it
  *                    +-- topic 9 ...
  * A node never holds a prompt's last token: that one has to be fed anyway, to give the first logits. */
 #ifndef WS_GENERATE_PREFIX_H

@@ -1,9 +1,11 @@
-/* src/generate/sample.c - greedy choice, and temperature -> top_k -> top_p -> min_p -> inverse of the distribution at
- * u. The filters are those of transformers' logits processors (models.md 9.5): top_k   keeps every logit >= the k-th
- * largest (ties with it stay) top_p   keeps, from the largest down, tokens while the mass BEFORE them is below p; among
- * equal logits the higher id counts as larger, because transformers removes from the small end of a stable ascending
- * sort min_p   keeps p_i >= min_p * p_max The vocabulary is never sorted: top_k comes from a heap of k values, top_p
- * without top_k from a histogram of log-probabilities, of which only the bin that holds the cut is sorted. */
+/* src/generate/sample.c - greedy choice, and temperature -> top_k -> top_p -> min_p -> inverse of the distribution at u.
+ * The filters are those of transformers' logits processors (models.md 9.5):
+ *   top_k   keeps every logit >= the k-th largest (ties with it stay)
+ *   top_p   keeps, from the largest down, tokens while the mass BEFORE them is below p; among equal logits the lower id
+ *           counts as larger (in transformers that order is what an unstable sort leaves)
+ *   min_p   keeps p_i >= min_p * p_max
+ * The vocabulary is never sorted: top_k comes from a heap of k values, top_p without top_k from a histogram of
+ * log-probabilities, of which only the bin that holds the cut is sorted. */
 #include "generate/sample.h"
 #include "kernel/kernel.h"
 #include <math.h>
@@ -71,7 +73,7 @@ static float kth_largest(const float *x, int64_t n, int k) {
 static int larger_first(const void *a, const void *b) {
     const cand *x = a, *y = b;
     if (x->logit != y->logit) return x->logit < y->logit ? 1 : -1;
-    return (x->id < y->id) - (x->id > y->id);
+    return (x->id > y->id) - (x->id < y->id);
 }
 static int by_id(const void *a, const void *b) {
     const cand *x = a, *y = b;

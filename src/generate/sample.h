@@ -1,5 +1,5 @@
-/* src/generate/sample.h - one token from one row of logits.  Order as in HF generate: temperature, top_k, top_p, min_p.
- */
+/* src/generate/sample.h - one token from one row of logits.
+ * Order as in HF generate: temperature, top_k, top_p, min_p. */
 #ifndef WS_GENERATE_SAMPLE_H
 #define WS_GENERATE_SAMPLE_H
 #include "base/err.h"
