@@ -1,0 +1,100 @@
+/* src/train/plan.c - tokens, memory and time of a training run. */
+#include "train/plan.h"
+#include "base/progress.h"
+#include "kernel/gemm.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t number_in(const char *path) {
+    long long v = -1;
+    FILE *f = fopen(path, "r");
+    if (!f) return -1;
+    if (fscanf(f, "%lld", &v) != 1) v = -1; /* "max": no limit */
+    fclose(f);
+    return v;
+}
+
+int64_t ws_memory_free(void) {
+    int64_t free_bytes = (int64_t)4 << 30;
+    char line[256];
+    FILE *f = fopen("/proc/meminfo", "r");
+    if (f) {
+        while (fgets(line, sizeof line, f)) {
+            long long kib;
+            if (sscanf(line, "MemAvailable: %lld kB", &kib) == 1) free_bytes = (int64_t)kib * 1024;
+        }
+        fclose(f);
+    }
+    int64_t limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
+    if (limit > 0 && used >= 0 && limit - used < free_bytes) free_bytes = limit > used ? limit - used : 0;
+    return free_bytes;
+}
+
+static int64_t tokens_of(const ws_examples *d, const int64_t *row, int64_t n, int64_t *supervised) {
+    int64_t t = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const ws_example *x = &d->row[row[i]];
+        if (x->first == x->n) continue; /* a row without labels is not run */
+        t += x->n;
+        if (supervised) *supervised += x->n - x->first;
+    }
+    return t;
+}
+
+/* fp32 multiply-adds per second of the largest linear at the micro-batch's size. */
+static double gemm_rate(const ws_model *m, int64_t tokens) {
+    const ws_weight *w = NULL;
+    for (int i = 0; i < ws_model_n_sites(m); i++) {
+        const ws_site *s = ws_model_site(m, i);
+        if (s->kind == WS_SITE_LINEAR && (!w || s->w->rows * s->w->cols > w->rows * w->cols)) w = s->w;
+    }
+    int64_t n = tokens < 32 ? 32 : tokens > 256 ? 256 : tokens;
+    float *x = ws_try_alloc((size_t)(n * w->cols), sizeof(float)),
+          *y = ws_try_alloc((size_t)(n * w->rows), sizeof(float));
+    double best = 0;
+    for (int i = 0; i < 3 && x && y; i++) {
+        double t = ws_now();
+        ws_gemm_nt(y, w->rows, x, w->cols, n, w, 0);
+        t = ws_now() - t;
+        double rate = t > 0 ? (double)n * (double)w->rows * (double)w->cols / t : 0;
+        if (i && rate > best) best = rate; /* the first one warms up */
+    }
+    free(x), free(y);
+    return best;
+}
+
+ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_examples *data, ws_schedule *s, int64_t from,
+                               int64_t eval_every, int64_t budget) {
+    ws_train_cost c = {0};
+    const ws_dims *d = ws_model_dims(m);
+    int lowest = ws_adapter_lowest_layer(a);
+    double below = 0, above = 0, head = (double)d->hidden * (double)d->vocab;
+    for (int64_t k = from; k < s->total; k++) {
+        const int64_t *row;
+        int64_t n = ws_schedule_rows(s, k, &row);
+        c.tokens += tokens_of(data, row, n, &c.supervised);
+        for (int64_t i = 0; i < n; i += s->batch) {
+            int64_t t = tokens_of(data, row + i, n - i < s->batch ? n - i : s->batch, NULL);
+            if (t > c.largest) c.largest = t;
+        }
+    }
+    c.eval_tokens = tokens_of(data, s->test, s->n_test, NULL);
+    c.memory = ws_train_plan_for(m, c.largest, lowest, budget ? budget : ws_memory_free() / 5 * 3);
+    c.state = 4 * ws_adapter_size(a) * (int64_t)sizeof(float);
+    for (int i = 0; i < ws_model_n_sites(m); i++) {
+        const ws_site *at = ws_model_site(m, i);
+        if (at->kind == WS_SITE_LINEAR) *(at->layer < lowest ? &below : &above) += (double)at->d_in * (double)at->d_out;
+    }
+    double rate = gemm_rate(m, c.largest);
+    if (rate > 0) {
+        double evals = eval_every > 0 && s->n_test
+                           ? (double)(s->total / eval_every - from / eval_every) + (s->total % eval_every != 0)
+                           : 0;
+        double per_token = below + above * (c.memory.recompute ? 3 : 2) + 4.0 * (double)ws_adapter_size(a);
+        double work = per_token * (double)c.tokens + 2 * head * (double)c.supervised +
+                      evals * (double)c.eval_tokens * (below + above + head);
+        c.seconds = 1.25 * work / rate; /* attention, norms, softmax and the optimiser: about a quarter on top */
+    }
+    return c;
+}
