@@ -109,3 +109,130 @@ for n in (1, 2, 3, 7, 40, 131):
 draws = rng.normal(size=1000)
 some = np.where(rng.random(1000) < 0.3, np.nan, draws)
 save('eval_stats.json', dict(stats=stats, intervals=[dict(x=d, lo=np.nanquantile(d, .025), hi=np.nanquantile(d, .975)) for d in (np.round(draws, 6), np.round(some, 6))]))
+
+# ---- readouts: lists of dictionaries, expanded where a draw repeats a vignette -----------------------------------
+NAMES = ['Care', 'Sanctity', 'Authority', 'Loyalty']
+
+
+def wrong(cell, floor):
+    for p, m in cell:
+        if math.isnan(p): return math.nan
+        if (1.0 if math.isnan(m) else m) < floor: return math.nan
+    return np.mean([cell[0][0], 1 - cell[1][0]])
+
+
+def logit(w):
+    if math.isnan(w): return math.nan
+    w = float(np.clip(w, 0.01, 0.99))
+    return math.log(w) - math.log1p(-w)
+
+
+def table(rows, base, x, f, floor):
+    d = np.array([logit(wrong(x[v][c], floor)) - logit(wrong(base[v][c], floor)) for v, r in rows if f is None or r['f'] == f for c in (0, 1)])
+    ok = d[~np.isnan(d)]
+    if len(ok) == 0: return dict(mean=math.nan, std=math.nan, n=0, n_total=len(d))
+    return dict(mean=ok.mean(), std=math.sqrt(((ok - ok.mean()) ** 2).sum() / max(1, len(ok) - 1)), n=len(ok), n_total=len(d))
+
+
+def flips(rows, base, x, f, floor):
+    out = dict(to_wrong=0, to_right=0, n=0)
+    for v, r in rows:
+        if r['f'] != f: continue
+        for c in (0, 1):
+            a, b = wrong(base[v][c], floor), wrong(x[v][c], floor)
+            if math.isnan(a + b): continue
+            out['n'] += 1
+            if a < .5 <= b: out['to_wrong'] += 1
+            if b < .5 <= a: out['to_right'] += 1
+    return out
+
+
+def si(rows, base, plus, minus, f, s, k, floor, loadings):
+    cho, rej, up, um, wp, wm = [], [], [], [], [], []
+    fix = broke = rev = counter = 0.0
+    for v, r in rows:
+        weight = r['load'][f] if loadings else float(r['f'] == f)
+        if weight == 0: continue
+        for c in (0, 1):
+            b, p = wrong(base[v][c], floor), wrong(plus[v][c], floor)
+            m = wrong(minus[v][c], floor) if minus else math.nan
+            if math.isnan(b) or math.isnan(p): continue
+            y = [s * (1 if t > .5 else -1) for t in (b, p, m)]
+            (cho if y[0] > 0 else rej).append(weight)
+            fix += weight * (y[0] < 0 < y[1])
+            broke += weight * (y[1] < 0 < y[0])
+            up.append(logit(p)), wp.append(weight)
+            if math.isnan(m): continue
+            rev += weight * (y[2] < 0 < y[0])
+            counter += weight * (y[0] < 0 < y[2])
+            um.append(logit(m)), wm.append(weight)
+    nc, nr = sum(cho), sum(rej)
+    fwd = fix / nr - k * broke / nc if nc > 0 and nr > 0 else math.nan
+    bwd = rev / nc - k * counter / nr if nc > 0 and nr > 0 and minus else math.nan
+    arms = [a for a in (fwd, bwd) if not math.isnan(a)]
+    raw = sum(arms) / len(arms) if arms else math.nan
+    mass = lambda x: np.nanmean([x[v][c][fr][1] for v, _ in rows for c in (0, 1) for fr in (0, 1)])
+    mp, mm = mass(plus), mass(minus) if minus else math.nan
+    scale = 100 * np.nanmin([mp, mm]) ** 2
+    sep = s * (np.average(up, weights=wp) - np.average(um, weights=wm)) if um else math.nan
+    return dict(n_cho=nc, n_rej=nr, fix=fix, broke=broke, flip_rev=rev, counter=counter, fwd=fwd, rev=bwd, raw=raw, pmass_plus=mp,
+                pmass_minus=mm, scale=scale, si=raw * scale, separation=sep)
+
+
+def corr(x, y):
+    x, y = np.array(x, float), np.array(y, float)
+    ok = ~np.isnan(x + y)
+    return (float(np.corrcoef(x[ok], y[ok])[0, 1]) if ok.sum() > 1 else math.nan), int(ok.sum())
+
+
+def headline(rows, x, floor):
+    so = [2 * wrong(x[v][0], floor) - 1 for v, _ in rows]
+    gap = [2 * wrong(x[v][0], floor) - 2 * wrong(x[v][1], floor) for v, _ in rows]
+    nm = lambda z: float(np.nanmean(z)) if not np.all(np.isnan(z)) else math.nan
+    per = lambda z: nm([nm([q for q, (_, r) in zip(z, rows) if r['f'] == f] or [math.nan]) for f in range(len(NAMES))])
+    cells = [x[v][c] for v, _ in rows for c in (0, 1)]
+    h, n = corr([r['human'] for _, r in rows], so)
+    return dict(s_other=per(so), gap=per(gap), s_other_vig=nm(so), gap_vig=nm(gap), agreement=corr([c[0][0] for c in cells], [1 - c[1][0] for c in cells])[0],
+                human_r=h, n_human=n, pmass=nm([m for c in cells for _, m in c]), n_cells=len(cells), n_valid=sum(not math.isnan(wrong(c, floor)) for c in cells))
+
+
+def answers(n, shift, hole):
+    a = []
+    for _ in range(n):
+        a.append([])
+        for c in (0, 1):
+            z, cell = rng.normal(shift, 1.5), []
+            for pol in (1, -1):
+                p = 1 / (1 + math.exp(-(pol * z + rng.normal(0, .7))))
+                m = float(rng.uniform(.35, 1))
+                if rng.random() < hole: p = math.nan
+                if rng.random() < hole: m = math.nan
+                cell.append((p, m))
+            a[-1].append(cell)
+    return a
+
+
+cases = []
+for n, hole, floor, k, with_minus in ((41, 0, .5, 2, True), (41, .06, .5, 2, True), (23, .1, .5, 1, False), (30, .05, .9, 2, True), (5, .3, .5, 2, True), (12, 0, 0, 2, True)):
+    rows = []
+    for v in range(n):
+        load = rng.uniform(0, 100, len(NAMES)) * (rng.random(len(NAMES)) < .6)
+        load[rng.integers(len(NAMES))] += 5
+        rows.append((v, dict(f=int(rng.integers(len(NAMES))), human=float(rng.uniform(1, 5)) if rng.random() < .7 else math.nan, load=list(load / load.sum()))))
+    base, plus = answers(n, .3, hole), answers(n, -.2, hole)
+    minus = answers(n, .8, hole) if with_minus else None
+    times = [int(t) for t in rng.poisson(1, n)]
+    out = dict(n=n, floor=floor, k=k, foundation=[r['f'] for _, r in rows], human=[r['human'] for _, r in rows], loading=[r['load'] for _, r in rows], times=times,
+               answers=[[[[list(fr) for fr in c] for c in v] for v in x] if x else None for x in (base, plus, minus)], views=[])
+    for which, view in (('once', rows), ('draw', [row for row in rows for _ in range(times[row[0]])])):
+        v = dict(which=which, all=table(view, base, plus, None, floor), headline=headline(view, base, floor), foundation=[])
+        means = [table(view, base, plus, f, floor) for f in range(len(NAMES))]
+        for f in range(len(NAMES)):
+            one = dict(dlogit=means[f], si=[si(view, base, plus, minus, f, s, k, floor, ld) for s in (1, -1) for ld in (False, True)])
+            if which == 'once': one['flips'] = flips(view, base, plus, f, floor)
+            v['foundation'].append(one)
+        others = [m['mean'] for i, m in enumerate(means) if i != 2]
+        v['effect'] = dict(target=means[2]['mean'], others=sum(others) / len(others), specific=means[2]['mean'] - sum(others) / len(others), axis=means[0]['mean'] - means[2]['mean'])
+        out['views'].append(v)
+    cases.append(out)
+save('eval_readout.json', dict(foundations=NAMES, cases=cases))
