@@ -33,6 +33,8 @@ ws_status ws_wordlist_pattern(const json_t *words, const char *where, char **out
                 ws_str_adds(&s, "\\s+");
             else if (wordy(*p))
                 ws_str_addc(&s, (char)*p);
+            else if (*p == '\'')
+                ws_str_adds(&s, "['\\x{2019}]"); /* straight or curly */
             else
                 ws_str_addf(&s, "\\x{%02x}", *p);
         }
