@@ -17,24 +17,32 @@ static void push(char ***list, int *n, const char *path) {
 }
 void ws_stage_input(ws_stage *s, const char *path) { push(&s->input, &s->n_inputs, path); }
 void ws_stage_output(ws_stage *s, const char *path) { push(&s->output, &s->n_outputs, path); }
+void ws_stage_scratch(ws_stage *s, const char *path) { push(&s->scratch, &s->n_scratch, path); }
 
 void ws_stages_free(ws_stage *s, int n) {
     for (int i = 0; i < n; i++) {
         for (int k = 0; k < s[i].n_inputs; k++) free(s[i].input[k]);
         for (int k = 0; k < s[i].n_outputs; k++) free(s[i].output[k]);
+        for (int k = 0; k < s[i].n_scratch; k++) free(s[i].scratch[k]);
         free(s[i].input);
         free(s[i].output);
-        free(s[i].does);
         free(s[i].scratch);
+        free(s[i].does);
         json_decref(s[i].options);
     }
 }
 
 /* Paths in the manifest are relative to the folder that holds the run, so that a run can be moved. */
-static const char *relative(const ws_manifest *m, const char *path) {
+static size_t parent_length(const ws_manifest *m) {
     const char *dir = ws_manifest_dir(m), *slash = strrchr(dir, '/');
-    size_t n = slash ? (size_t)(slash - dir) + 1 : 0;
-    return n && !strncmp(path, dir, n) ? path + n : path;
+    return slash ? (size_t)(slash - dir) + 1 : 0;
+}
+static const char *relative(const ws_manifest *m, const char *path) {
+    size_t n = parent_length(m);
+    return n && !strncmp(path, ws_manifest_dir(m), n) ? path + n : path;
+}
+static char *absolute(const ws_manifest *m, const char *key) {
+    return *key == '/' ? ws_xstrdup(key) : ws_sprintf("%.*s%s", (int)parent_length(m), ws_manifest_dir(m), key);
 }
 
 /* {path: sha256} of all files; a missing one is an error. */
@@ -97,6 +105,30 @@ static void explain(const json_t *rec, const ws_stage *s, const json_t *inputs, 
 
 typedef enum verdict { CURRENT, NEVER_RAN, BEGUN, STALE, OUTPUT_GONE, OUTPUT_CHANGED } verdict;
 
+/* Every recorded output must stand there as recorded, and every output of the stage be recorded. */
+static verdict check_outputs(const ws_stage *s, const ws_manifest *m, const json_t *recorded, ws_str *why) {
+    const char *key;
+    json_t *want;
+    ws_err err;
+    verdict v = CURRENT;
+    for (int i = 0; i < s->n_outputs; i++)
+        if (!json_object_get(recorded, relative(m, s->output[i]))) {
+            ws_str_addf(why, "%s is new", s->output[i]);
+            return OUTPUT_GONE;
+        }
+    json_object_foreach((json_t *)recorded, key, want) {
+        char *path = absolute(m, key), hex[65];
+        if (!ws_file_exists(path))
+            v = OUTPUT_GONE;
+        else if (ws_hash_file(path, hex, &err) || strcmp(hex, json_string_value(want)))
+            v = OUTPUT_CHANGED;
+        if (v != CURRENT) ws_str_addf(why, "%s %s", path, v == OUTPUT_GONE ? "is gone" : "was changed afterwards");
+        free(path);
+        if (v != CURRENT) break;
+    }
+    return v;
+}
+
 static verdict judge(const ws_stage *s, const ws_manifest *m, ws_str *why) {
     const json_t *rec = ws_manifest_stage(m, s->name);
     json_t *inputs = NULL;
@@ -118,16 +150,7 @@ static verdict judge(const ws_stage *s, const ws_manifest *m, ws_str *why) {
         ws_str_adds(why, "begun, not finished");
         v = BEGUN;
     } else {
-        v = CURRENT;
-        for (int i = 0; i < s->n_outputs && v == CURRENT; i++) {
-            const char *want = str_at(json_object_get(rec, "outputs"), relative(m, s->output[i]));
-            if (!ws_file_exists(s->output[i]))
-                v = OUTPUT_GONE;
-            else if (ws_hash_file(s->output[i], hex, &err) || strcmp(hex, want))
-                v = OUTPUT_CHANGED;
-            if (v != CURRENT)
-                ws_str_addf(why, "%s %s", s->output[i], v == OUTPUT_GONE ? "is gone" : "was changed afterwards");
-        }
+        v = check_outputs(s, m, json_object_get(rec, "outputs"), why);
     }
     json_decref(inputs);
     return v;
@@ -141,31 +164,49 @@ int ws_stage_current(const ws_stage *s, const ws_manifest *m, ws_str *why) {
     return v == CURRENT;
 }
 
-/* Results that a person changed are never thrown away. */
+/* Results that a person changed are never thrown away: they go to RUN/changed/. */
 static ws_status set_aside(const ws_stage *s, const ws_manifest *m, ws_err *err) {
-    const json_t *old = json_object_get(ws_manifest_stage(m, s->name), "outputs");
-    for (int i = 0; i < s->n_outputs; i++) {
-        char hex[65];
-        if (!ws_file_exists(s->output[i])) continue;
-        if (ws_hash_file(s->output[i], hex, err)) return err->code;
-        if (!strcmp(hex, str_at(old, relative(m, s->output[i])))) continue;
-        char *keep = ws_sprintf("%s.changed", s->output[i]);
-        int bad = rename(s->output[i], keep);
-        if (bad)
-            ws_fail(err, WS_EIO, "cannot rename %s to %s: %s", s->output[i], keep, strerror(errno));
-        else
-            ws_warn("%s is not what `%s` made; it is kept as %s and made anew", s->output[i], s->name, keep);
-        free(keep);
-        if (bad) return err->code;
+    const char *key;
+    json_t *want;
+    json_object_foreach(json_object_get(ws_manifest_stage(m, s->name), "outputs"), key, want) {
+        char hex[65], *path = absolute(m, key), *dir = ws_path_join(ws_manifest_dir(m), "changed"),
+                      *flat = ws_xstrdup(key), *keep = NULL;
+        for (char *c = flat; *c; c++)
+            if (*c == '/') *c = '-';
+        keep = ws_path_join(dir, flat);
+        if (ws_file_exists(path) && !ws_hash_file(path, hex, err) && strcmp(hex, json_string_value(want)) &&
+            !ws_mkdirs(dir, err)) {
+            if (rename(path, keep))
+                ws_fail(err, WS_EIO, "cannot rename %s to %s: %s", path, keep, strerror(errno));
+            else
+                ws_warn("%s is not what `%s` made; it is kept as %s and made anew", path, s->name, keep);
+        }
+        free(path), free(dir), free(flat), free(keep);
+        if (err->code) break;
     }
+    return err->code;
+}
+
+ws_status ws_stage_clear(const ws_stage *s, ws_err *err) {
+    for (int i = 0; i < s->n_outputs; i++)
+        if (ws_tree_remove(s->output[i], err)) return err->code;
+    for (int i = 0; i < s->n_scratch; i++)
+        if (ws_tree_remove(s->scratch[i], err)) return err->code;
     return WS_OK;
 }
 
-static ws_status clear(const ws_stage *s, ws_err *err) {
-    for (int i = 0; i < s->n_outputs; i++)
-        if (remove(s->output[i]) && errno != ENOENT)
-            return ws_fail(err, WS_EIO, "cannot remove the old %s: %s", s->output[i], strerror(errno));
-    return s->scratch ? ws_tree_remove(s->scratch, err) : WS_OK;
+/* The outputs that the record names go too. */
+static ws_status clear(const ws_stage *s, const ws_manifest *m, ws_err *err) {
+    const char *key;
+    json_t *v;
+    if (ws_stage_clear(s, err)) return err->code;
+    json_object_foreach(json_object_get(ws_manifest_stage(m, s->name), "outputs"), key, v) {
+        char *path = absolute(m, key);
+        ws_tree_remove(path, err);
+        free(path);
+        if (err->code) return err->code;
+    }
+    return WS_OK;
 }
 
 /* ---------- the time that the whole still needs ---------- */
@@ -196,8 +237,8 @@ static ws_status run_one(ws_stage *s, ws_manifest *m, verdict v, ws_err *err) {
     char hex[65];
     double t = ws_now();
     if (fingerprint(s, m, hex, &inputs, err)) return err->code;
-    if ((v == OUTPUT_CHANGED && set_aside(s, m, err)) || ((v == STALE || v == OUTPUT_CHANGED) && clear(s, err)))
-        goto out;
+    if (v == OUTPUT_CHANGED && set_aside(s, m, err)) goto out;
+    if (v != NEVER_RAN && v != BEGUN && clear(s, m, err)) goto out;
     ws_manifest_set_stage(m, s->name,
                           json_pack("{s:s, s:s, s:i, s:O, s:O}", "state", "begun", "fingerprint", hex, "format",
                                     s->format, "options", s->options, "inputs", inputs));

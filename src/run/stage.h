@@ -27,14 +27,17 @@ typedef struct ws_stage {
 
 void ws_stage_input(ws_stage *s, const char *path);
 void ws_stage_output(ws_stage *s, const char *path);
+void ws_stage_scratch(ws_stage *s, const char *path);
 void ws_stages_free(ws_stage *s, int n);
 
 typedef struct ws_stages_result {
     int ran, skipped;
     double seconds;
 } ws_stages_result;
-/* Runs what is not up to date, in order.  `speed_known` 0: estimates are missing and no outlook is shown. */
+/* Runs what is not up to date, in order.  The manifest is saved before and after each stage. */
 ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r, ws_err *err);
 /* 1 when stage s is up to date; `why` (may be NULL) gets a phrase when it is not.  Inputs must exist or it is not. */
 int ws_stage_current(const ws_stage *s, const ws_manifest *m, ws_str *why);
+/* Removes the stage's outputs and scratch, whatever the manifest says of them (--fresh). */
+ws_status ws_stage_clear(const ws_stage *s, ws_err *err);
 #endif

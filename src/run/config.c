@@ -1,0 +1,113 @@
+/* src/run/config.c - a run's options as JSON: what the manifest records, and what each stage's fingerprint covers. */
+#include "base/hash.h"
+#include "run/pipeline_impl.h"
+#include <string.h>
+
+static void put_int(json_t *o, const char *key, int64_t v) { json_object_set_new(o, key, json_integer((json_int_t)v)); }
+static void put_num(json_t *o, const char *key, double v) { json_object_set_new(o, key, json_real(v)); }
+static void put_str(json_t *o, const char *key, const char *v) {
+    json_object_set_new(o, key, v ? json_string(v) : json_null());
+}
+
+int ws_readout_asked(const ws_run_options *o, const char *name) {
+    size_t n = strlen(name);
+    for (const char *s = o->eval.readouts; s && *s; s += strcspn(s, ","), s += *s == ',')
+        if (!strncmp(s, name, n) && (!s[n] || s[n] == ',')) return 1;
+    return 0;
+}
+
+static void template_hash(const ws_pipeline *p, json_t *o) {
+    char hex[65];
+    const char *text = ws_chat_template(p->in->chat);
+    ws_hash_bytes(text, strlen(text), hex);
+    put_str(o, "template", hex);
+}
+
+static void data_options(const ws_run_options *r, json_t *o) {
+    const ws_contrast_options *d = &r->data;
+    put_int(o, "topics", d->topics), put_int(o, "personas", d->personas), put_int(o, "samples", d->samples);
+    put_int(o, "heldout", d->heldout);
+    put_int(o, "max-new-tokens", d->max_new), put_int(o, "min-new-tokens", d->min_new);
+    put_num(o, "temperature", d->sampling.temperature), put_int(o, "top-k", d->sampling.top_k);
+    put_num(o, "top-p", d->sampling.top_p), put_num(o, "min-p", d->sampling.min_p);
+    put_int(o, "thinking", d->thinking);
+}
+
+static void train_options(const ws_run_options *r, json_t *o) {
+    const ws_train_options *t = &r->train;
+    put_str(o, "adapter", t->adapter.kind), put_int(o, "rank", t->adapter.rank);
+    put_num(o, "lora-alpha", t->adapter.alpha), put_str(o, "targets", t->adapter.targets);
+    json_object_set_new(o, "layers", json_pack("[i,i]", t->adapter.layer_begin, t->adapter.layer_end));
+    put_num(o, "epochs", t->epochs), put_int(o, "max-steps", t->max_steps);
+    put_int(o, "batch", t->batch), put_int(o, "accum", t->accum);
+    put_num(o, "lr", t->lr), put_int(o, "warmup", t->warmup), put_num(o, "weight-decay", t->weight_decay);
+    put_num(o, "clip", t->clip), put_num(o, "holdout", t->holdout), put_int(o, "eval-every", t->eval_every);
+    put_str(o, "order", t->shuffled ? "shuffled" : "file");
+    put_int(o, "max-len", r->max_len), put_int(o, "keep-end", r->keep_end);
+}
+
+static void calibrate_options(const ws_run_options *r, json_t *o) {
+    const ws_calibrate_options *c = &r->calibrate;
+    put_num(o, "target-kl", c->target), put_int(o, "kl-prompts", c->n), put_int(o, "kl-tokens", c->tokens);
+    put_int(o, "kl-audit", c->audit);
+    json_object_set_new(o, "bracket", json_pack("[f,f]", c->lo, c->hi));
+}
+
+static void eval_options(const ws_run_options *r, json_t *o) {
+    const ws_eval_options *e = &r->eval;
+    put_str(o, "readout", e->readouts);
+    put_num(o, "floor", e->floor), put_num(o, "k", e->k), put_int(o, "loading-weighted", e->loading_weighted);
+    put_int(o, "bootstrap", e->bootstrap);
+    put_int(o, "dose-topics", e->dose_topics), put_int(o, "dose-samples", e->dose_samples);
+    put_int(o, "dose-tokens", e->dose_tokens), put_int(o, "dose-min-tokens", e->dose_min_tokens);
+    json_object_set_new(
+        o, "dose-sampling",
+        json_pack("[f,i,f,f]", e->sampling.temperature, e->sampling.top_k, e->sampling.top_p, e->sampling.min_p));
+}
+
+json_t *ws_run_options_json(const ws_pipeline *p) {
+    json_t *o = json_object();
+    data_options(&p->o, o);
+    train_options(&p->o, o);
+    put_str(o, "mode", p->o.mode == WS_CONTRAST_DW ? "dw" : "bisector");
+    calibrate_options(&p->o, o);
+    eval_options(&p->o, o);
+    put_int(o, "seed", (int64_t)p->o.seed);
+    template_hash(p, o);
+    return o;
+}
+
+json_t *ws_run_identity(const ws_pipeline *p) {
+    const ws_checkpoint *c = ws_model_checkpoint(p->in->model);
+    const ws_behavior *b = p->in->behavior;
+    return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s}, s:o}", "model", "name", ws_checkpoint_name(c), "path",
+                     ws_checkpoint_path(c), "hash", ws_checkpoint_hash(c), "behavior", "name", b->name, "path", b->path,
+                     "hash", b->hash, "options", ws_run_options_json(p));
+}
+
+json_t *ws_stage_options_json(const ws_pipeline *p, int stage) {
+    json_t *o = json_object();
+    put_str(o, "model_hash", ws_checkpoint_hash(ws_model_checkpoint(p->in->model)));
+    if (stage == STAGE_TABLE) return o; /* its inputs are all it depends on */
+    put_int(o, "seed", (int64_t)p->o.seed);
+    if (stage != STAGE_DIFF) template_hash(p, o);
+    switch (stage) {
+    case STAGE_DATA:
+        put_str(o, "behavior_hash", p->in->behavior->hash);
+        data_options(&p->o, o);
+        break;
+    case STAGE_POS:
+    case STAGE_NEG:
+        put_str(o, "side", stage == STAGE_POS ? "pos" : "neg");
+        train_options(&p->o, o);
+        break;
+    case STAGE_DIFF: put_str(o, "mode", p->o.mode == WS_CONTRAST_DW ? "dw" : "bisector"); break;
+    case STAGE_CALIBRATE: calibrate_options(&p->o, o); break;
+    case STAGE_EVAL:
+        put_str(o, "behavior_hash", p->in->behavior->hash);
+        eval_options(&p->o, o);
+        break;
+    default: BUG("stage %d", stage);
+    }
+    return o;
+}

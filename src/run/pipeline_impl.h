@@ -1,0 +1,27 @@
+/* src/run/pipeline_impl.h - the inside of ws_pipeline. */
+#ifndef WS_RUN_PIPELINE_IMPL_H
+#define WS_RUN_PIPELINE_IMPL_H
+#include "run/pipeline.h"
+
+enum { STAGE_DATA, STAGE_POS, STAGE_NEG, STAGE_DIFF, STAGE_CALIBRATE, STAGE_EVAL, STAGE_TABLE, N_STAGES };
+
+struct ws_pipeline {
+    const ws_run_input *in;
+    ws_run_options o;
+    ws_manifest *manifest;
+    int lock;
+    char *run, *data, *adapter, *side[2], *dw, *geometry, *calibration, *report;
+    char *pairs, *heldout, *prompts, *vignettes[3]; /* files that come from elsewhere: NULL where not needed */
+    ws_stage stage[N_STAGES];
+};
+
+/* What the whole run was asked for, as `ws run` spells its options; caller decrefs. */
+json_t *ws_run_options_json(const ws_pipeline *p);
+/* {"model":..,"behavior":..,"options":..} */
+json_t *ws_run_identity(const ws_pipeline *p);
+/* What one stage depends on besides its input files; caller decrefs. */
+json_t *ws_stage_options_json(const ws_pipeline *p, int stage);
+int ws_readout_asked(const ws_run_options *o, const char *name);
+/* Fills .does, .seconds, .memory, .disk of every stage. */
+ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err);
+#endif
