@@ -39,6 +39,11 @@ extern const struct argp ws_common_argp; /* use as {&ws_common_argp, 0, "Common 
 ws_status ws_cmd_parse(int argc, char **argv, const struct argp_option *options, argp_parser_t parser,
                        const char *args_doc, const char *doc, void *input, ws_common *common, ws_err *err);
 
+/* The same with further option groups: `child` ends with {0}, child i gets child_input[i]. */
+ws_status ws_cmd_parse_with(int argc, char **argv, const struct argp_option *options, argp_parser_t parser,
+                            const char *args_doc, const char *doc, void *input, const struct argp_child *child,
+                            void *const *child_input, ws_common *common, ws_err *err);
+
 /* Strict numbers for option values: the whole text must be one number in range, else a usage error that names the
  * option. */
 ws_status ws_opt_int(const char *option, const char *text, long long lo, long long hi, long long *out, ws_err *err);

@@ -2,9 +2,8 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "base/progress.h"
-#include "cmd/cmd.h"
+#include "cmd/stages.h"
 #include "data/quality.h"
-#include "generate/contrast.h"
 #include "io/file.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +27,7 @@ enum {
     K_FRESH
 };
 
+_Static_assert((int)K_FRESH < (int)WS_DATA_KEYS, "ws_data_args has room for every key");
 static const struct argp_option options[] = {
     {"behavior", K_BEHAVIOR, "B", 0, "a behaviour file, or the name of one that comes with the program (authority)", 0},
     {"topics", K_TOPICS, "N", 0, "topics of the grid (20)", 0},
@@ -46,16 +46,8 @@ static const struct argp_option options[] = {
     {"fresh", K_FRESH, 0, 0, "delete what another configuration left in the folder", 0},
     {0}};
 
-typedef struct args {
-    const char *behavior;
-    long long n[K_FRESH + 1];
-    double x[K_FRESH + 1];
-    char given[K_FRESH + 1];
-    int thinking, fresh;
-} args;
-
 static error_t parse(int key, char *arg, struct argp_state *state) {
-    args *a = state->input;
+    ws_data_args *a = state->input;
     ws_err err = {0};
     ws_status st = WS_OK;
     switch (key) {
@@ -84,7 +76,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     return 0;
 }
 
-static void take(const args *a, ws_contrast_options *o) {
+void ws_data_args_take(const ws_data_args *a, ws_contrast_options *o) {
     const struct {
         int key, *n;
     } ints[] = {{K_TOPICS, &o->topics},        {K_PERSONAS, &o->personas}, {K_SAMPLES, &o->samples},
@@ -100,6 +92,13 @@ static void take(const args *a, ws_contrast_options *o) {
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
         if (a->given[reals[i].key]) *reals[i].x = a->x[reals[i].key];
     o->fresh = a->fresh;
+}
+
+const struct argp ws_data_argp = {options, parse, 0, 0, 0, 0, 0};
+
+void ws_data_args_init(ws_data_args *a) {
+    memset(a, 0, sizeof *a);
+    a->behavior = "authority", a->thinking = -1;
 }
 
 static void say_speed(const ws_contrast_result *r) {
@@ -158,7 +157,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         "out/data/MODEL/BEHAVIOR/. A run that was stopped, even killed, goes on with the same command and gives the "
         "same "
         "bytes.";
-    args a = {.behavior = "authority", .thinking = -1};
+    ws_data_args a;
     ws_common common;
     ws_session s = {0};
     ws_behavior *b = NULL;
@@ -166,6 +165,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_contrast_result r = {0};
     char *dir = NULL;
     ws_common_init(&common);
+    ws_data_args_init(&a);
     if (ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &common, err)) return err->code;
     if (common.n_steer)
         return ws_fail(err, WS_EUSAGE, "--steer: the data stage speaks with the base model; use ws generate");
@@ -176,7 +176,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         dir = common.out ? ws_xstrdup(common.out)
                          : ws_sprintf("out/data/%s/%s", ws_checkpoint_name(s.checkpoint), b->name);
         ws_contrast_defaults(&o, s.chat, a.thinking);
-        take(&a, &o);
+        ws_data_args_take(&a, &o);
         o.seed = common.seed;
         o.dir = dir;
         st = ws_contrast_run(s.model, s.tokenizer, s.chat, b, &o, &r, err);

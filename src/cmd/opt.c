@@ -62,16 +62,20 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
 
 const struct argp ws_common_argp = {options, parse, 0, 0, 0, 0, 0};
 
+enum { MOST_CHILDREN = 8 };
 typedef struct inputs {
     void *verb;
     ws_common *common;
     argp_parser_t parser;
+    void *const *child;
+    int n_children; /* before the common ones */
 } inputs;
 
 static error_t parse_verb(int key, char *arg, struct argp_state *state) {
     inputs *in = state->input;
     if (key == ARGP_KEY_INIT) {
-        state->child_inputs[0] = in->common;
+        for (int i = 0; i < in->n_children; i++) state->child_inputs[i] = in->child[i];
+        state->child_inputs[in->n_children] = in->common;
         return 0;
     }
     void *whole = state->input;
@@ -82,14 +86,25 @@ static error_t parse_verb(int key, char *arg, struct argp_state *state) {
 }
 
 /* argp prints `doc` up to \v before the options: that is where the examples stand. */
-ws_status ws_cmd_parse(int argc, char **argv, const struct argp_option *opts, argp_parser_t parser,
-                       const char *args_doc, const char *doc, void *input, ws_common *common, ws_err *err) {
-    const struct argp_child children[] = {{&ws_common_argp, 0, "Common options:", 9}, {0}};
+ws_status ws_cmd_parse_with(int argc, char **argv, const struct argp_option *opts, argp_parser_t parser,
+                            const char *args_doc, const char *doc, void *input, const struct argp_child *child,
+                            void *const *child_input, ws_common *common, ws_err *err) {
+    struct argp_child children[MOST_CHILDREN + 2] = {{0}};
+    inputs in = {input, common, parser, child_input, 0};
+    for (; child && child[in.n_children].argp; in.n_children++) {
+        WS_ASSERT(in.n_children < MOST_CHILDREN);
+        children[in.n_children] = child[in.n_children];
+    }
+    children[in.n_children] = (struct argp_child){&ws_common_argp, 0, "Common options:", 9};
     const struct argp argp = {opts, parse_verb, args_doc, doc, children, 0, 0};
-    inputs in = {input, common, parser};
     argp_err_exit_status = 2;
     if (argp_parse(&argp, argc, argv, 0, NULL, &in)) return ws_fail(err, WS_EUSAGE, "see `%s --help`", argv[0]);
     return WS_OK;
+}
+
+ws_status ws_cmd_parse(int argc, char **argv, const struct argp_option *opts, argp_parser_t parser,
+                       const char *args_doc, const char *doc, void *input, ws_common *common, ws_err *err) {
+    return ws_cmd_parse_with(argc, argv, opts, parser, args_doc, doc, input, NULL, NULL, common, err);
 }
 
 ws_status ws_opt_int(const char *option, const char *text, long long lo, long long hi, long long *out, ws_err *err) {

@@ -1,8 +1,7 @@
 /* src/cmd/train.c - `ws train`: pairs + adapter + side -> a PEFT directory. */
-#include "cmd/cmd.h"
+#include "cmd/stages.h"
 #include "base/progress.h"
 #include "data/pairs.h"
-#include "train/train.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,15 +73,8 @@ static const char doc[] =
     "The same command goes on after an interruption, to the same tensors bit for bit.  log.csv has a row per\n"
     "optimiser step: step,epoch,loss,grad_norm,lr,tokens,eval_loss.\v";
 
-typedef struct args {
-    const char *pairs, *side;
-    ws_train_options o;
-    int max_len, keep_end, shapes; /* shapes: an option was given that --init already decides */
-    ws_err *err;
-} args;
-
 static error_t parse(int key, char *arg, struct argp_state *state) {
-    args *a = state->input;
+    ws_train_args *a = state->input;
     ws_train_options *o = &a->o;
     ws_err err = {0};
     long long n = 0;
@@ -137,7 +129,15 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     return 0;
 }
 
-static void print(const args *a, const ws_train_result *r, int json) {
+const struct argp ws_train_argp = {options, parse, 0, 0, 0, 0, 0};
+
+void ws_train_args_init(ws_train_args *a) {
+    memset(a, 0, sizeof *a);
+    a->max_len = 512;
+    ws_train_defaults(&a->o);
+}
+
+static void print(const ws_train_args *a, const ws_train_result *r, int json) {
     double rate = r->seconds > 0 ? (double)r->seconds_tokens / r->seconds : 0;
     char time[32];
     if (json) {
@@ -164,12 +164,12 @@ static void print(const args *a, const ws_train_result *r, int json) {
 static ws_status run(int argc, char **argv, ws_err *err) {
     ws_common c;
     ws_session s = {0};
-    args a = {.max_len = 512};
+    ws_train_args a;
     ws_pairs *pairs = NULL;
     ws_examples *data = NULL;
     ws_train_result r;
     ws_common_init(&c);
-    ws_train_defaults(&a.o);
+    ws_train_args_init(&a);
     ws_status st = ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &c, err);
     if (st) return st;
     if (!a.pairs) return ws_fail(err, WS_EUSAGE, "--pairs is missing: the answers to learn");

@@ -72,7 +72,7 @@ static ws_status take_sample(void *arg, json_t *v, long line, ws_err *err) {
     char *where = ws_sprintf("%s/samples.jsonl:%ld", m->dir, line);
     const char *prompt, *text;
     int64_t topic, sample;
-    ws_sample s = {0};
+    ws_answer s = {0};
     ws_status st = WS_OK;
     if (json_object_get(v, "format")) goto out; /* the header line */
     if (ws_json_str(v, "prompt", &prompt, where, err) || ws_json_str(v, "text", &text, where, err) ||

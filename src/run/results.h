@@ -15,11 +15,11 @@ typedef struct ws_sheet { /* a CSV file; csv.rows is 0 where the file is missing
 double ws_sheet_num(const ws_sheet *s, int row, const char *col); /* NaN where the field is empty or no number */
 const char *ws_sheet_text(const ws_sheet *s, int row, const char *col);
 
-typedef struct ws_sample { /* one text of the dose readout */
+typedef struct ws_answer { /* one text of the dose readout */
     char *prompt, *text;
     int topic, sample;
     double alpha, dose, score;
-} ws_sample;
+} ws_answer;
 
 typedef struct ws_method_results {
     char *name, *dir;
@@ -27,7 +27,7 @@ typedef struct ws_method_results {
     ws_sheet readout, foundations, dlogit, si, effect, margin, dose;
     ws_sheet log[2]; /* training of the POS and the NEG side */
     int n_samples;
-    ws_sample *sample;
+    ws_answer *sample;
 } ws_method_results;
 
 typedef struct ws_results {

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const ws_sample *find(const ws_method_results *m, int topic, double dose) {
-    const ws_sample *best = NULL;
+static const ws_answer *find(const ws_method_results *m, int topic, double dose) {
+    const ws_answer *best = NULL;
     for (int i = 0; i < m->n_samples; i++) {
-        const ws_sample *s = &m->sample[i];
+        const ws_answer *s = &m->sample[i];
         if (s->topic == topic && s->dose == dose && (!best || s->sample < best->sample)) best = s;
     }
     return best;
@@ -26,7 +26,7 @@ int ws_triples_choose(const ws_method_results *m, uint64_t seed, int most, ws_tr
         ws_triple *t = &out[n];
         int have = 0;
         for (int k = 0; k < 3; k++) {
-            const ws_sample *s = find(m, (int)order[i], dose[k]);
+            const ws_answer *s = find(m, (int)order[i], dose[k]);
             if (!s) break;
             t->prompt = s->prompt, t->text[k] = s->text, t->alpha[k] = s->alpha;
             have++;

@@ -15,11 +15,12 @@ typedef struct ws_stage {
     json_t *options;  /* all it depends on besides files; owned */
     char **input;     /* files, hashed by content; owned */
     int n_inputs;
-    char **output; /* files that stand when it is done; owned */
+    char **output; /* files that stand when it is done; run() may add some; owned */
     int n_outputs;
-    char *scratch;  /* folder of this stage alone, cleared before another fingerprint begins; NULL: only its outputs;
-                       owned */
-    double seconds; /* estimate */
+    char *
+        *scratch; /* further files and folders of this stage alone, cleared before another fingerprint begins; owned */
+    int n_scratch;
+    double seconds;       /* estimate */
     int64_t memory, disk; /* estimates, bytes */
     ws_status (*run)(void *arg, ws_err *err);
     void *arg;

@@ -1,0 +1,34 @@
+/* src/cmd/stages.h - option tables of the single stages, shared with the verbs that run several of them.
+ * Each has an argp with its options and an input struct with defaults; a verb that embeds one may rename or leave out
+ * options (ws_options_pick), the parser goes by their keys. */
+#ifndef WS_CMD_STAGES_H
+#define WS_CMD_STAGES_H
+#include "cmd/cmd.h"
+#include "generate/contrast.h"
+#include "train/train.h"
+
+enum { WS_DATA_KEYS = 16 };
+typedef struct ws_data_args { /* cmd/data.c */
+    const char *behavior;
+    long long n[WS_DATA_KEYS]; /* whole numbers by key, where given */
+    double x[WS_DATA_KEYS];
+    char given[WS_DATA_KEYS];
+    int thinking, fresh;
+} ws_data_args;
+extern const struct argp ws_data_argp;
+void ws_data_args_init(ws_data_args *a);
+void ws_data_args_take(const ws_data_args *a, ws_contrast_options *o); /* what was given, over the defaults in *o */
+
+typedef struct ws_train_args { /* cmd/train.c */
+    const char *pairs, *side;
+    ws_train_options o;
+    int max_len, keep_end, shapes; /* shapes: an option was given that --init already decides */
+} ws_train_args;
+extern const struct argp ws_train_argp;
+void ws_train_args_init(ws_train_args *a);
+
+/* A copy of an option table with the options in `leave_out` gone and those in `rename` ("old=new") renamed; both are lists
+ * that end with NULL.  The caller frees. */
+struct argp_option *ws_options_pick(const struct argp_option *o, const char *const *leave_out,
+                                    const char *const *rename);
+#endif

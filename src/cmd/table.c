@@ -1,0 +1,127 @@
+/* src/cmd/table.c - `ws table`: runs -> tables on stdout, and the whole report into a folder. */
+#include "cmd/cmd.h"
+#include "base/log.h"
+#include "io/file.h"
+#include "run/report.h"
+#include "run/tables.h"
+#include "run/verdict.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+WS_ROOM(table)
+
+enum { K_FORMAT = 1, K_TABLE };
+
+static const struct argp_option options[] = {
+    {"format", K_FORMAT, "F", 0, "text, markdown, csv or json (text; --json is the same as json)", 0},
+    {"table", K_TABLE, "NAME", 0,
+     "this table alone, by its name: dose, margin, effect, dlogit, si, bare, calibration ...", 0},
+    {0}};
+
+static const char doc[] =
+    "Tables of one or several runs, from the files that `ws run` (or calibrate and eval) left.\n\n"
+    "  ws table out/enthusiasm                            every table, for people\n"
+    "  ws table out/enthusiasm out2/enthusiasm            two runs in the same tables\n"
+    "  ws table out/authority --table si --format csv     one table for a program\n"
+    "  ws table out/enthusiasm --out report               report.md, report.html, plots and tables into a folder\v"
+    "With --out and one RUN_DIR the whole report is written; nothing is read but the run's own files.";
+
+typedef struct args {
+    const char *format, *table;
+    const char **run;
+    int n;
+} args;
+
+static error_t parse(int key, char *arg, struct argp_state *state) {
+    args *a = state->input;
+    switch (key) {
+    case K_FORMAT:
+        if (strcmp(arg, "text") && strcmp(arg, "markdown") && strcmp(arg, "csv") && strcmp(arg, "json"))
+            argp_error(state, "--format %s: text, markdown, csv or json", arg);
+        a->format = arg;
+        break;
+    case K_TABLE: a->table = arg; break;
+    case ARGP_KEY_ARG:
+        a->run = ws_xrealloc(a->run, (size_t)(a->n + 1) * sizeof *a->run);
+        a->run[a->n++] = arg;
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static ws_status print(const ws_tables *all, const args *a, ws_err *err) {
+    int shown = 0, bold = isatty(1) && !getenv("NO_COLOR");
+    json_t *list = json_array();
+    ws_str s = {0};
+    for (int i = 0; i < all->n; i++) {
+        const ws_table *t = all->t[i];
+        if (a->table && strcmp(a->table, ws_table_name(t))) continue;
+        if (!strcmp(a->format, "json"))
+            json_array_append_new(list, ws_table_json(t));
+        else if (!strcmp(a->format, "csv")) {
+            if (!a->table) ws_str_addf(&s, "%s# %s\n", shown ? "\n" : "", ws_table_name(t));
+            ws_table_csv(t, &s);
+        } else {
+            if (shown) ws_str_addc(&s, '\n');
+            if (!strcmp(a->format, "markdown"))
+                ws_table_markdown(t, &s);
+            else
+                ws_table_print(t, &s, bold);
+        }
+        shown++;
+    }
+    if (!strcmp(a->format, "json")) {
+        ws_json_dump(list, &s, 0);
+        ws_str_addc(&s, '\n');
+    }
+    json_decref(list);
+    if (!shown) {
+        ws_str names = {0};
+        for (int i = 0; i < all->n; i++) ws_str_addf(&names, "%s%s", i ? ", " : "", ws_table_name(all->t[i]));
+        ws_fail(err, WS_EUSAGE, "--table %s: there is no such table; there are: %s", a->table ? a->table : "",
+                names.n ? names.p : "none");
+        ws_str_free(&names);
+    } else
+        fwrite(s.p, 1, s.n, stdout);
+    ws_str_free(&s);
+    return shown ? WS_OK : WS_EUSAGE;
+}
+
+static ws_status run(int argc, char **argv, ws_err *err) {
+    args a = {.format = "text"};
+    ws_common c;
+    ws_results **r = NULL;
+    ws_tables all = {0};
+    ws_common_init(&c);
+    ws_status st = ws_cmd_parse(argc, argv, options, parse, "RUN_DIR...", doc, &a, &c, err);
+    if (!st && !a.n) st = ws_fail(err, WS_EUSAGE, "which run? give its folder, out/<behavior>");
+    if (!st && c.out && a.n > 1) st = ws_fail(err, WS_EUSAGE, "--out writes the report of one run; %d were given", a.n);
+    if (st) goto out;
+    if (c.json) a.format = "json";
+    r = ws_xcalloc((size_t)a.n, sizeof *r);
+    for (int i = 0; i < a.n && !st; i++) st = ws_results_load(&r[i], a.run[i], err);
+    if (st) goto out;
+    all = ws_tables_build(r, a.n);
+    st = print(&all, &a, err);
+    if (!st && c.out) st = ws_report_write(r[0], c.out, err);
+    if (!st && c.out) ws_note("report in %s", c.out);
+    for (int i = 0; i < a.n && !st; i++)
+        for (int k = 0; k < r[i]->n; k++) {
+            ws_str s = {0};
+            ws_verdict_line(&r[i]->m[k], &s);
+            ws_note("%s%s%s: %s", a.n > 1 ? r[i]->name : "", a.n > 1 ? "/" : "", r[i]->m[k].name, s.p);
+            ws_str_free(&s);
+        }
+out:
+    ws_tables_free(&all);
+    for (int i = 0; r && i < a.n; i++) ws_results_free(r[i]);
+    free(r);
+    free(a.run);
+    free(c.steer);
+    return st;
+}
+
+const ws_cmd ws_cmd_table = {70, "table", "runs -> tables, plots, HTML report", run};

@@ -1,0 +1,154 @@
+/* src/run/plan.c - what a run will cost, told before it starts.  Times are model FLOPs over a rate that was just measured;
+ * generation is counted as if every answer reached its limit, so the truth is below. */
+#include "base/log.h"
+#include "base/parallel.h"
+#include "base/progress.h"
+#include "io/file.h"
+#include "run/pipeline_impl.h"
+#include "run/speed.h"
+#include "run/tree.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PROMPT_TOKENS = 45,    /* a topic with the chat template around it */
+    SYSTEM_TOKENS = 30,    /* the persona's part */
+    VIGNETTE_TOKENS = 110, /* scenario, question and prefill */
+    KL_PROBES = 8,         /* of the root finder, a side */
+    BASE_ROWS = 2          /* a steered and a base row for every token of the calibration */
+};
+
+static int lines_of(const char *path) {
+    ws_map m;
+    ws_err err;
+    int n = 0;
+    if (!path || ws_map_open(&m, path, &err)) return 140; /* as many as the program's own */
+    for (size_t i = 0; i < m.n; i++) n += m.p[i] == '\n';
+    ws_map_close(&m);
+    return n;
+}
+
+static int64_t weights_bytes(const ws_model *m) {
+    const ws_checkpoint *c = ws_model_checkpoint(m);
+    int64_t n = 0;
+    for (size_t i = 0; i < ws_checkpoint_count(c); i++) n += (int64_t)ws_checkpoint_at(c, i)->bytes;
+    return n;
+}
+
+static void set(ws_stage *s, char *does, double seconds, int64_t memory, int64_t disk) {
+    free(s->does);
+    s->does = does, s->seconds = seconds, s->memory = memory, s->disk = disk;
+}
+
+static int64_t adapter_floats(const ws_pipeline *p) { /* rank (d_in + d_out) a site, in the layers that are adapted */
+    const ws_model *m = p->in->model;
+    const ws_adapter_config *a = &p->o.train.adapter;
+    int layers = ws_model_dims(m)->layers, lo = a->layer_begin, hi = a->layer_end;
+    int64_t n = 0;
+    if (lo < 0) lo = (int)rint(0.3 * layers), hi = (int)rint(0.8 * layers);
+    for (int i = 0; i < ws_model_n_sites(m); i++) {
+        const ws_site *s = ws_model_site(m, i);
+        if (s->kind == WS_SITE_LINEAR && s->layer >= lo && s->layer < hi) n += a->rank * (s->d_in + s->d_out);
+    }
+    return n;
+}
+
+ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
+    const ws_run_options *o = &p->o;
+    ws_model *m = p->in->model;
+    ws_stage *s = p->stage;
+    ws_speed v = {1, 1, INFINITY, INFINITY};
+    int64_t weights = weights_bytes(m), adapter = adapter_floats(p) * 4;
+    if (measure && ws_speed_measure(&v, m, err)) return err->code;
+
+    int grid = o->data.topics * o->data.personas * o->data.samples, rows = grid + o->data.heldout;
+    double answers = 2.0 * rows, answer = o->data.max_new, row_tokens = PROMPT_TOKENS + answer;
+    int in_flight = o->data.max_rows ? o->data.max_rows : 64;
+    set(&s[STAGE_DATA],
+        ws_sprintf("%d pairs (%d topics x %d personas x %d samples) and %d held-out ones, answers of at most %d tokens",
+                   grid, o->data.topics, o->data.personas, o->data.samples, o->data.heldout, o->data.max_new),
+        ws_speed_decode(&v, answers * answer) + ws_speed_prefill(&v, answers * (PROMPT_TOKENS + SYSTEM_TOKENS), 0),
+        weights + ws_kv_bytes(m, in_flight * (int64_t)(row_tokens + SYSTEM_TOKENS)), (int64_t)(answers * answer * 5));
+
+    /* forward, and backward through the blocks above the lowest adapted one without weight gradients: about as much
+     * again for 0.7 of the depth, and a recomputed forward where activations are not kept */
+    double train_rows = ceil(grid * (1 - o->train.holdout)), epochs = o->train.epochs;
+    double steps =
+        o->train.max_steps ? (double)o->train.max_steps : ceil(train_rows / (o->train.batch * o->train.accum)) * epochs;
+    double tokens =
+        o->train.max_steps ? steps * o->train.batch * o->train.accum * row_tokens : train_rows * epochs * row_tokens;
+    int64_t micro = (int64_t)(o->train.batch * row_tokens);
+    ws_train_plan t = ws_train_plan_for(m, micro, (int)(0.3 * ws_model_dims(m)->layers), ws_memory_free() / 5 * 3);
+    double pass = ws_speed_prefill(&v, tokens, tokens * answer / row_tokens);
+    double evals = o->train.eval_every > 0 ? floor(steps / (double)o->train.eval_every) + 1 : 1;
+    double held = ws_speed_prefill(&v, (grid - train_rows) * row_tokens, (grid - train_rows) * answer) * evals;
+    for (int k = 0; k < 2; k++)
+        set(&s[STAGE_POS + k],
+            ws_sprintf("%s rank %d on the %s answers, %.0f steps of %d rows", o->train.adapter.kind,
+                       o->train.adapter.rank, k ? "NEG" : "POS", steps, o->train.batch * o->train.accum),
+            (2.4 + t.recompute) * pass + held, weights + t.activations + t.scratch + 4 * adapter, adapter);
+
+    set(&s[STAGE_DIFF], ws_sprintf("dW = theta_pos - theta_neg, in factors of rank %d", 2 * o->train.adapter.rank), 0.5,
+        weights + 4 * adapter, 2 * adapter);
+
+    const ws_calibrate_options *c = &o->calibrate;
+    double probe =
+        ws_speed_decode(&v, BASE_ROWS * (double)c->n * c->tokens) + ws_speed_prefill(&v, c->n * PROMPT_TOKENS, 0);
+    double audit = ws_speed_decode(&v, BASE_ROWS * (double)c->audit * c->tokens);
+    set(&s[STAGE_CALIBRATE],
+        ws_sprintf("alpha at p95 KL = %g nat for both signs: %d prompts x %d tokens a probe, audit on %d", c->target,
+                   c->n, c->tokens, c->audit),
+        2 * (KL_PROBES * probe + audit), weights + 2 * adapter + ((int64_t)512 << 20), (int64_t)c->n * c->tokens * 400);
+
+    const ws_eval_options *e = &o->eval;
+    ws_str does = {0};
+    double seconds = 0;
+    if (ws_readout_asked(o, "vignettes")) {
+        int n = lines_of(p->vignettes[0]);
+        ws_str_addf(&does, "%d vignettes x 4 prompts x 3 strengths", n);
+        seconds += ws_speed_prefill(&v, 12.0 * n * VIGNETTE_TOKENS, 12.0 * n);
+    }
+    if (ws_readout_asked(o, "margin")) {
+        ws_str_addf(&does, "%smargin of %d held-out pairs", does.n ? "; " : "", o->data.heldout);
+        seconds += ws_speed_prefill(&v, 6.0 * o->data.heldout * row_tokens, 6.0 * o->data.heldout * answer);
+    }
+    if (ws_readout_asked(o, "dose")) {
+        int topics = e->dose_topics ? e->dose_topics : p->in->behavior->n_heldout;
+        double n = 5.0 * topics * e->dose_samples;
+        ws_str_addf(&does, "%sdose: %d topics x %d samples of %d tokens at 5 strengths", does.n ? "; " : "", topics,
+                    e->dose_samples, e->dose_tokens);
+        seconds +=
+            ws_speed_decode(&v, n * e->dose_tokens) + ws_speed_prefill(&v, n * e->dose_tokens, n * e->dose_tokens);
+    }
+    set(&s[STAGE_EVAL], ws_str_take(&does), seconds, weights + 2 * adapter + ((int64_t)512 << 20), 2 << 20);
+    set(&s[STAGE_TABLE], ws_xstrdup("tables, plots, samples, report.html"), 2, weights, 2 << 20);
+    return WS_OK;
+}
+
+ws_status ws_pipeline_plan(ws_pipeline *p, ws_str *out, ws_err *err) {
+    char a[32], b[32], c[32];
+    double seconds = 0;
+    int64_t memory = 0, disk = 0;
+    const ws_checkpoint *k = ws_model_checkpoint(p->in->model);
+    if (ws_pipeline_estimate(p, 1, err)) return err->code;
+    ws_str_addf(out, "%s (%s, %.1f M parameters), behaviour %s, %d threads; results in %s\n\n", ws_checkpoint_name(k),
+                ws_model_family(p->in->model), (double)ws_model_params(p->in->model) / 1e6, p->in->behavior->name,
+                ws_threads(), p->run);
+    ws_str_addf(out, "%-10s %9s %11s %11s  %s\n", "stage", "time", "memory", "disk", "what");
+    for (int i = 0; i < N_STAGES; i++) {
+        ws_stage *s = &p->stage[i];
+        int current = ws_stage_current(s, p->manifest, NULL);
+        ws_str_addf(out, "%-10s %9s %11s %11s  %s%s\n", s->name, current ? "-" : ws_format_seconds(a, s->seconds),
+                    ws_format_bytes(b, (double)s->memory), ws_format_bytes(c, (double)s->disk), s->does,
+                    current ? " (up to date)" : "");
+        if (!current) seconds += s->seconds;
+        if (!current && s->memory > memory) memory = s->memory;
+        disk += s->disk;
+    }
+    ws_str_addf(out, "\n%s at most, %s at the peak, %s on disk; %s of memory are free\n", ws_format_seconds(a, seconds),
+                ws_format_bytes(b, (double)memory), ws_format_bytes(c, (double)disk),
+                ws_format_bytes((char[32]){0}, (double)ws_memory_free()));
+    return WS_OK;
+}
