@@ -228,7 +228,7 @@ static void the_cache_is_where_the_environment_says(void **state) {
     char *home = ws_xstrdup(getenv("HOME") ? getenv("HOME") : "");
     for (int first = 0; first < 5; first++) {
         for (int i = 0; i < 5; i++) {
-            char v[8];
+            char v[16];
             snprintf(v, sizeof v, "/p%d", i);
             if (i < first)
                 unsetenv(vars[i]);

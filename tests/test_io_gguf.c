@@ -218,6 +218,17 @@ static void damaged_files_are_refused_by_name_and_offset(void **state) {
     OK(parse_changed(0, NULL, 0, 0));
     const uint32_t two = 2;
     OK(parse_changed(4, &two, 4, 0)); /* version 2 has the same layout */
+    char *copy = ws_xmalloc(good.n); /* a string value may hold a NUL: all its bytes are kept */
+    memcpy(copy, good.p, good.n);
+    copy[behind("a.str") + 12] = 0;
+    ws_gguf *g;
+    size_t len;
+    OK(ws_gguf_parse(&g, copy, good.n, "f", &err));
+    assert_memory_equal(ws_gguf_str(g, "a.str", &len), "\0rün ✓", strlen("grün ✓"));
+    assert_int_equal(len, strlen("grün ✓"));
+    json_decref(ws_gguf_meta_json(g));
+    ws_gguf_close(g);
+    free(copy);
     REFUSED(parse_changed(0, "GGML", 4, 0), WS_EFORMAT, "file.gguf: byte 0: no GGUF");
     REFUSED(parse_changed(4, &one, 4, 0), WS_EUNSUPPORTED, "GGUF version 1");
     REFUSED(parse_changed(4, &seven, 4, 0), WS_EUNSUPPORTED, "big-endian");

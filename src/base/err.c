@@ -23,7 +23,8 @@ ws_status ws_fail_prefix(ws_err *err, const char *fmt, ...) {
     va_start(ap, fmt);
     int n = vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof err->msg) snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %s", old);
+    int room = (int)sizeof err->msg - 3 - n; /* what does not fit is cut off at the end */
+    if (n >= 0 && room > 0) snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %.*s", room, old);
     return err->code;
 }
 

@@ -74,7 +74,10 @@ static char *string(cursor *c, size_t *len, int is_name, const char *what) {
     }
     c->at += (size_t)n;
     *len = (size_t)n;
-    return ws_xstrndup(p, (size_t)n);
+    char *copy = ws_xmalloc((size_t)n + 1); /* strndup would stop at a NUL */
+    memcpy(copy, p, (size_t)n);
+    copy[n] = 0;
+    return copy;
 }
 
 /* One number of type t, as stored in `raw`. */

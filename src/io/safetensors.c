@@ -137,7 +137,7 @@ ws_status ws_safetensors_parse(ws_safetensors **out, const void *bytes, size_t s
     ws_safetensors *s = ws_xcalloc(1, sizeof *s);
     ws_status rc = ws_json_parse(&s->header, (const char *)p + 8, (size_t)n, path, err);
     if (rc) {
-        ws_fail_prefix(err, "safetensors header");
+        if (err) ws_fail_prefix(err, "safetensors header");
         goto fail;
     }
     if (!json_is_object(s->header)) {
