@@ -5,6 +5,7 @@
 
 const ws_kernels *const ws_kernels_all[] = {
 #if defined(__x86_64__)
+    &ws_kernels_avx512,
     &ws_kernels_avx2,
 #endif
     &ws_kernels_ref,

@@ -41,7 +41,7 @@ WS_INLINE void nt_tile(int rows, const float *x, int64_t ldx, int64_t K, const f
     WS_UNROLL for (int i = 0; i < rows; i++) out[i] = v_sum4(acc[i][0], acc[i][1], acc[i][2], acc[i][3]);
 }
 
-WS_INLINE void nt_put(int rows, int64_t cols, float *y, int64_t ldy, const v4 sum[NT_ROWS], int add) {
+WS_INLINE void nt_put(int rows, int64_t cols, float *y, int64_t ldy, const v4 *sum, int add) {
     WS_UNROLL for (int i = 0; i < rows; i++) {
         float *to = y + i * ldy;
         if (cols == NT_COLS)

@@ -1,0 +1,105 @@
+/* src/kernel/simd_avx512.h - the vocabulary of simd_avx2.h for 16 lanes: AVX-512 F, BW, DQ, VL. */
+#ifndef WS_KERNEL_SIMD_H
+#define WS_KERNEL_SIMD_H
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+#define LANES 16
+#define WS_INLINE static inline __attribute__((always_inline, unused))
+
+typedef __m512 vf;
+typedef struct vd {
+    __m512d lo, hi;
+} vd;
+typedef __mmask16 vmask;
+
+WS_INLINE __mmask16 v_first(int64_t n) { return (__mmask16)((1u << n) - 1); } /* 0 <= n <= 16 */
+WS_INLINE vf v_zero(void) { return _mm512_setzero_ps(); }
+WS_INLINE vf v_set(float a) { return _mm512_set1_ps(a); }
+WS_INLINE vf v_load(const float *p) { return _mm512_loadu_ps(p); }
+WS_INLINE vf v_load_n(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
+WS_INLINE void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+WS_INLINE void v_store_n(float *p, vf a, int64_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
+WS_INLINE vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+WS_INLINE vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+WS_INLINE vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+WS_INLINE vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+WS_INLINE vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
+WS_INLINE vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+WS_INLINE vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+WS_INLINE vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+WS_INLINE vf v_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
+WS_INLINE vf v_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+WS_INLINE vf v_pow2(vf a) {
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(127)), 23));
+}
+WS_INLINE vf v_keep(vf a, int n, vf fill) {
+    return _mm512_mask_mov_ps(fill, v_first(n < 0 ? 0 : n > 16 ? 16 : n), a);
+}
+WS_INLINE vmask v_no_nan(void) { return 0; }
+WS_INLINE vmask v_or_nan(vmask m, vf a) { return (vmask)(m | _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q)); }
+WS_INLINE int v_any_nan(vmask m) { return m != 0; }
+WS_INLINE float v_first_lane(vf a) { return _mm512_cvtss_f32(a); }
+
+/* ---- over lanes: first 0+8, 1+9 ..., then the tree of simd_avx2.h ---- */
+typedef __m128 v4;
+WS_INLINE __m256 v_fold(vf a) {
+    return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+}
+WS_INLINE v4 v_sum4(vf a, vf b, vf c, vf d) {
+    __m256 a8 = v_fold(a), b8 = v_fold(b), c8 = v_fold(c), d8 = v_fold(d);
+    __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a8, b8), _mm256_unpackhi_ps(a8, b8));
+    __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c8, d8), _mm256_unpackhi_ps(c8, d8));
+    __m256 s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+}
+WS_INLINE float v_sum(vf a) { return _mm_cvtss_f32(v_sum4(a, a, a, a)); }
+WS_INLINE float v_top(vf a) {
+    __m256 m8 = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(m8), _mm256_extractf128_ps(m8, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+WS_INLINE v4 v4_zero(void) { return _mm_setzero_ps(); }
+WS_INLINE v4 v4_load(const float *p) { return _mm_loadu_ps(p); }
+WS_INLINE void v4_store(float *p, v4 a) { _mm_storeu_ps(p, a); }
+WS_INLINE v4 v4_add(v4 a, v4 b) { return _mm_add_ps(a, b); }
+
+/* ---- double sums ---- */
+WS_INLINE vd vd_zero(void) { return (vd){_mm512_setzero_pd(), _mm512_setzero_pd()}; }
+WS_INLINE vd vd_of(vf a) {
+    return (vd){_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1))};
+}
+WS_INLINE vd vd_add(vd a, vd b) { return (vd){_mm512_add_pd(a.lo, b.lo), _mm512_add_pd(a.hi, b.hi)}; }
+WS_INLINE vd vd_fma(vd a, vd b, vd c) {
+    return (vd){_mm512_fmadd_pd(a.lo, b.lo, c.lo), _mm512_fmadd_pd(a.hi, b.hi, c.hi)};
+}
+WS_INLINE double vd_sum(vd a) {
+    double t[8];
+    _mm512_storeu_pd(t, _mm512_add_pd(a.lo, a.hi));
+    return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+}
+
+/* ---- stored numbers, LANES of them ---- */
+WS_INLINE vf v_bf16(const void *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
+}
+WS_INLINE vf v_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
+WS_INLINE vf v_i8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p))); }
+WS_INLINE __m512i v_nibble_bits(const void *p, int high) {
+    __m512i b = _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
+    return high ? _mm512_srli_epi32(b, 4) : _mm512_and_si512(b, _mm512_set1_epi32(15));
+}
+WS_INLINE vf v_nibble(const void *p, int high) { return _mm512_cvtepi32_ps(v_nibble_bits(p, high)); }
+WS_INLINE vf v_nibble5(const void *p, int high, uint32_t word, int first) {
+    __mmask16 set = (__mmask16)(word >> first);
+    __m512i b = v_nibble_bits(p, high);
+    return _mm512_cvtepi32_ps(_mm512_mask_or_epi32(b, set, b, _mm512_set1_epi32(16)));
+}
+WS_INLINE float v_half(const void *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return _cvtsh_ss(h);
+}
+#endif

@@ -1,0 +1,104 @@
+/* tests/simd_plain16.h - the vocabulary of src/kernel/simd_*.h for 16 lanes in plain C, so that the 16-lane kernels run and
+ * are tested on machines without AVX-512.  Each word has the meaning of the instruction that simd_avx512.h wraps. */
+#ifndef WS_KERNEL_SIMD_H
+#define WS_KERNEL_SIMD_H
+#include "base/dtype.h"
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#define LANES 16
+#define WS_INLINE static inline __attribute__((unused))
+#define EACH_LANE for (int i = 0; i < 16; i++)
+
+typedef struct vf {
+    float f[16];
+} vf;
+typedef struct vd {
+    double d[16];
+} vd;
+typedef struct v4 {
+    float f[4];
+} v4;
+typedef int vmask;
+
+#define PLAIN(name, args, expression)                                                                                  \
+    WS_INLINE vf name args {                                                                                           \
+        vf r;                                                                                                          \
+        EACH_LANE r.f[i] = expression;                                                                                 \
+        return r;                                                                                                      \
+    }
+PLAIN(v_zero, (void), 0)
+PLAIN(v_set, (float a), a)
+PLAIN(v_load, (const float *p), p[i])
+PLAIN(v_load_n, (const float *p, int64_t n), i < n ? p[i] : 0)
+WS_INLINE void v_store(float *p, vf a) { memcpy(p, a.f, sizeof a.f); }
+WS_INLINE void v_store_n(float *p, vf a, int64_t n) { memcpy(p, a.f, (size_t)n * sizeof *p); }
+PLAIN(v_add, (vf a, vf b), a.f[i] + b.f[i])
+PLAIN(v_sub, (vf a, vf b), a.f[i] - b.f[i])
+PLAIN(v_mul, (vf a, vf b), a.f[i] * b.f[i])
+PLAIN(v_div, (vf a, vf b), a.f[i] / b.f[i])
+PLAIN(v_sqrt, (vf a), sqrtf(a.f[i]))
+PLAIN(v_max, (vf a, vf b), a.f[i] > b.f[i] ? a.f[i] : b.f[i])
+PLAIN(v_min, (vf a, vf b), a.f[i] < b.f[i] ? a.f[i] : b.f[i])
+PLAIN(v_fma, (vf a, vf b, vf c), fmaf(a.f[i], b.f[i], c.f[i]))
+PLAIN(v_fnma, (vf a, vf b, vf c), fmaf(-a.f[i], b.f[i], c.f[i]))
+PLAIN(v_round, (vf a), nearbyintf(a.f[i]))
+/* cvtps2dq gives INT_MIN for NaN; the factor is then of no account, since the other one is NaN */
+PLAIN(v_pow2, (vf a), a.f[i] >= -126 && a.f[i] <= 127 ? ldexpf(1, (int)a.f[i]) : 0)
+PLAIN(v_keep, (vf a, int n, vf fill), i < n ? a.f[i] : fill.f[i])
+WS_INLINE vmask v_no_nan(void) { return 0; }
+WS_INLINE vmask v_or_nan(vmask m, vf a) {
+    EACH_LANE m |= isnan(a.f[i]);
+    return m;
+}
+WS_INLINE int v_any_nan(vmask m) { return m; }
+WS_INLINE float v_first_lane(vf a) { return a.f[0]; }
+WS_INLINE float v_sum(vf a) {
+    float t[8];
+    for (int i = 0; i < 8; i++) t[i] = a.f[i] + a.f[i + 8];
+    return ((t[0] + t[2]) + (t[1] + t[3])) + ((t[4] + t[6]) + (t[5] + t[7]));
+}
+WS_INLINE v4 v_sum4(vf a, vf b, vf c, vf d) { return (v4){{v_sum(a), v_sum(b), v_sum(c), v_sum(d)}}; }
+WS_INLINE float v_top(vf a) {
+    float m = a.f[0];
+    EACH_LANE m = m > a.f[i] ? m : a.f[i];
+    return m;
+}
+WS_INLINE v4 v4_zero(void) { return (v4){{0, 0, 0, 0}}; }
+WS_INLINE v4 v4_load(const float *p) { return (v4){{p[0], p[1], p[2], p[3]}}; }
+WS_INLINE void v4_store(float *p, v4 a) { memcpy(p, a.f, sizeof a.f); }
+WS_INLINE v4 v4_add(v4 a, v4 b) { return (v4){{a.f[0] + b.f[0], a.f[1] + b.f[1], a.f[2] + b.f[2], a.f[3] + b.f[3]}}; }
+
+#define PLAIN_D(name, args, expression)                                                                                \
+    WS_INLINE vd name args {                                                                                           \
+        vd r;                                                                                                          \
+        EACH_LANE r.d[i] = expression;                                                                                 \
+        return r;                                                                                                      \
+    }
+PLAIN_D(vd_zero, (void), 0)
+PLAIN_D(vd_of, (vf a), a.f[i])
+PLAIN_D(vd_add, (vd a, vd b), a.d[i] + b.d[i])
+PLAIN_D(vd_fma, (vd a, vd b, vd c), fma(a.d[i], b.d[i], c.d[i]))
+WS_INLINE double vd_sum(vd a) {
+    double s = 0;
+    EACH_LANE s += a.d[i];
+    return s;
+}
+
+WS_INLINE uint16_t u16_at(const void *p, int i) {
+    uint16_t h;
+    memcpy(&h, (const char *)p + 2 * i, 2);
+    return h;
+}
+WS_INLINE int nibble_at(const void *p, int high, int i) {
+    int b = ((const uint8_t *)p)[i];
+    return high ? b >> 4 : b & 15;
+}
+PLAIN(v_bf16, (const void *p), ws_bf16_f32(u16_at(p, i)))
+PLAIN(v_f16, (const void *p), ws_f16_f32(u16_at(p, i)))
+PLAIN(v_i8, (const void *p), (float)((const int8_t *)p)[i])
+PLAIN(v_nibble, (const void *p, int high), (float)nibble_at(p, high, i))
+PLAIN(v_nibble5, (const void *p, int high, uint32_t word, int first),
+      (float)(nibble_at(p, high, i) | (int)(word >> (first + i) & 1) << 4))
+WS_INLINE float v_half(const void *p) { return ws_f16_f32(u16_at(p, 0)); }
+#endif
