@@ -59,7 +59,7 @@ $(B)/%.o: src/%.c | $(GEN)
 $(B)/kernel/avx2.o:       ISA = -O3 -mavx2 -mfma -mf16c
 $(B)/kernel/avx512.o:     ISA = -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
 # The 16-lane kernels in plain C: only to run in bearable time.
-$(B)/tests/test_kernel_lanes16: ISA = -O3 -mavx2 -mfma
+$(B)/tests/test_kernel_lanes16: ISA = -O2 -mavx2 -mfma
 
 # A room registers itself by existing: X(lora) X(dora) ... is written from the file names.
 # The list is rewritten only when it changes, so adding or removing a room rebuilds just its corridor.

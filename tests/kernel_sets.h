@@ -52,6 +52,9 @@ static inline ws_weight weights(ws_dtype t, int64_t rows, int64_t cols) {
 static const ws_dtype weight_types[] = {WS_F32, WS_F16, WS_BF16, WS_Q8_0, WS_Q4_0, WS_Q4_1, WS_Q5_0, WS_Q5_1};
 enum { N_TYPES = sizeof weight_types / sizeof *weight_types };
 
+/* Sets in plain C: slow, so a test may try fewer numbers on them. */
+static inline int slow(const ws_kernels *k) { return !strcmp(k->name, "ref") || !strcmp(k->name, "plain16"); }
+
 /* The sets to test: those compiled in that this CPU can run, or what the test defines before it includes this file. */
 #ifndef KERNEL_SETS
 #define KERNEL_SETS ws_kernels_all

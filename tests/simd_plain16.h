@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#define LANES 16
+#define LANES     16
 #define WS_INLINE static inline __attribute__((unused))
 #define EACH_LANE for (int i = 0; i < 16; i++)
 

@@ -9,8 +9,8 @@
 
 static int usable(void) { return ws_kernels_avx2.usable(); } /* the Makefile compiles this file for AVX2 */
 static const ws_kernels sixteen = WS_LANES_TABLE("plain16");
-static const ws_kernels *const sixteen_and_ref[] = {&sixteen, &ws_kernels_ref, NULL};
-#define KERNEL_SETS sixteen_and_ref
+static const ws_kernels *const only_sixteen[] = {&sixteen, NULL};
+#define KERNEL_SETS only_sixteen
 
 int gemm_main(void);
 int vector_main(void);

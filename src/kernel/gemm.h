@@ -17,7 +17,8 @@ void ws_gemm_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, c
 
 /* y[M, N] (+)= A[M, K] W[K, N].  K = w->rows, N = w->cols; A[m, k] = a[m*rs + k*cs] (rs = 1, cs = lda: A is transposed).
  * gx = gy W is this with the same row-major W; weight gradients are this with W a view of activations. */
-void ws_gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w, int accumulate);
+void ws_gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w,
+                int accumulate);
 
 /* `floats` floats of the calling thread's packing buffer, 64-byte aligned; valid until its next call. */
 float *ws_gemm_scratch(size_t floats);

@@ -10,22 +10,27 @@ typedef struct ws_kernels {
     int (*usable)(void); /* asks this CPU, not the compiler */
 
     /* ---- elementwise and reductions, n >= 0, any alignment; a value does not depend on its position ---- */
-    float (*dot)(const float *x, const float *y, int64_t n);        /* canonical lane order */
-    double (*sum_sq)(const float *x, int64_t n);                    /* sum of x^2 */
-    float (*max)(const float *x, int64_t n);                        /* -inf for n = 0; NaN if any is NaN */
-    void (*axpy)(float *y, float a, const float *x, int64_t n);     /* y += a x */
-    void (*scale)(float *y, float a, int64_t n);                    /* y *= a */
-    void (*add)(float *y, const float *x, int64_t n);               /* y += x */
+    float (*dot)(const float *x, const float *y, int64_t n);          /* canonical lane order */
+    double (*sum_sq)(const float *x, int64_t n);                      /* sum of x^2 */
+    float (*max)(const float *x, int64_t n);                          /* -inf for n = 0; NaN if any is NaN */
+    void (*axpy)(float *y, float a, const float *x, int64_t n);       /* y += a x */
+    void (*scale)(float *y, float a, int64_t n);                      /* y *= a */
+    void (*add)(float *y, const float *x, int64_t n);                 /* y += x */
     void (*mul)(float *y, const float *a, const float *b, int64_t n); /* y = a b */
-    void (*exp)(float *y, const float *x, int64_t n);               /* <= 2 ulp */
-    double (*exp_sum)(float *y, const float *x, float shift, int64_t n); /* y = exp(x - shift) (y may be NULL), returns the sum */
+    void (*exp)(float *y, const float *x, int64_t n);                 /* <= 2 ulp */
+    double (*exp_sum)(float *y, const float *x, float shift,
+                      int64_t n); /* y = exp(x - shift) (y may be NULL), returns the sum */
     void (*silu_mul)(float *y, const float *g, const float *u, int64_t n); /* y = silu(g) u */
     /* gg = gy u silu'(g), gu = gy silu(g); gg may be g's own storage's twin but not overlap inputs */
     void (*silu_mul_backward)(float *gg, float *gu, const float *gy, const float *g, const float *u, int64_t n);
-    void (*rmsnorm)(float *y, const float *x, const float *w, float eps, int64_t n, float *r_out); /* y = w x r, r = rsqrt(mean x^2 + eps); r_out may be NULL */
-    void (*rmsnorm_backward)(float *gx, const float *gy, const float *x, const float *w, float r, int64_t n); /* gx += */
-    void (*rope)(float *x, const float *cos, const float *sin, int64_t half, float sign); /* half-split pairs (x_j, x_{j+half}); sign -1: backward */
-    void (*adamw)(float *p, float *m, float *v, const float *g, int64_t n, float gscale, float decay, float step_size, float bias2_sqrt, float eps); /* adapters.md 4.4 */
+    void (*rmsnorm)(float *y, const float *x, const float *w, float eps, int64_t n,
+                    float *r_out); /* y = w x r, r = rsqrt(mean x^2 + eps); r_out may be NULL */
+    void (*rmsnorm_backward)(float *gx, const float *gy, const float *x, const float *w, float r,
+                             int64_t n); /* gx += */
+    void (*rope)(float *x, const float *cos, const float *sin, int64_t half,
+                 float sign); /* half-split pairs (x_j, x_{j+half}); sign -1: backward */
+    void (*adamw)(float *p, float *m, float *v, const float *g, int64_t n, float gscale, float decay, float step_size,
+                  float bias2_sqrt, float eps);                        /* adapters.md 4.4 */
     void (*widen)(float *dst, const void *src, ws_dtype t, int64_t n); /* as ws_dtype_to_f32, fast */
 
     /* ---- matrix products, serial, one chunk of the output; callers use gemm.h, which threads them ---- */

@@ -64,7 +64,8 @@ static void nt_rows(int rows, const float *x, int64_t ldx, int64_t K, const floa
         nt_put(R, cols, y, ldy, sum, add);                                                                             \
         return;
         X(1)
-        X(2) X(3)
+        X(2)
+        X(3)
 #if LANES == 16
             X(4) X(5) X(6)
 #endif

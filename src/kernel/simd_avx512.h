@@ -4,7 +4,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
-#define LANES 16
+#define LANES     16
 #define WS_INLINE static inline __attribute__((always_inline, unused))
 
 typedef __m512 vf;
@@ -31,12 +31,9 @@ WS_INLINE vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 WS_INLINE vf v_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
 WS_INLINE vf v_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 WS_INLINE vf v_pow2(vf a) {
-    return _mm512_castsi512_ps(
-        _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(127)), 23));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(127)), 23));
 }
-WS_INLINE vf v_keep(vf a, int n, vf fill) {
-    return _mm512_mask_mov_ps(fill, v_first(n < 0 ? 0 : n > 16 ? 16 : n), a);
-}
+WS_INLINE vf v_keep(vf a, int n, vf fill) { return _mm512_mask_mov_ps(fill, v_first(n < 0 ? 0 : n > 16 ? 16 : n), a); }
 WS_INLINE vmask v_no_nan(void) { return 0; }
 WS_INLINE vmask v_or_nan(vmask m, vf a) { return (vmask)(m | _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q)); }
 WS_INLINE int v_any_nan(vmask m) { return m != 0; }
@@ -44,9 +41,7 @@ WS_INLINE float v_first_lane(vf a) { return _mm512_cvtss_f32(a); }
 
 /* ---- over lanes: first 0+8, 1+9 ..., then the tree of simd_avx2.h ---- */
 typedef __m128 v4;
-WS_INLINE __m256 v_fold(vf a) {
-    return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
-}
+WS_INLINE __m256 v_fold(vf a) { return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)); }
 WS_INLINE v4 v_sum4(vf a, vf b, vf c, vf d) {
     __m256 a8 = v_fold(a), b8 = v_fold(b), c8 = v_fold(c), d8 = v_fold(d);
     __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a8, b8), _mm256_unpackhi_ps(a8, b8));
