@@ -220,7 +220,7 @@ static void rules(canvas *k) {
         if (r->label && r->vertical)
             text(c, px(k, r->at) + 5, k->top + 13, r->label, 0);
         else if (r->label)
-            text(c, k->right - 4, py(k, r->at) - 5, r->label, 1);
+            text(c, k->left + 6, py(k, r->at) - 5, r->label, 0);
     }
 }
 

@@ -1,11 +1,14 @@
 /* src/report/table_print.c - a table for people: terminal, Markdown, HTML. */
 #include "report/table_impl.h"
 #include "base/err.h"
+#include "report/columns.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
+
+enum { NOTE_WIDTH = 100 };
 
 int ws_text_width(const char *s, size_t n) {
     int w = 0;
@@ -136,7 +139,7 @@ void ws_table_print(const ws_table *t, ws_str *out, int bold) {
     }
     if (t->notes || (any && !bold)) ws_str_addc(out, '\n');
     if (any && !bold) ws_str_adds(out, "* best of its column\n");
-    for (int i = 0; i < t->notes; i++) ws_str_addf(out, "%s\n", t->note[i]);
+    for (int i = 0; i < t->notes; i++) ws_wrap(out, t->note[i], NOTE_WIDTH, 0);
     for (int i = 0; i < (t->rows + 1) * t->cols; i++) ws_str_free(&cell[i]);
     free(cell);
     free(width);

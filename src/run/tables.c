@@ -70,6 +70,18 @@ static char *setting(const ws_sheet *s, int r) {
             for (ws_results *r = (s)->run[i_]; r; r = NULL)                                                            \
                 for (ws_method_results *m = &r->m[k_]; m; m = NULL)
 
+/* Row numbers by ascending alpha: from the NEG end over the base to the POS end; the caller frees. */
+static int *by_alpha(const ws_sheet *s) {
+    int *order = ws_xcalloc((size_t)s->csv.rows + 1, sizeof *order);
+    for (int i = 0; i < s->csv.rows; i++) {
+        int j = i;
+        for (; j > 0 && ws_sheet_num(s, order[j - 1], "alpha") > ws_sheet_num(s, i, "alpha"); j--)
+            order[j] = order[j - 1];
+        order[j] = i;
+    }
+    return order;
+}
+
 /* ---------- dose, margin ---------- */
 static void dose(const show *s, ws_tables *all) {
     ws_table *t = ws_table_new("dose", "Dose: free answers to held-out prompts, no system prompt");
@@ -81,14 +93,18 @@ static void dose(const show *s, ws_tables *all) {
     number_column(t, "cut", "cut", "%.2f");
     number_column(t, "n", "n", "%.0f");
     number_column(t, "n_topics", "topics", "%.0f");
-    EACH_METHOD(s, r, m)
-    for (int i = 0; i < m->dose.csv.rows; i++) {
-        char *name = setting(&m->dose, i);
-        row(s, t, r, name);
-        free(name);
-        ci(t, &m->dose, i, "score", "score_lo", "score_hi");
-        num(t, &m->dose, i, "tokens"), num(t, &m->dose, i, "distinct3"), num(t, &m->dose, i, "base_ppl");
-        num(t, &m->dose, i, "cut"), num(t, &m->dose, i, "n"), num(t, &m->dose, i, "n_topics");
+    EACH_METHOD(s, r, m) {
+        int *order = by_alpha(&m->dose);
+        for (int k = 0; k < m->dose.csv.rows; k++) {
+            int i = order[k];
+            char *name = setting(&m->dose, i);
+            row(s, t, r, name);
+            free(name);
+            ci(t, &m->dose, i, "score", "score_lo", "score_hi");
+            num(t, &m->dose, i, "tokens"), num(t, &m->dose, i, "distinct3"), num(t, &m->dose, i, "base_ppl");
+            num(t, &m->dose, i, "cut"), num(t, &m->dose, i, "n"), num(t, &m->dose, i, "n_topics");
+        }
+        free(order);
     }
     ws_table_note(t,
                   "score: weighted count of the behaviour's words per answer; intervals by bootstrap over topics. "
@@ -104,17 +120,21 @@ static void margin(const show *s, ws_tables *all) {
     interval_column(t, "delta", "change against base [95%]", "%+.3f");
     number_column(t, "n_rows", "rows", "%.0f");
     number_column(t, "n_topics", "topics", "%.0f");
-    EACH_METHOD(s, r, m)
-    for (int i = 0; i < m->margin.csv.rows; i++) {
-        char *name = setting(&m->margin, i);
-        row(s, t, r, name);
-        free(name);
-        ci(t, &m->margin, i, "margin", "lo", "hi");
-        if (ws_sheet_num(&m->margin, i, "alpha") == 0)
-            ws_table_none(t, "");
-        else
-            ci(t, &m->margin, i, "delta", "delta_lo", "delta_hi");
-        num(t, &m->margin, i, "n_rows"), num(t, &m->margin, i, "n_topics");
+    EACH_METHOD(s, r, m) {
+        int *order = by_alpha(&m->margin);
+        for (int k = 0; k < m->margin.csv.rows; k++) {
+            int i = order[k];
+            char *name = setting(&m->margin, i);
+            row(s, t, r, name);
+            free(name);
+            ci(t, &m->margin, i, "margin", "lo", "hi");
+            if (ws_sheet_num(&m->margin, i, "alpha") == 0)
+                ws_table_none(t, "");
+            else
+                ci(t, &m->margin, i, "delta", "delta_lo", "delta_hi");
+            num(t, &m->margin, i, "n_rows"), num(t, &m->margin, i, "n_topics");
+        }
+        free(order);
     }
     ws_table_note(t, "nats per token, no system prompt; intervals by bootstrap over topics, the change is paired.");
     keep(all, t);
@@ -174,7 +194,7 @@ static void dlogit(const show *s, ws_tables *all, int few) {
         if (k == n && n < 32) name[n++] = f;
     }
     ws_table *t = few ? ws_table_new("dlogit", "dlogit: change of logit(is wrong) against the base model, mean ± std")
-                      : ws_table_new("dlogit_foundations", "dlogit for every foundation, mean ± std (n)");
+                      : ws_table_new("dlogit_foundations", "dlogit for every foundation, mean ± std");
     begin(s, t, "setting", "setting");
     for (int i = 0; i < n; i++) {
         char key[80], title[80];
@@ -203,6 +223,17 @@ static void dlogit(const show *s, ws_tables *all, int few) {
                 num(t, d, at, "n");
         }
         if (strcmp(ws_sheet_text(d, i, "arm"), "plus")) ws_table_unranked(t); /* the arms have opposite intents */
+    }
+    EACH_METHOD(s, r, m) {
+        ws_str ns = {0};
+        for (int k = 0; !few && m->dlogit.csv.rows && k < n; k++) {
+            int at = foundation_row(&m->dlogit, 0, name[k]);
+            if (at >= 0) ws_str_addf(&ns, "%s%s %s", ns.n ? ", " : "", name[k], ws_sheet_text(&m->dlogit, at, "n"));
+        }
+        if (ns.n)
+            ws_table_note(t, "n (vignettes x conditions)%s%s at the first setting: %s.", s->n > 1 ? " in " : "",
+                          s->n > 1 ? r->name : "", ns.p);
+        ws_str_free(&ns);
     }
     if (few)
         ws_table_note(t,

@@ -1,0 +1,201 @@
+/* The report of two invented runs (tools/reference/make_run.py): what is printed, what the verdict says and why, and that
+ * the same results give the same files. */
+#include "run/report.h"
+#include "base/hash.h"
+#include "io/file.h"
+#include "run/plots.h"
+#include "run/samples.h"
+#include "run/tables.h"
+#include "run/tree.h"
+#include "run/verdict.h"
+#include "golden.h"
+#include <unistd.h>
+
+#define RUN "tests/fixtures/run/"
+
+static ws_results *load(const char *dir) {
+    ws_results *r = NULL;
+    ws_err err = {0};
+    if (ws_results_load(&r, dir, &err)) fail_msg("%s", err.msg);
+    return r;
+}
+
+static void test_printed_report(void **state) {
+    (void)state;
+    ws_results *r = load(RUN "works");
+    ws_str s = {0};
+    ws_report_print(r, 90, 0, &s);
+    golden("report.exp", s.p);
+    ws_str_free(&s);
+    ws_results_free(r);
+}
+
+static void test_several_runs_and_no_signal(void **state) {
+    (void)state;
+    ws_results *r[2] = {load(RUN "works"), load(RUN "silent")};
+    ws_tables t = ws_tables_build(r, 2);
+    ws_str s = {0};
+    for (int i = 0; i < t.n; i++) {
+        ws_str_clear(&s);
+        ws_table_print(t.t[i], &s, 0);
+        if (!strcmp(ws_table_name(t.t[i]), "dlogit")) golden("two_runs.exp", s.p);
+        assert_null(strchr(s.p, '*')); /* other models, and a readout without signal: nothing is best */
+    }
+    ws_tables_free(&t);
+    t = ws_tables_build(&r[1], 1);
+    int said = 0;
+    for (int i = 0; i < t.n; i++) {
+        ws_str_clear(&s);
+        ws_table_print(t.t[i], &s, 0);
+        if (strstr(s.p, "Nothing is marked as best: the vignette readout carries no signal on this model.")) said++;
+    }
+    assert_int_equal(said, 5); /* effect, dlogit, dlogit of all foundations, si, bare */
+    ws_tables_free(&t);
+    ws_str_free(&s);
+    ws_results_free(r[0]);
+    ws_results_free(r[1]);
+}
+
+static void test_verdict(void **state) {
+    (void)state;
+    ws_results *r = load(RUN "works");
+    ws_str s = {0};
+    ws_verdict v = ws_verdict_of(&r->m[0]);
+    assert_true(v.works && v.margin_pos && v.margin_neg && v.monotone);
+    ws_verdict_line(&r->m[0], &s);
+    assert_string_equal(
+        s.p, "steering works: margin separated on both sides (-0.300 [-0.340, -0.260] at -3.4, +0.300 [+0.260, "
+             "+0.340] at +4.1), dose monotone (score -1.27 at -3.4, +0.31 at 0, +3.02 at +4.1)");
+    ws_str_clear(&s);
+    ws_verdict_honest(r, &r->m[0], &s);
+    assert_non_null(strstr(s.p, "works in both directions"));
+    assert_non_null(strstr(s.p, "carries signal"));
+    ws_results_free(r);
+
+    r = load(RUN "silent");
+    v = ws_verdict_of(&r->m[0]);
+    assert_true(!v.works && !v.margin_pos && !v.margin_neg && !v.monotone && v.has_margin && v.has_dose);
+    ws_str_clear(&s);
+    ws_verdict_line(&r->m[0], &s);
+    assert_memory_equal(s.p, "no effect shown: margin not separated on either side", 51);
+    ws_str_clear(&s);
+    ws_verdict_honest(r, &r->m[0], &s);
+    assert_non_null(strstr(s.p, "is not shown to work"));
+    assert_non_null(strstr(s.p, "It shows nothing about moral judgement"));
+    ws_str_free(&s);
+    ws_results_free(r);
+}
+
+/* Every condition of the rule is needed. */
+static void test_each_part_of_the_rule(void **state) {
+    (void)state;
+    static const struct {
+        int sheet; /* 0 margin, 1 dose */
+        const char *column;
+        int row;
+        const char *value;
+    } spoil[] = {{0, "delta_lo", 1, "-0.001"}, {0, "delta_hi", 2, "0.001"}, {1, "score", 3, "3.03"},
+                 {1, "score", 1, "-0.2"},      {1, "score_lo", 4, "-0.9"},  {1, "score", 4, "nan"},
+                 {0, "delta_lo", 1, "nan"}};
+    for (size_t i = 0; i < sizeof spoil / sizeof *spoil; i++) {
+        ws_results *r = load(RUN "works");
+        ws_sheet *s = spoil[i].sheet ? &r->m[0].dose : &r->m[0].margin;
+        char **cell = &s->csv.cell[spoil[i].row * s->csv.cols + ws_csv_col(&s->csv, spoil[i].column)];
+        char *was = *cell, now[16];
+        strcpy(now, spoil[i].value);
+        *cell = now;
+        ws_verdict v = ws_verdict_of(&r->m[0]);
+        if (v.works) fail_msg("the rule does not look at %s of row %d", spoil[i].column, spoil[i].row);
+        *cell = was;
+        assert_true(ws_verdict_of(&r->m[0]).works);
+        ws_results_free(r);
+    }
+}
+
+static void test_samples_are_chosen_by_the_seed(void **state) {
+    (void)state;
+    ws_results *r = load(RUN "works");
+    ws_triple a[3], b[3];
+    int differs = 0;
+    assert_int_equal(ws_triples_choose(&r->m[0], 3, 3, a), 3);
+    for (int i = 0; i < 3; i++) {
+        assert_true(a[i].alpha[0] < 0 && a[i].alpha[1] == 0 && a[i].alpha[2] > 0);
+        assert_non_null(strstr(a[i].text[0], "Answer 0 "));
+        for (int j = 0; j < i; j++) assert_ptr_not_equal(a[i].prompt, a[j].prompt);
+    }
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        assert_int_equal(ws_triples_choose(&r->m[0], seed, 3, b), 3);
+        differs |= strcmp(a[0].prompt, b[0].prompt) != 0;
+    }
+    assert_true(differs);
+    assert_int_equal(ws_triples_choose(&r->m[0], 3, 10, (ws_triple[10]){{0}}), 5);
+    ws_results_free(r);
+}
+
+typedef struct files {
+    int n;
+    char *path[64];
+} files;
+static void note(void *arg, const char *path) {
+    files *f = arg;
+    f->path[f->n++] = strdup(path);
+}
+
+static void test_same_results_same_files(void **state) {
+    (void)state;
+    char dir[2][64] = {"/tmp/ws_report_a.XXXXXX", "/tmp/ws_report_b.XXXXXX"}, hex[2][65];
+    ws_results *r = load(RUN "works");
+    ws_err err = {0};
+    files f[2] = {{0}};
+    for (int k = 0; k < 2; k++) {
+        assert_non_null(mkdtemp(dir[k]));
+        assert_int_equal(ws_report_write(r, dir[k], &err), WS_OK);
+        ws_report_files(r, dir[k], note, &f[k]);
+    }
+    assert_int_equal(f[0].n, f[1].n);
+    assert_int_equal(f[0].n, 8 * 2 + 5 * 2 + 3); /* tables, plots, pages */
+    for (int i = 0; i < f[0].n; i++) {
+        assert_int_equal(ws_hash_file(f[0].path[i], hex[0], &err), WS_OK);
+        assert_int_equal(ws_hash_file(f[1].path[i], hex[1], &err), WS_OK);
+        assert_string_equal(hex[0], hex[1]);
+        free(f[0].path[i]), free(f[1].path[i]);
+    }
+    ws_str s = {0};
+    char *path = ws_path_join(dir[0], "report.md");
+    assert_int_equal(ws_file_read(path, &s, &err), WS_OK);
+    golden("report_md.exp", s.p);
+    free(path);
+    ws_str_free(&s);
+    for (int k = 0; k < 2; k++) assert_int_equal(ws_tree_remove(dir[k], &err), WS_OK);
+    ws_results_free(r);
+}
+
+static void test_bad_folders(void **state) {
+    (void)state;
+    ws_results *r;
+    ws_err err;
+    assert_int_equal(ws_results_load(&r, "tests/fixtures/no-such", &err), WS_EIO);
+    assert_non_null(strstr(err.msg, "no such folder"));
+    assert_int_equal(ws_results_load(&r, "tests/golden", &err), WS_EFORMAT);
+    assert_non_null(strstr(err.msg, "neither a calibration nor an evaluation"));
+    char dir[64] = "/tmp/ws_report_c.XXXXXX", cmd[256];
+    assert_non_null(mkdtemp(dir));
+    snprintf(cmd, sizeof cmd, "cp -r " RUN "works/. %s && sed -i s/score_lo/score_low/ %s/lora/dose.csv", dir, dir);
+    assert_int_equal(system(cmd), 0);
+    assert_int_equal(ws_results_load(&r, dir, &err), WS_EFORMAT);
+    assert_non_null(strstr(err.msg, "lora/dose.csv: column \"score_lo\" is missing"));
+    assert_int_equal(ws_tree_remove(dir, &err), WS_OK);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_printed_report),
+        cmocka_unit_test(test_several_runs_and_no_signal),
+        cmocka_unit_test(test_verdict),
+        cmocka_unit_test(test_each_part_of_the_rule),
+        cmocka_unit_test(test_samples_are_chosen_by_the_seed),
+        cmocka_unit_test(test_same_results_same_files),
+        cmocka_unit_test(test_bad_folders),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
