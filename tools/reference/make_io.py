@@ -127,7 +127,7 @@ def write_model(arch, tied, heads=4, kv=2, hd=8, hidden=32, inner=64, layers=2, 
         for part, shape in shapes.items():
             hf = f"model.layers.{n}.{NAMES[part]}"
             tensor(f"blk.{n}.{part}.weight", hf + ".weight", shape, next(kinds) if len(shape) == 2 else T.F32)
-            if part in ("attn_q", "attn_k", "attn_v") and arch != "qwen3":
+            if part in ("attn_q", "attn_k", "attn_v") and arch != "qwen3" or part == "attn_output" and arch == "llama":
                 tensor(f"blk.{n}.{part}.bias", hf + ".bias", shape[:1], T.F32)
     tensor("output_norm.weight", "model.norm.weight", (hidden,), T.F32)
     if not tied:
@@ -196,7 +196,29 @@ def write_smollm2(path):
         json.dump({"written_by": versions, "file": os.path.basename(path), "tensors": want}, f, indent=1)
 
 
+def write_edits():
+    """A dW file and an adapter directory, with the Frobenius norms that numpy finds (each on its own random stream)."""
+    r = np.random.default_rng(7)
+    sites = {"model.layers.0.mlp.up_proj": (12, 8, 3), "model.layers.1.self_attn.q_proj": (8, 8, 2)}
+    t, norms = {}, {}
+    for site, (d_out, d_in, k) in sites.items():
+        t[site + ".U"], t[site + ".V"] = r.standard_normal((d_out, k)).astype(np.float32), r.standard_normal((k, d_in)).astype(np.float32)
+        norms[site] = float(np.linalg.norm(t[site + ".U"].astype(np.float64) @ t[site + ".V"].astype(np.float64)))
+    save_file({k: torch.from_numpy(v) for k, v in t.items()}, os.path.join(OUT, "dw.safetensors"),
+              metadata={"format": "ws-dw", "version": "1", "base_hash": "0" * 64, "base_name": "none"})
+    os.makedirs(os.path.join(OUT, "adapter"), exist_ok=True)
+    a = r.standard_normal((2, 8)).astype(np.float32)
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    save_file({name: torch.from_numpy(a)}, os.path.join(OUT, "adapter", "adapter_model.safetensors"), metadata={"format": "pt"})
+    with open(os.path.join(OUT, "adapter", "adapter_config.json"), "w") as f:
+        json.dump({"peft_type": "LORA", "r": 2, "base_model_name_or_path": "org/base"}, f, indent=2, sort_keys=True)
+    lines = {"total": sum(v * v for v in norms.values()) ** 0.5, **norms, "adapter": float(np.linalg.norm(a.astype(np.float64)))}
+    with open(os.path.join(OUT, "norms.txt"), "w") as f:
+        f.writelines(f"{k} {v:.9g}\n" for k, v in lines.items())
+
+
 os.makedirs(OUT, exist_ok=True)
+write_edits()
 write_types()
 write_model("llama", tied=True)
 write_model("qwen2", tied=True, layers=1, extra=yarn)
