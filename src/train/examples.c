@@ -82,6 +82,7 @@ ws_examples *ws_examples_from_ids(const ws_example *row, int n, ws_side side, co
     }
     finish(e);
     memcpy(e->pairs_hash, e->hash, sizeof e->hash);
+    e->max_len = e->longest;
     return e;
 }
 
