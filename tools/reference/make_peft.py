@@ -8,9 +8,9 @@ neg_bf16/         neg with bf16 tensors and a shuffled header
 oracle.json       versions, seeds, rows, targeting cases, splits and orders, the Trainer's log
 oracle.safetensors
   init.<key>, init_bf16.<key>      fresh adapter of seed INIT_SEED on the base in fp32 and in bf16
-  logits.R                         base + pos, row R of "rows"
-  grad.<key>                       of sum over two micro-batches of (sum of token losses) / N_items
-  steered.<alpha>.R                base with W + alpha (W_pos - W_neg), merged densely in fp32
+  logits.R                         base + pos in double, row R of "rows"
+  grad.<key>                       of sum over two micro-batches of (sum of token losses) / N_items, in double
+  steered.<alpha>.R                base with W + alpha (W_pos - W_neg): both merged by PEFT in fp32, contrast and forward in double
   final.<key>                      tensors after the Trainer's 30 steps (real Trainer, fp32, adamw_torch unfused)
 """
 import json, os, random, shutil, struct, sys, warnings
@@ -52,6 +52,12 @@ model.save_pretrained(where)
 if os.path.exists(os.path.join(where, "generation_config.json")): os.remove(os.path.join(where, "generation_config.json"))
 fresh = lambda dtype=torch.float32: LlamaForCausalLM.from_pretrained(where, dtype=dtype, attn_implementation="eager").eval()
 key = lambda n: n.replace(".default", "")
+class precise:  # double precision but for softmax and rotary angles, which transformers keeps in fp32
+    def __enter__(self):
+        import transformers.models.llama.modeling_llama as ml
+        self.ml, self.old = ml.LlamaRMSNorm, ml.LlamaRMSNorm.forward
+        ml.LlamaRMSNorm.forward = lambda s, x: s.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + s.variance_epsilon)
+    def __exit__(self, *a): self.ml.forward = self.old
 lora = lambda m: {key(n): p for n, p in m.named_parameters() if "lora_" in n}
 T, J = {}, dict(seed=SEED, init_seed=INIT_SEED, train_seed=TRAIN_SEED, alphas=ALPHAS,
                 versions={m.__name__: m.__version__ for m in (torch, transformers, peft, accelerate, datasets, numpy)})
@@ -80,14 +86,15 @@ for n, m in (("pos", pos), ("neg", neg)):
 rows = [(23, 9), (5, 2), (40, 33), (11, 1), (17, 12), (2, 1)]
 ids = [torch.randint(3, 40, (n,), generator=g) for n, _ in rows]
 J["rows"] = [dict(ids=x.tolist(), first=f) for x, (_, f) in zip(ids, rows)]
-with torch.no_grad():
+pos.double()
+with torch.no_grad(), precise():
     for r, x in enumerate(ids[:3]): T["logits.%d" % r] = pos(x[None]).logits[0]
 def token_losses(m, x, first):
-    lp = torch.log_softmax(m(x[None]).logits[0, first - 1:-1].float(), -1)
+    lp = torch.log_softmax(m(x[None]).logits[0, first - 1:-1], -1)
     return -lp[torch.arange(len(x) - first), x[first:]]
 n_items = sum(n - f for n, f in rows); loss = 0
 for part in (range(0, 4), range(4, 6)):
-    l = sum(token_losses(pos, ids[r], rows[r][1]).sum() for r in part) / n_items
+    with precise(): l = sum(token_losses(pos, ids[r], rows[r][1]).sum() for r in part) / n_items
     l.backward(); loss += l.item()
 J["grad_loss"] = loss
 for k, p in lora(pos).items(): T["grad." + k] = p.grad.clone()
@@ -103,8 +110,8 @@ with torch.no_grad():
     J["norms"] = dict(pos=dot(dp, dp) ** .5, neg=dot(dn, dn) ** .5, dw=dot(D, D) ** .5, pos_neg=dot(dp, dn),
                       w=sum((W[k].double() ** 2).sum().item() for k in W if D[k].abs().max() > 0) ** .5)
     for a in ALPHAS:
-        m = fresh(); m.load_state_dict({k: (W[k].double() + a * D[k]).float() for k in W})
-        for r in (0, 1): T["steered.%g.%d" % (a, r)] = m(ids[r][None]).logits[0]
+        m = fresh().double(); m.load_state_dict({k: W[k].double() + a * D[k] for k in W})
+        with precise(): T.update({"steered.%g.%d" % (a, r): m(ids[r][None]).logits[0] for r in (0, 1)})
 
 # ---- neg in bf16 with a shuffled header
 src = os.path.join(OUT, "neg_bf16"); shutil.copytree(os.path.join(OUT, "neg"), src)
