@@ -47,6 +47,10 @@ typedef struct ws_kernels {
                     int64_t n1, int accumulate);
     void (*gemm_nn)(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w,
                     int64_t n0, int64_t n1, int accumulate);
+
+    /* `rounds` rounds of independent fused multiply-adds in registers, as many as hide their latency; returns the
+     * floating-point operations of ONE round.  For measuring the machine (peak.h). */
+    int64_t (*fma_spin)(int64_t rounds, float *sink);
 } ws_kernels;
 
 extern ws_kernels ws_k;

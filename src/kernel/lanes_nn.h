@@ -50,7 +50,9 @@ static void nn_edge(int rows, int64_t cols, float *c, int64_t ldc, const float *
         return;
         X(1)
         X(2)
-        X(3) X(4) X(5) X(6)
+        X(3)
+        X(4)
+        X(5) X(6)
 #if LANES == 16
             X(7) X(8) X(9) X(10) X(11) X(12)
 #endif

@@ -67,10 +67,12 @@ static void nt_rows(int rows, const float *x, int64_t ldx, int64_t K, const floa
         X(2)
         X(3)
 #if LANES == 16
-            X(4) X(5) X(6)
+        X(4)
+        X(5)
+        X(6)
 #endif
 #undef X
-                default : return;
+            default : return;
     }
 }
 

@@ -162,12 +162,22 @@ static void softmax32(float *s, int64_t rows, const int32_t *valid, float *m, fl
     }
 }
 
+static int64_t fma_spin(int64_t rounds, float *sink) {
+    enum { CHAINS = 12 };
+    vf a[CHAINS], x = v_set(0.5f), y = v_set(1); /* tends to 2: no overflow, no subnormals */
+    WS_UNROLL for (int i = 0; i < CHAINS; i++) a[i] = v_set((float)i);
+    for (int64_t r = 0; r < rounds; r++) WS_UNROLL for (int i = 0; i < CHAINS; i++) a[i] = v_fma(a[i], x, y);
+    WS_UNROLL for (int i = 1; i < CHAINS; i++) a[0] = v_add(a[0], a[i]);
+    *sink += v_first_lane(a[0]);
+    return 2 * CHAINS * LANES;
+}
+
 #define WS_LANES_TABLE(NAME)                                                                                           \
     {                                                                                                                  \
         .name = NAME, .usable = usable, .dot = dot, .sum_sq = sum_sq, .max = max, .axpy = axpy, .scale = scale,        \
         .add = add, .mul = mul, .exp = vexp, .exp_sum = exp_sum, .silu_mul = silu_mul,                                 \
         .silu_mul_backward = silu_mul_backward, .rmsnorm = rmsnorm, .rmsnorm_backward = rmsnorm_backward,              \
         .rope = rope, .adamw = adamw, .widen = widen, .tile = tile, .softmax32 = softmax32, .gemm_nt = gemm_nt,        \
-        .gemm_nn = gemm_nn,                                                                                            \
+        .gemm_nn = gemm_nn, .fma_spin = fma_spin,                                                                      \
     }
 #endif

@@ -54,7 +54,7 @@ static double exp_sum(float *y, const float *x, float shift, int64_t n) {
     return s;
 }
 
-/* silu(g) = g s, silu'(g) = s (1 + g (1 - s)), s = 1 / (1 + exp(-g)): models.md 8.5.  At g = -inf the limits are 0. */
+/* silu(g) = g s, silu'(g) = s (1 + g (1 - s)), s = 1 / (1 + exp(-g)): models.md 8.5. */
 static double sigmoid(double g) { return 1 / (1 + exp(-g)); }
 static void silu_mul(float *y, const float *g, const float *u, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = (float)(g[i] * sigmoid(g[i])) * u[i];
@@ -152,13 +152,23 @@ static void gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t c
     }
 }
 
+static int64_t fma_spin(int64_t rounds, float *sink) {
+    float a = 0, b = 1, c = 2, d = 3;
+    for (int64_t r = 0; r < rounds; r++) {
+        a = a * 0.5f + 1, b = b * 0.5f + 1;
+        c = c * 0.5f + 1, d = d * 0.5f + 1;
+    }
+    *sink += a + b + c + d;
+    return 8;
+}
+
 #define REF_TABLE                                                                                                      \
     {                                                                                                                  \
         .name = "ref", .usable = usable, .dot = dot, .sum_sq = sum_sq, .max = max, .axpy = axpy, .scale = scale,       \
         .add = add, .mul = mul, .exp = vexp, .exp_sum = exp_sum, .silu_mul = silu_mul,                                 \
         .silu_mul_backward = silu_mul_backward, .rmsnorm = rmsnorm, .rmsnorm_backward = rmsnorm_backward,              \
         .rope = rope, .adamw = adamw, .widen = ws_dtype_to_f32, .tile = tile, .softmax32 = softmax32,                  \
-        .gemm_nt = gemm_nt, .gemm_nn = gemm_nn,                                                                        \
+        .gemm_nt = gemm_nt, .gemm_nn = gemm_nn, .fma_spin = fma_spin,                                                  \
     }
 const ws_kernels ws_kernels_ref = REF_TABLE;
 /* Until ws_kernels_init picks a better set: the reference, so no entry is ever missing. */

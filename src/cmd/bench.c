@@ -1,0 +1,166 @@
+/* src/cmd/bench.c - what this machine can do, and which share of it our matrix products reach.
+ * Subjects: machine, gemm.  Figures are the best of several runs; each GEMM's share is of the FMA peak measured right
+ * beside it, because other programs and the clock move both. */
+#include "base/parallel.h"
+#include "base/progress.h"
+#include "cmd/cmd.h"
+#include "kernel/gemm.h"
+#include "kernel/kernel.h"
+#include "kernel/peak.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+WS_ROOM(bench)
+
+typedef struct opts {
+    const char *subject, *shapes, *types;
+    int nn;
+    double seconds;
+} opts;
+enum { K_SHAPES = 1, K_TYPES, K_NN, K_SECONDS };
+static const struct argp_option options[] = {
+    {"shapes", K_SHAPES, "MxNxK,...", 0,
+     "products of the subject gemm: M tokens, W [N, K] (default: SmolLM2's and a 4B model's)", 1},
+    {"types", K_TYPES, "LIST", 0,
+     "stored types of W: F32,F16,BF16,Q8_0,Q4_0,Q4_1,Q5_0,Q5_1 (default F32,BF16,Q8_0,Q4_1)", 1},
+    {"gradient", K_NN, 0, 0, "y = A W (gradients with respect to activations) instead of y = x W^T", 1},
+    {"seconds", K_SECONDS, "S", 0, "time for each figure (default 0.3)", 1},
+    {0}};
+static const char doc[] =
+    "Measures this machine, and matrix products as a share of it.\n\n"
+    "  ws bench machine                                         peaks: FMA, memory; one thread and all\n"
+    "  ws bench gemm                                            GFLOP/s of usual shapes and weight types\n"
+    "  ws bench gemm --shapes 512x1536x576,1x49152x576 --types Q4_1 --threads 1\n\v"
+    "WS_KERNELS=ref|avx2|avx512 forces a kernel set.";
+
+static error_t parse(int key, char *arg, struct argp_state *state) {
+    opts *o = state->input;
+    ws_err err = {0};
+    switch (key) {
+    case K_SHAPES: o->shapes = arg; break;
+    case K_TYPES: o->types = arg; break;
+    case K_NN: o->nn = 1; break;
+    case K_SECONDS:
+        if (ws_opt_num("--seconds", arg, 0.01, 60, &o->seconds, &err)) argp_error(state, "%s", err.msg);
+        break;
+    case ARGP_KEY_ARG:
+        if (o->subject) argp_error(state, "'%s': one subject at a time", arg);
+        o->subject = arg;
+        break;
+    case ARGP_KEY_END:
+        if (!o->subject) argp_error(state, "name a subject: machine or gemm");
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static void machine(int json) {
+    ws_peaks p = ws_peaks_measure(0);
+    if (json) {
+        printf("{\"kernels\": \"%s\", \"threads\": %d, \"fma_gflops\": [%.1f, %.1f], \"read_gbs\": [%.1f, %.1f]}\n",
+               ws_k.name, p.threads, p.fma_one, p.fma_all, p.read_one, p.read_all);
+        return;
+    }
+    printf("kernel set %s\n%-24s %12s %9d threads\n", ws_k.name, "", "1 thread", p.threads);
+    printf("%-24s %12.1f %9.1f  GFLOP/s\n", "fused multiply-add", p.fma_one, p.fma_all);
+    printf("%-24s %12.1f %9.1f  GB/s\n", "reading memory", p.read_one, p.read_all);
+}
+
+static ws_status find_type(const char *name, size_t n, ws_dtype *t, ws_err *err) {
+    for (int i = 0; i < WS_DTYPE_COUNT; i++)
+        if (ws_dtypes[i].is_weight && strlen(ws_dtypes[i].name) == n && !strncmp(ws_dtypes[i].name, name, n)) {
+            *t = (ws_dtype)i;
+            return WS_OK;
+        }
+    return ws_fail(err, WS_EUSAGE, "--types: '%.*s' is no weight type; there are F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1",
+                   (int)n, name);
+}
+
+/* One line: the best rate within `seconds`, beside the peak measured before and after. */
+static ws_status one(long M, long N, long K, ws_dtype t, const opts *o, int json, ws_err *err) {
+    const long rows = o->nn ? K : N, cols = o->nn ? N : K;
+    if (cols % ws_dtypes[t].block)
+        return ws_fail(err, WS_EUSAGE, "--shapes: rows of %ld weights cannot be stored as %s, which has blocks of %d",
+                       cols, ws_dtypes[t].name, ws_dtypes[t].block);
+    const size_t bytes = ws_dtype_bytes(t, (int64_t)rows * cols);
+    float *x = ws_try_alloc((size_t)M * (size_t)K, sizeof *x), *y = ws_try_alloc((size_t)M * (size_t)N, sizeof *y);
+    uint8_t *w = ws_try_alloc(bytes, 1);
+    ws_status st = WS_OK;
+    if (!x || !y || !w) {
+        st = ws_fail(err, WS_ENOMEM, "no memory for a product of %ld x %ld x %ld", M, N, K);
+        goto out;
+    }
+    for (size_t i = 0; i < bytes; i++) w[i] = (uint8_t)(i * 2654435761u >> 13) & 0x3b; /* finite in every type */
+    for (int64_t i = 0; i < (int64_t)M * K; i++) x[i] = (float)(i % 61) * 0.01f;
+    const ws_weight weight = {w, t, rows, cols, ws_dtype_bytes(t, cols), 0};
+    const double flops = 2.0 * (double)M * (double)N * (double)K;
+    double peak = ws_peak_fma(0), best = 0;
+    for (double end = ws_now() + o->seconds; ws_now() < end;) {
+        const long times = 1 + (long)(2e8 / flops); /* about a millisecond or more */
+        double start = ws_now();
+        for (long i = 0; i < times; i++) {
+            if (o->nn)
+                ws_gemm_nn(y, N, x, K, 1, M, &weight, 0);
+            else
+                ws_gemm_nt(y, N, x, K, M, &weight, 0);
+        }
+        double rate = (double)times / (ws_now() - start);
+        if (rate > best) best = rate;
+    }
+    double after = ws_peak_fma(0);
+    if (after > peak) peak = after;
+    double gflops = flops * best * 1e-9, gbs = (double)bytes * best * 1e-9;
+    if (json)
+        printf("{\"op\": \"%s\", \"type\": \"%s\", \"m\": %ld, \"n\": %ld, \"k\": %ld, \"gflops\": %.2f, \"peak\": "
+               "%.2f, \"gbs\": %.2f}\n",
+               o->nn ? "nn" : "nt", ws_dtypes[t].name, M, N, K, gflops, peak, gbs);
+    else
+        printf("%-5s %6ld x%6ld x%6ld %10.1f %9.1f %7.0f%% %9.1f\n", ws_dtypes[t].name, M, N, K, gflops, peak,
+               100 * gflops / peak, gbs);
+    fflush(stdout);
+out:
+    free(x), free(y), free(w);
+    return st;
+}
+
+static ws_status gemm(const opts *o, int json, ws_err *err) {
+    if (!json) {
+        printf("kernel set %s, %d threads, %s\n", ws_k.name, ws_threads(), o->nn ? "y = A W" : "y = x W^T");
+        printf("%-5s %6s  %6s  %6s %10s %9s %8s %9s\n", "W", "M", "N", "K", "GFLOP/s", "FMA peak", "share", "W GB/s");
+    }
+    for (const char *s = o->shapes; *s;) {
+        long M, N, K;
+        int used = 0;
+        if (sscanf(s, "%ldx%ldx%ld%n", &M, &N, &K, &used) != 3 || (s[used] && s[used] != ',') || M < 1 || N < 1 ||
+            K < 1 || M > 1 << 20 || N > 1 << 20 || K > 1 << 20)
+            return ws_fail(err, WS_EUSAGE, "--shapes: '%s' does not begin with MxNxK, each 1..1048576", s);
+        s += used + (s[used] == ',');
+        for (const char *t = o->types; *t;) {
+            size_t n = strcspn(t, ",");
+            ws_dtype type = WS_F32;
+            if (find_type(t, n, &type, err) || one(M, N, K, type, o, json, err)) return err->code;
+            t += n + (t[n] == ',');
+        }
+    }
+    return WS_OK;
+}
+
+static ws_status run(int argc, char **argv, ws_err *err) {
+    opts o = {.shapes = "512x1536x576,512x576x1536,512x576x576,256x2560x2560,32x1536x576,1x1536x576,1x9216x2560",
+              .types = "F32,BF16,Q8_0,Q4_1",
+              .seconds = 0.3};
+    ws_common c;
+    ws_common_init(&c);
+    ws_status st = ws_cmd_parse(argc, argv, options, parse, "machine|gemm", doc, &o, &c, err);
+    if (st) return st;
+    if (!strcmp(o.subject, "machine"))
+        machine(c.json);
+    else if (!strcmp(o.subject, "gemm"))
+        st = gemm(&o, c.json, err);
+    else
+        st = ws_fail(err, WS_EUSAGE, "bench: '%s' is no subject; there are machine and gemm", o.subject);
+    return st;
+}
+
+const ws_cmd ws_cmd_bench = {240, "bench", "speed: this machine's peaks, and our share of them", run};

@@ -1,0 +1,70 @@
+#include "kernel/peak.h"
+#include "base/err.h"
+#include "base/parallel.h"
+#include "base/progress.h"
+#include "kernel/kernel.h"
+#include <stdlib.h>
+
+enum { ROUNDS = 40000, RUNS = 60, PASSES = 4, PIECE = 1 << 15 };
+
+typedef struct job {
+    const float *p;
+    float sink[256];
+} job;
+
+static void spin(void *arg, int64_t begin, int64_t end) {
+    job *j = arg;
+    for (int64_t i = begin; i < end; i++) ws_k.fma_spin(ROUNDS, &j->sink[i % 256]);
+}
+
+double ws_peak_fma(int threads) {
+    job j = {0};
+    int before = ws_threads();
+    double best = 0;
+    if (threads <= 0) threads = before;
+    ws_threads_set(threads);
+    for (int r = 0; r < RUNS; r++) {
+        double t = ws_now();
+        ws_parallel_for(threads, 1, spin, &j);
+        t = ws_now() - t;
+        double rate = (double)threads * (double)ws_k.fma_spin(0, &j.sink[0]) * ROUNDS / t * 1e-9;
+        if (rate > best) best = rate;
+    }
+    ws_threads_set(before);
+    return best;
+}
+
+static void sweep(void *arg, int64_t begin, int64_t end) {
+    job *j = arg;
+    for (int64_t i = begin; i < end; i++) j->sink[i % 256] += ws_k.dot(j->p + i * PIECE, j->p + i * PIECE, PIECE);
+}
+
+double ws_peak_read(int threads) {
+    const int64_t pieces = 2048; /* 256 MiB */
+    job *j = ws_xcalloc(1, sizeof *j);
+    float *p = ws_try_alloc((size_t)pieces * PIECE, sizeof *p);
+    int before = ws_threads();
+    double best = 0;
+    if (p) {
+        for (int64_t i = 0; i < pieces * PIECE; i += 16)
+            p[i] = 1; /* pages of zeros would all be one page in the cache */
+        j->p = p;
+        ws_threads_set(threads > 0 ? threads : before);
+        for (int r = 0; r < PASSES; r++) {
+            double t = ws_now();
+            ws_parallel_for(pieces, 64, sweep, j);
+            t = ws_now() - t;
+            double rate = (double)pieces * PIECE * sizeof *p / t * 1e-9;
+            if (rate > best) best = rate;
+        }
+        ws_threads_set(before);
+    }
+    free(p);
+    free(j);
+    return best;
+}
+
+ws_peaks ws_peaks_measure(int threads) {
+    if (threads <= 0) threads = ws_threads();
+    return (ws_peaks){threads, ws_peak_fma(1), ws_peak_fma(threads), ws_peak_read(1), ws_peak_read(threads)};
+}
