@@ -29,7 +29,7 @@ static wj_value loop_attr(wj_ctx *c, const wj_value *v, const char *name) {
         *m = (wj_method){*v, name};
         return (wj_value){.type = WJ_METHOD, .u.method = m};
     }
-    wj_fail(c, "loop.%.40s is not supported", name);
+    return wj_undefined(name);
 }
 
 /* x.name: a method or attribute first, then an item, as Jinja's getattr. */

@@ -342,6 +342,7 @@ static wj_value f_int(wj_ctx *c, const wj_value *x, const wj_args *args) {
     wj_value a[2];
     wj_bind(c, "int", args, 0, "default base", a);
     if (given(&a[1])) wj_fail(c, "int: another base is not supported");
+    if (x->type == WJ_UNDEFINED) wj_fail(c, "an undefined value is no number");
     wj_value dflt = given(&a[0]) ? a[0] : wj_int(0);
     if (x->type == WJ_INT || x->type == WJ_BOOL) return wj_int(x->type == WJ_BOOL ? x->u.b : x->u.i);
     if (x->type == WJ_FLOAT) {
@@ -362,6 +363,7 @@ static wj_value f_int(wj_ctx *c, const wj_value *x, const wj_args *args) {
 static wj_value f_float(wj_ctx *c, const wj_value *x, const wj_args *args) {
     wj_value a[1];
     wj_bind(c, "float", args, 0, "default", a);
+    if (x->type == WJ_UNDEFINED) wj_fail(c, "an undefined value is no number");
     if (wj_is_number(x)) return wj_float(wj_number(x));
     wj_value none = {.type = WJ_MISSING}, s = x->type == WJ_STR ? wj_strip(c, x, &none, 1, 1) : wj_str("", 0);
     const char *p = wj_cstr(c, &s);

@@ -125,7 +125,7 @@ static wj_value split(wj_ctx *c, const wj_value *s, const wj_args *args, int fro
             uint32_t cp;
             int k;
             if (max == 0) {
-                wj_list_add(c, out.u.list, wj_strip(c, &rest, &none, 0, 1));
+                wj_list_add(c, out.u.list, rest);
                 break;
             }
             while (i < rest.u.s.n && (k = ws_utf8_next(rest.u.s.p + i, rest.u.s.n - i, &cp)) && !ws_is_py_space(cp))

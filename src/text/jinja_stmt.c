@@ -204,7 +204,7 @@ static int ends(const wj_parser *p, const char *end) { return end && !strcmp(p->
 /* Statements up to one of the end tags; stops at that tag's name. */
 static wj_node *body(wj_parser *p, const char *end1, const char *end2, const char *end3) {
     wj_node *first = NULL, **tail = &first;
-    int line = p->t->line;
+    int line = end1 ? p->t[-1].line : 1; /* where the block begins */
     wj_enter(p);
     for (;;) {
         wj_node *e;
