@@ -264,6 +264,11 @@ ws_status ws_calibrate(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, 
     *out = (ws_calibration){0};
     if (!o->out) return ws_fail(err, WS_EUSAGE, "calibration needs a folder for its results: --out DIR");
     if (n_methods < 1) return ws_fail(err, WS_EUSAGE, "nothing to calibrate: give --steer FILE");
+    for (int i = 0; i < n_methods; i++)
+        for (int k = 0; k < i; k++)
+            if (!strcmp(method[i]->name, method[k]->name))
+                return ws_fail(err, WS_EUSAGE, "two methods have the name \"%s\" (%s and %s)", method[i]->name,
+                               method[k]->path, method[i]->path);
     if (o->n < 1 || o->tokens < 1 || o->audit < 0)
         return ws_fail(err, WS_EUSAGE, "--n and --tokens must be at least 1, --audit at least 0");
     if (ws_mkdirs(o->out, err) || ws_lock(&lock, o->out, 1, err)) return err->code;

@@ -1,0 +1,155 @@
+/* src/cmd/eval.c - ws eval: what steering changed, by several readouts. */
+#include "eval/eval.h"
+#include "cmd/cmd.h"
+#include "io/json.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+WS_ROOM(eval)
+
+enum {
+    K_ALPHA = 1,
+    K_CALIBRATION,
+    K_READOUT,
+    K_VIGNETTES,
+    K_BEHAVIOR,
+    K_PAIRS,
+    K_FLOOR,
+    K_K,
+    K_LOADING,
+    K_BOOTSTRAP,
+    K_TOPICS,
+    K_SAMPLES,
+    K_TOKENS,
+    K_MIN_TOKENS,
+    K_TEMPERATURE,
+    K_TOP_K,
+    K_TOP_P,
+    K_MIN_P,
+    K_MEMORY,
+    K_FRESH
+};
+
+static const struct argp_option options[] = {
+    {"alpha", K_ALPHA, "A,B,...", 0, "strengths, as --alpha=-7,0,13; 0 is the base and always there", 0},
+    {"calibration", K_CALIBRATION, "DIR", 0, "without --alpha: the strengths that ws calibrate wrote to DIR", 0},
+    {"readout", K_READOUT, "LIST", 0, "of vignettes, margin, dose (all three)", 0},
+    {"behavior", K_BEHAVIOR, "NAME", 0,
+     "behaviour (name or file): targets of the vignettes, topics and counters of dose", 0},
+    {"fresh", K_FRESH, 0, 0, "forget the results of an earlier run in --out", 0},
+    {"bootstrap", K_BOOTSTRAP, "N", 0, "draws for the intervals (1000)", 0},
+    {"cache-mib", K_MEMORY, "N", 0, "memory for shared keys and values (512); changes speed, not the result", 0},
+    {0, 0, 0, 0, "Readout vignettes:", 2},
+    {"vignettes", K_VIGNETTES, "DIR", 0,
+     "folder with other_violate.jsonl and self_violate.jsonl, or tinymfv's names (the program's own)", 2},
+    {"floor", K_FLOOR, "P", 0, "answers with less probability on true and false are left out (0.5)", 2},
+    {"k", K_K, "K", 0, "price of a broken judgement in SI (2)", 2},
+    {"loading-weighted", K_LOADING, 0, 0, "weigh SI by foundation loadings instead of the label", 2},
+    {0, 0, 0, 0, "Readout margin:", 3},
+    {"pairs", K_PAIRS, "F.jsonl", 0, "held-out pairs (heldout.jsonl of ws data)", 3},
+    {0, 0, 0, 0, "Readout dose:", 4},
+    {"dose-topics", K_TOPICS, "N", 0, "held-out topics (all)", 4},
+    {"dose-samples", K_SAMPLES, "N", 0, "texts a topic and strength (4)", 4},
+    {"dose-tokens", K_TOKENS, "N", 0, "longest text (60)", 4},
+    {"dose-min-tokens", K_MIN_TOKENS, "N", 0, "shortest text (0)", 4},
+    {"temperature", K_TEMPERATURE, "T", 0, "(0.7)", 4},
+    {"top-k", K_TOP_K, "N", 0, "(20)", 4},
+    {"top-p", K_TOP_P, "P", 0, "(0.8)", 4},
+    {"min-p", K_MIN_P, "P", 0, "(0)", 4},
+    {0}};
+
+typedef struct args {
+    ws_eval_options o;
+    double *alpha;
+    const char *behavior;
+} args;
+
+static error_t parse(int key, char *arg, struct argp_state *state) {
+    args *a = state->input;
+    ws_eval_options *o = &a->o;
+    ws_err err = {0};
+    ws_status st = WS_OK;
+    long long n = 0;
+    switch (key) {
+    case K_ALPHA:
+        free(a->alpha), a->alpha = NULL;
+        st = ws_opt_nums("--alpha", arg, &a->alpha, &o->n_alpha, &err), o->alpha = a->alpha;
+        break;
+    case K_CALIBRATION: o->calibration = arg; break;
+    case K_READOUT: o->readouts = arg; break;
+    case K_VIGNETTES: o->vignettes = arg; break;
+    case K_BEHAVIOR: a->behavior = arg; break;
+    case K_PAIRS: o->pairs = arg; break;
+    case K_FLOOR: st = ws_opt_num("--floor", arg, 0, 1, &o->floor, &err); break;
+    case K_K: st = ws_opt_num("--k", arg, 0, 1000, &o->k, &err); break;
+    case K_LOADING: o->loading_weighted = 1; break;
+    case K_BOOTSTRAP: st = ws_opt_int("--bootstrap", arg, 1, 1000000, &n, &err), o->bootstrap = (int)n; break;
+    case K_TOPICS: st = ws_opt_int("--dose-topics", arg, 1, 1000000, &n, &err), o->dose_topics = (int)n; break;
+    case K_SAMPLES: st = ws_opt_int("--dose-samples", arg, 1, 1000000, &n, &err), o->dose_samples = (int)n; break;
+    case K_TOKENS: st = ws_opt_int("--dose-tokens", arg, 1, 1000000, &n, &err), o->dose_tokens = (int)n; break;
+    case K_MIN_TOKENS:
+        st = ws_opt_int("--dose-min-tokens", arg, 0, 1000000, &n, &err), o->dose_min_tokens = (int)n;
+        break;
+    case K_TEMPERATURE: st = ws_opt_num("--temperature", arg, 0, 100, &o->sampling.temperature, &err); break;
+    case K_TOP_K: st = ws_opt_int("--top-k", arg, 0, 1000000, &n, &err), o->sampling.top_k = (int)n; break;
+    case K_TOP_P: st = ws_opt_num("--top-p", arg, 1e-9, 1, &o->sampling.top_p, &err); break;
+    case K_MIN_P: st = ws_opt_num("--min-p", arg, 0, 1, &o->sampling.min_p, &err); break;
+    case K_MEMORY: st = ws_opt_int("--cache-mib", arg, 1, 1 << 24, &n, &err), o->budget = n << 20; break;
+    case K_FRESH: o->fresh = 1; break;
+    case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", arg); break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    if (st) argp_error(state, "%s", err.msg);
+    return 0;
+}
+
+static ws_status run(int argc, char **argv, ws_err *err) {
+    static const char doc[] = "Measures what steering changed, base and all strengths in shared batches.\n\n"
+                              "Examples:\n"
+                              "  ws eval --model M --steer dw.safetensors --calibration out/enthusiasm/kl_calibration "
+                              "--behavior enthusiasm --pairs heldout.jsonl --out out/enthusiasm/lora\n"
+                              "  ws eval --model M --steer dw.safetensors --alpha=-7,0,13 --readout vignettes "
+                              "--vignettes tinymfv/data/vignettes_airisk --out ev\n"
+                              "  ws eval --model M --steer dw.safetensors --alpha=-3,3 --readout dose --behavior "
+                              "enthusiasm --dose-samples 8 --out ev\v"
+                              "vignettes: moral scenarios, each in two persons and two questions: change of the logit "
+                              "of wrongness per foundation, Surgical Informedness, and the effect on the "
+                              "behaviour's target minus the mean of the others. margin: log p per token of held-out "
+                              "POS answers minus NEG answers. dose: free answers on held-out topics at "
+                              "-alpha, -alpha/2, 0, alpha/2, alpha, with the behaviour's counters. Every figure has a "
+                              "95% bootstrap interval. Files: docs/formats.md. Started again, it goes on "
+                              "where it was stopped, to the same bytes.";
+    args a = {.o = ws_eval_defaults()};
+    ws_common common;
+    ws_session s = {0};
+    ws_behavior *behavior = NULL;
+    ws_str report = {0};
+    json_t *json = NULL;
+    ws_common_init(&common);
+    if (ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &common, err)) return err->code;
+    if (!common.out) return ws_fail(err, WS_EUSAGE, "--out is missing: give a folder for the results");
+    a.o.out = common.out, a.o.seed = common.seed;
+    ws_method **m = ws_xcalloc((size_t)common.n_steer + 1, sizeof *m);
+    ws_status st = a.behavior ? ws_behavior_load(&behavior, a.behavior, err) : WS_OK;
+    if (!st) st = ws_session_open(&s, &common, err);
+    if (!st) st = ws_session_chat(&s, &common, err);
+    for (int i = 0; i < common.n_steer && !st; i++)
+        st = ws_method_load(&m[i], s.model, common.steer[i], common.force, err);
+    if (!st) st = ws_eval_run(s.model, s.tokenizer, s.chat, behavior, m, common.n_steer, &a.o, &report, &json, err);
+    if (!st && common.json) {
+        ws_str text = {0};
+        ws_json_dump(json, &text, 0);
+        puts(text.p);
+        ws_str_free(&text);
+    } else if (!st)
+        fwrite(report.p, 1, report.n, stdout);
+    json_decref(json);
+    ws_str_free(&report);
+    ws_behavior_free(behavior);
+    for (int i = 0; i < common.n_steer; i++) ws_method_free(m[i]);
+    free(m), free(a.alpha);
+    ws_session_close(&s);
+    return st;
+}
+
+const ws_cmd ws_cmd_eval = {60, "eval", "model + methods + readouts -> what moved, with intervals", run};

@@ -1,0 +1,132 @@
+#include "eval/batch.h"
+#include "base/interrupt.h"
+#include "base/parallel.h"
+#include "generate/prefix.h"
+#include "kernel/kernel.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FORWARD_TOKENS = 4096, FORWARD_ROWS = 512, HEAD_ROWS = 64 };
+
+typedef struct task { /* one row of a forward */
+    ws_row row;
+    int setting;
+    int64_t out; /* place of its first hidden state */
+} task;
+
+/* Forwards over consecutive tasks, as many as fit.  Rows without n_out leave their keys and values in their sequence. */
+static ws_status run(const ws_eval *e, ws_state *state, task *t, int n, float *hidden, ws_err *err) {
+    int64_t d = ws_model_dims(e->model)->hidden;
+    ws_row *row = ws_xmalloc((size_t)n * sizeof *row + 1);
+    float *alpha = ws_xcalloc((size_t)n * (size_t)(e->n_patches + 1), sizeof *alpha);
+    const float **per_patch = ws_xmalloc((size_t)(e->n_patches + 1) * sizeof *per_patch);
+    for (int i = 0; i < n; i++) {
+        const ws_setting *s = &e->setting[t[i].setting];
+        row[i] = t[i].row;
+        for (int p = 0; p < e->n_patches; p++)
+            alpha[(int64_t)p * n + i] =
+                s->method >= 0 && e->method[s->method]->patch == e->patch[p] ? (float)s->alpha : 0;
+    }
+    ws_status st = WS_OK;
+    for (int i = 0; i < n && !st;) {
+        int64_t tokens = 0;
+        int end = i;
+        while (end < n && (end == i || (end - i < FORWARD_ROWS && tokens + row[end].n <= FORWARD_TOKENS)))
+            tokens += row[end++].n;
+        for (int p = 0; p < e->n_patches; p++) per_patch[p] = alpha + (int64_t)p * n + i;
+        const ws_batch b = {
+            .n_rows = end - i, .row = row + i, .n_patches = e->n_patches, .patch = e->patch, .alpha = per_patch};
+        st = ws_interrupt_check(err);
+        if (!st) st = ws_forward(e->model, state, &b, hidden + t[i].out * d, err);
+        for (int k = i; k < end; k++)
+            if (row[k].n_out && row[k].seq >= 0) ws_seq_free(state, row[k].seq), t[k].row.seq = -1;
+        i = end;
+    }
+    free(row), free(alpha), free(per_patch);
+    return st;
+}
+
+ws_status ws_eval_rows(const ws_eval *e, const ws_eval_row *r, int n, float *hidden, ws_err *err) {
+    const ws_dims *dim = ws_model_dims(e->model);
+    ws_state *state = NULL;
+    if (ws_state_new(&state, e->model, err)) return err->code;
+    /* the prefix finder speaks of requests whose last prompt token is not shared: all n_out tokens must be left out here */
+    ws_gen_request *req = ws_xcalloc((size_t)n + 1, sizeof *req);
+    float *key = ws_xmalloc((size_t)n * sizeof *key + 1);
+    for (int i = 0; i < n; i++) {
+        key[i] = (float)r[i].setting;
+        req[i] = (ws_gen_request){.prompt = r[i].ids, .n_prompt = r[i].n - r[i].n_out + 1, .alpha = &key[i]};
+    }
+    int64_t per_token = (int64_t)dim->layers * 2 * dim->kv_heads * dim->head_dim * (int64_t)sizeof(float);
+    ws_prefixes pre;
+    ws_prefixes_find(&pre, req, n, 1, (e->o->budget > 0 ? e->o->budget : (int64_t)512 << 20) / per_token);
+    int *seq = ws_xmalloc((size_t)pre.n * sizeof *seq + 1), *depth = ws_xmalloc((size_t)pre.n * sizeof *depth + 1),
+        deepest = -1;
+    task *t = ws_xmalloc((size_t)(n + pre.n) * sizeof *t + 1);
+    for (int k = 0; k < pre.n; k++) {
+        depth[k] = pre.node[k].parent < 0 ? 0 : depth[pre.node[k].parent] + 1;
+        if (depth[k] > deepest) deepest = depth[k];
+    }
+    ws_status st = WS_OK;
+    for (int level = 0; level <= deepest && !st; level++) {
+        int m = 0;
+        for (int k = 0; k < pre.n; k++) {
+            if (depth[k] != level) continue;
+            const ws_prefix *p = &pre.node[k];
+            int from = p->parent < 0 ? 0 : pre.node[p->parent].len;
+            seq[k] = p->parent < 0 ? ws_seq_new(state) : ws_seq_fork(state, seq[p->parent], from);
+            t[m++] = (task){{seq[k], r[p->request].ids + from, p->len - from, 0}, r[p->request].setting, 0};
+        }
+        st = run(e, state, t, m, hidden, err);
+    }
+    int64_t out = 0;
+    for (int i = 0; i < n && !st; i++) {
+        int k = pre.of[i], from = k < 0 ? 0 : pre.node[k].len;
+        t[i] = (task){{k < 0 ? -1 : ws_seq_fork(state, seq[k], from), r[i].ids + from, r[i].n - from, r[i].n_out},
+                      r[i].setting,
+                      out};
+        out += r[i].n_out;
+    }
+    if (!st) st = run(e, state, t, n, hidden, err);
+    ws_state_free(state);
+    ws_prefixes_free(&pre);
+    free(req), free(key), free(seq), free(depth), free(t);
+    return st;
+}
+
+typedef struct answers {
+    const float *logits;
+    int64_t vocab;
+    const int32_t *id[2];
+    int n_id[2];
+    double *out[2];
+} answers;
+static void answer_rows(void *arg, int64_t begin, int64_t end) {
+    answers *a = arg;
+    for (int64_t i = begin; i < end; i++) {
+        const float *x = a->logits + i * a->vocab;
+        float top = ws_k.max(x, a->vocab);
+        double all = log(ws_k.exp_sum(NULL, x, top, a->vocab));
+        for (int k = 0; k < 2; k++) {
+            double best = -INFINITY, sum = 0;
+            for (int j = 0; j < a->n_id[k]; j++)
+                if (x[a->id[k][j]] > best) best = x[a->id[k][j]];
+            for (int j = 0; j < a->n_id[k]; j++) sum += exp(x[a->id[k][j]] - best);
+            a->out[k][i] = best - top + log(sum) - all;
+        }
+    }
+}
+
+void ws_eval_answer(const ws_eval *e, const float *hidden, int64_t n, const int32_t *yes, int n_yes, const int32_t *no,
+                    int n_no, double *logp_yes, double *logp_no) {
+    const ws_dims *dim = ws_model_dims(e->model);
+    float *logits = ws_xmalloc((size_t)HEAD_ROWS * (size_t)dim->vocab * sizeof *logits);
+    for (int64_t i = 0; i < n; i += HEAD_ROWS) {
+        int64_t m = n - i < HEAD_ROWS ? n - i : HEAD_ROWS;
+        ws_head(e->model, hidden + i * dim->hidden, m, logits);
+        answers a = {logits, dim->vocab, {yes, no}, {n_yes, n_no}, {logp_yes + i, logp_no + i}};
+        ws_parallel_for(m, 1, answer_rows, &a);
+    }
+    free(logits);
+}

@@ -1,0 +1,18 @@
+/* src/eval/batch.h - many texts under many settings in shared batches, beginnings computed once. */
+#ifndef WS_EVAL_BATCH_H
+#define WS_EVAL_BATCH_H
+#include "eval/eval.h"
+
+typedef struct ws_eval_row {
+    int setting;
+    const int32_t *ids; /* [n] */
+    int n, n_out;       /* hidden states of the last n_out tokens are returned, n_out >= 1 */
+} ws_eval_row;
+/* hidden [sum of n_out, d], rows in order.  Rows of one setting that begin alike share that beginning's keys and values;
+ * no value depends on what else is in the call. */
+ws_status ws_eval_rows(const ws_eval *e, const ws_eval_row *row, int n, float *hidden, ws_err *err);
+
+/* Rows of fp32 logits -> log of the summed probability of each id set, [n] each. */
+void ws_eval_answer(const ws_eval *e, const float *hidden, int64_t n, const int32_t *yes, int n_yes, const int32_t *no,
+                    int n_no, double *logp_yes, double *logp_no);
+#endif

@@ -1,0 +1,28 @@
+/* src/eval/raw.h - raw results of a readout on disk as they finish: a header line with the key of everything they depend
+ * on, then lines in a fixed order.  A killed evaluation reads its lines back and goes on with the next. */
+#ifndef WS_EVAL_RAW_H
+#define WS_EVAL_RAW_H
+#include "eval/eval.h"
+#include "io/file.h"
+#include "base/hash.h"
+
+typedef struct ws_raw {
+    ws_lines file;
+    int n; /* lines that were there */
+} ws_raw;
+/* `line` is called for each result of an earlier session, numbered from 0, at most `most` of them.  A file that was made
+ * with another model, method, text or option is WS_ESTATE unless o->fresh. */
+ws_status ws_raw_open(ws_raw *r, const ws_eval *e, const char *name, const char *format, const char *key, int most,
+                      ws_status (*line)(void *arg, int i, const json_t *v, ws_err *err), void *arg, ws_err *err);
+ws_status ws_raw_add(ws_raw *r, json_t *v, ws_err *err); /* takes the reference */
+ws_status ws_raw_close(ws_raw *r, ws_err *err);
+/* A hash begun with what every readout depends on: format, model, kernels, template, settings. */
+ws_hash *ws_raw_key(const ws_eval *e, const char *format);
+
+/* CSV text: a field or number with the comma it needs before it; NaN is "nan". */
+void ws_col(ws_str *s, const char *text);
+void ws_num(ws_str *s, double v);
+void ws_col_setting(ws_str *s, const ws_setting *x); /* method, alpha, arm */
+/* DIR/name, whole or not at all. */
+ws_status ws_eval_write(const ws_eval *e, const char *name, const ws_str *text, ws_err *err);
+#endif
