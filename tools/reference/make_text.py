@@ -151,9 +151,114 @@ def templates():
     save("jinja_cases.json", {"about": {**about("transformers", "jinja2"), "date": DATE}, "vars": VARS, "cases": cases})
 
 
+# ---------------------------------------------------------------- tokenizers
+
+TIKTOKEN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[LETTERS]+|DIGITS| ?[^\sLETTERS\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
+def pattern(letters, digits):
+    one = r"\p{L}+" if letters == r"\p{L}" else "[" + letters + "]+"
+    return TIKTOKEN.replace("[LETTERS]+", one).replace("LETTERS", letters).replace("DIGITS", digits)
+
+
+def family(name):
+    """A small tokenizer with the pre-tokenizer, normalizer, added tokens and flags of a family (models.md 9), its vocabulary trained here."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    t = Tokenizer(models.BPE(ignore_merges=name == "llama3"))
+    regex = {"llama3": pattern(r"\p{L}", r"\p{N}{1,3}"), "qwen2": pattern(r"\p{L}", r"\p{N}"), "qwen35": pattern(r"\p{L}\p{M}", r"\p{N}")}.get(name)
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex is None)
+    first = pre_tokenizers.Split(Regex(regex), "isolated") if regex else pre_tokenizers.Digits(individual_digits=True)
+    t.pre_tokenizer = pre_tokenizers.Sequence([first, byte_level])
+    t.decoder = decoders.ByteLevel()
+    if name.startswith("qwen"):
+        t.normalizer = normalizers.NFC()
+    from text_lines import lines
+    # smollm: a part of the bytes has no token, as in the real one
+    alphabet = pre_tokenizers.ByteLevel.alphabet() if name != "smollm" else []
+    t.train_from_iterator(lines(SEED + 1, 4000), trainers.BpeTrainer(vocab_size=1200, initial_alphabet=alphabet, show_progress=False, special_tokens=[]))
+    if name == "llama3":
+        t.add_special_tokens([AddedToken(x, special=True, normalized=False) for x in ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")])
+        bos = t.token_to_id("<|begin_of_text|>")
+        t.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), processors.TemplateProcessing(single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", bos)])])
+    else:
+        t.add_special_tokens([AddedToken(x, special=True, normalized=False) for x in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")])
+        if name != "smollm":
+            t.add_tokens([AddedToken(x, special=False, normalized=False) for x in ("<tool_call>", "<think>", "</think>")])
+            t.post_processor = processors.ByteLevel(trim_offsets=False)
+    return t
+
+
+def from_gguf(path):
+    """The vocabulary of a GGUF in the tokenizers library, with the Digits step that transformers' own loader forgets (models.md 9.2)."""
+    import gguf
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    f = gguf.GGUFReader(path).fields
+    get = lambda k: f["tokenizer.ggml." + k].contents()
+    assert get("model") == "gpt2" and get("pre") == "smollm"
+    tokens, types = get("tokens"), get("token_type")
+    t = Tokenizer(models.BPE(vocab={x: i for i, x in enumerate(tokens)}, merges=[tuple(m.split(" ", 1)) for m in get("merges")]))
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+    t.decoder = decoders.ByteLevel()
+    t.add_special_tokens([AddedToken(x, special=True, normalized=False) for x, k in zip(tokens, types) if k == 3])
+    return t
+
+
+def load_tokenizer(path):
+    from tokenizers import Tokenizer
+    return from_gguf(path) if path.endswith(".gguf") else Tokenizer.from_file(path)
+
+
+def ids_of(t, text):
+    return t.encode(text, add_special_tokens=False).ids
+
+
+def about_lines(*packages):
+    from text_lines import excluded
+    return {**about(*packages), "left_out": f"{excluded()} code points of the scripts drawn from, unassigned in Unicode 14, which is what PCRE2 10.42 knows"}
+
+
+def sample(t, n=300):
+    from text_lines import lines
+    out = []
+    for text in lines(SEED, n):
+        ids = ids_of(t, text)
+        out.append({"text": text, "ids": ids, "special": t.encode(text).ids == ids or t.encode(text).ids, "decoded": t.decode(ids, skip_special_tokens=False), "skipped": t.decode(ids)})
+    for o in out:  # what equals the text need not be stored again
+        for k, same in (("decoded", o["text"]), ("skipped", o["decoded"])):
+            if o[k] == same:
+                del o[k]
+        if o["special"] is True:
+            del o["special"]
+    return out
+
+
+def tokenizers(gguf_path):
+    for name in ("smollm", "llama3", "qwen2", "qwen35"):
+        t = family(name)
+        data = json.loads(t.to_str())
+        if name == "qwen2":  # the older way to write merges
+            data["model"]["merges"] = [" ".join(m) for m in data["model"]["merges"]]
+        save(f"tok_{name}.json", data)
+        save(f"ids_{name}.json", {"about": about_lines("tokenizers"), "lines": sample(load_tokenizer(os.path.join(OUT, f"tok_{name}.json")))})
+    if gguf_path:
+        save("ids_smollm2.json", {"about": {**about_lines("tokenizers", "gguf"), "vocabulary": "SmolLM2-135M-Instruct, from its GGUF"}, "lines": sample(from_gguf(gguf_path))})
+
+
 if __name__ == "__main__":
+    sys.path.insert(0, HERE)
     what = sys.argv[1] if len(sys.argv) > 1 else ""
     if what == "templates":
         templates()
+    elif what == "tokenizers":
+        tokenizers(sys.argv[2] if len(sys.argv) > 2 else None)
+    elif what == "lines" and len(sys.argv) > 2:
+        from text_lines import lines
+        with open(sys.argv[2], "w", encoding="utf-8") as f:
+            json.dump(lines(SEED + 7, 6000), f)
+    elif what == "ids" and len(sys.argv) > 3:
+        tok = load_tokenizer(sys.argv[2])
+        with open(sys.argv[3], encoding="utf-8") as f:
+            for line in json.load(f):
+                print(*ids_of(tok, line))
     else:
         sys.exit(__doc__)
