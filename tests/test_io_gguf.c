@@ -212,7 +212,7 @@ static size_t behind(const char *text) {
 static void damaged_files_are_refused_by_name_and_offset(void **state) {
     (void)state;
     const uint64_t huge = UINT64_MAX, large = 1ull << 40;
-    const uint32_t one = 1, three = 3, seven = 0x03000000, q4k = 12, odd = 99, five = 5;
+    const uint32_t one = 1, seven = 0x03000000, q4k = 12, odd = 99, five = 5;
     ws_str_clear(&good);
     OK(ws_file_read(FIXTURES "types.gguf", &good, &err));
     OK(parse_changed(0, NULL, 0, 0));
@@ -257,7 +257,6 @@ static void damaged_files_are_refused_by_name_and_offset(void **state) {
     REFUSED(parse_changed(t + 24, &wrap, 8, 0), WS_EFORMAT, "Q8_0: lies at");
     REFUSED(parse_changed(t - 4, "Q4_0", 4, 0), WS_EFORMAT, "the tensor Q4_0 stands twice");
     REFUSED(parse_changed(0, NULL, 0, good.n - 40), WS_EFORMAT, "truncated file?");
-    (void)three;
     ws_str_free(&good);
 }
 
