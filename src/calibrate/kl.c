@@ -2,6 +2,7 @@
 #include "base/interrupt.h"
 #include "base/parallel.h"
 #include "base/progress.h"
+#include "base/str.h"
 #include "kernel/kernel.h"
 #include <math.h>
 #include <stdlib.h>
@@ -171,6 +172,12 @@ static ws_status forward(job *j, const ws_row *r, const int *arm, int n, float *
         i = e;
     }
     free(alpha), free(per_patch);
+    if (st == WS_ENONFINITE) {
+        ws_str list = {0};
+        for (int a = 0; a < j->n_arms; a++) ws_str_addf(&list, "%s%+g", a ? ", " : "", j->arm[a].alpha);
+        ws_fail_prefix(err, "the model overflows at alpha %s (lower the upper end of --bracket)", list.p);
+        ws_str_free(&list);
+    }
     return st;
 }
 
@@ -346,9 +353,9 @@ static ws_status run_chunk(job *j, int p0, int p1, ws_err *err) {
     for (int t = 0; !st && j->n_rows; t++) {
         st = score(j, j->hidden, t, err);
         if (!st) regroup(j, t);
-        if (!st && j->n_rows) st = step(j, err);
+        if (!st && j->n_rows && (st = step(j, err)) == WS_ENONFINITE)
+            ws_fail_prefix(err, "generated position %d", t + 1);
         if (!st) ws_progress_update(&j->bar, j->done, NULL);
-        if (st == WS_ENONFINITE && t) ws_fail_prefix(err, "calibration, generated position %d", t);
     }
     for (int i = 0; i < j->n_rows; i++) ws_seq_free(k->state, j->rows[i].seq);
     for (int i = 0; i < j->n_nodes; i++)
