@@ -2,15 +2,19 @@
 #include "base/parallel.h"
 #include "kernel/kernel.h"
 #include <stdlib.h>
+#include <sys/mman.h>
 
 float *ws_gemm_scratch(size_t floats) {
     static _Thread_local float *buffer;
     static _Thread_local size_t size;
     if (floats > size) {
         free(buffer);
-        buffer = ws_try_alloc(floats, sizeof *buffer);
-        if (!buffer) BUG("out of memory: %zu floats for packing a matrix", floats);
-        size = floats;
+        /* Panels are walked end to end again and again: huge pages, where the system has them, spare the TLB. */
+        const size_t huge = 2u << 20, bytes = (floats * sizeof *buffer + huge - 1) / huge * huge;
+        buffer = aligned_alloc(huge, bytes);
+        if (!buffer) BUG("out of memory: %zu bytes for packing a matrix", bytes);
+        madvise(buffer, bytes, MADV_HUGEPAGE);
+        size = bytes / sizeof *buffer;
     }
     return buffer;
 }
