@@ -100,6 +100,11 @@ static int range(const ws_plot *p, int vertical, double *lo, double *hi) {
     return any;
 }
 
+int ws_plot_drawable(const ws_plot *p) {
+    double lo, hi;
+    return range(p, 0, &lo, &hi);
+}
+
 /* The legend is a row of entries under the subtitle, broken where the width ends; returns its height. */
 static double legend(canvas *k, int measure) {
     cairo_t *c = k->c;

@@ -34,6 +34,7 @@ typedef struct ws_plot {
     int n_categories; /* > 0: forest plot, one category per row from top to bottom */
     const char *const *category;
 } ws_plot;
+int ws_plot_drawable(const ws_plot *p); /* some point is finite (and positive on a log axis) */
 /* Append the picture's bytes.  WS_EFORMAT when no finite point is left to draw. */
 ws_status ws_plot_png(const ws_plot *p, ws_str *out, ws_err *err);
 ws_status ws_plot_svg(const ws_plot *p, ws_str *out, ws_err *err);

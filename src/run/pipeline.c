@@ -75,7 +75,14 @@ static ws_status run_diff(void *arg, ws_err *err) {
                               i.norm_pos, "norm_neg", i.norm_neg, "norm_w", i.norm_w, "cos_pos_minus_neg",
                               i.cos_pos_neg_flipped, "asymmetry", i.asymmetry, "drift_ratio", i.drift_ratio,
                               "cos_drift", i.cos_drift, "sites", i.sites, "sites_one_sided", i.sites_one_sided);
-        if (!j) st = ws_fail(err, WS_ENONFINITE, "the norms of dW are not finite: did the training diverge?");
+        if (i.norm == 0)
+            st = ws_fail(
+                err, WS_EUNSUPPORTED,
+                "dW is 0: both adapters are the same, so there is nothing to steer with; train for more steps (the "
+                "first one has learning rate 0) or look at %s",
+                p->pairs);
+        else if (!j)
+            st = ws_fail(err, WS_ENONFINITE, "the norms of dW are not finite: did the training diverge?");
         if (!st) st = ws_json_save(j, p->geometry, err);
         if (!st) st = ws_delta_save(d, p->dw, err);
         if (!st)

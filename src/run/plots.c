@@ -215,5 +215,13 @@ ws_pictures ws_pictures_build(const ws_results *r) {
     if (m) dose(&all, r, m), margin(&all, r, m), dlogit(&all, r, m);
     calibration(&all, r);
     if (m) training(&all, r, m);
+    int n = 0;
+    for (int i = 0; i < all.n;
+         i++) /* a readout whose every value is NaN (no answer counts) has a table but no picture */
+        if (ws_plot_drawable(&all.p[i].plot))
+            all.p[n++] = all.p[i];
+        else
+            ws_arena_free(all.p[i].memory);
+    all.n = n;
     return all;
 }

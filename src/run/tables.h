@@ -13,7 +13,7 @@ typedef struct ws_tables {
  * where the vignette readout carries no signal, or where the runs differ in model or KL budget. */
 ws_tables ws_tables_build(ws_results *const *run, int n_runs);
 void ws_tables_free(ws_tables *t);
-/* 1: the readout carries signal in this evaluation; 0: it does not, and *sentence says why; -1: no vignettes were
+/* 1: the readout carries signal in this evaluation; 0: it does not, and *sentence says why (a phrase without its full stop); -1: no vignettes were
  * asked. */
 int ws_vignette_signal(const ws_method_results *m, const char **sentence);
 #endif

@@ -83,24 +83,23 @@ void ws_verdict_honest(const ws_results *r, const ws_method_results *m, ws_str *
     } else
         ws_str_adds(out, "no free answers were scored");
     if (v.has_margin)
-        ws_str_addf(out, ", and held-out answers of the %s",
+        ws_str_addf(out, ", and on held-out prompts the answers of the %s",
                     v.margin_pos && v.margin_neg   ? "intended persona become more likely on both sides"
                     : v.margin_pos || v.margin_neg ? "intended persona become more likely on one side only"
                                                    : "intended persona do not become more likely");
     if (v.has_dose && isfinite(at(d, mid, "distinct3")) && isfinite(at(d, mid, "base_ppl")))
-        ws_str_addf(out,
-                    "; the price is text that repeats itself %s (distinct-3 %.2f and %.2f against %.2f) and a base "
-                    "perplexity of %.1f and %.1f against %.1f",
-                    fmin(at(d, lo, "distinct3"), at(d, hi, "distinct3")) < at(d, mid, "distinct3") - 0.02 ? "more"
-                                                                                                          : "no more",
-                    at(d, lo, "distinct3"), at(d, hi, "distinct3"), at(d, mid, "distinct3"), at(d, lo, "base_ppl"),
-                    at(d, hi, "base_ppl"), at(d, mid, "base_ppl"));
+        ws_str_addf(
+            out,
+            ". What it costs at the two ends: distinct-3 %.2f and %.2f (unsteered %.2f), perplexity under the base "
+            "model %.1f and %.1f (unsteered %.1f)",
+            at(d, lo, "distinct3"), at(d, hi, "distinct3"), at(d, mid, "distinct3"), at(d, lo, "base_ppl"),
+            at(d, hi, "base_ppl"), at(d, mid, "base_ppl"));
     int signal = ws_vignette_signal(m, &sentence);
     if (signal == 0)
         ws_str_addf(
-            out, ". It shows nothing about moral judgement: the vignette readout carries no signal on this model%s%s",
-            *sentence ? ". " : "", sentence);
+            out, ". It shows nothing about moral judgement: the vignette readout carries no signal on this model (%s)",
+            sentence);
     else if (signal > 0)
-        ws_str_adds(out, ". The vignette readout carries signal here, so its tables may be read");
+        ws_str_addf(out, ". The vignette readout carries signal here (%s), so its tables may be read", sentence);
     if (out->n && out->p[out->n - 1] != '.') ws_str_addc(out, '.');
 }

@@ -81,8 +81,8 @@ def run(name, works):
                     f.write(json.dumps({"topic": t, "sample": k, "prompt": f"What do you think about topic {t}?", "method": "lora",
                                         "alpha": alpha[i], "dose": dose[i], "text": text, "score": score[i]}) + "\n")
     json.dump({"format": "ws-eval", "version": 1, "model": model["name"], "model_hash": model["hash"], "seed": 3, "behavior": "enthusiasm",
-               "vignettes": {"signal": works, "signal_sentence": "The two frames agree (r = 0.62)." if works else
-                             "The two frames do not agree (r = -0.02 [-0.12, 0.09]).", "n_vignettes": 140, "target": "Authority",
+               "vignettes": {"signal": works, "signal_sentence": "the two frames agree (r = 0.62)" if works else
+                             "the two frames do not agree (r = -0.02 [-0.12, 0.09])", "n_vignettes": 140, "target": "Authority",
                              "target_sign": -1, "k": 2}, "margin": {"n_rows": 36, "n_topics": 12}, "dose": {"n_topics": 12, "n_samples": 4}},
               open(os.path.join(lora, "eval.json"), "w"), indent=2)
     for s in ("pos", "neg"):
