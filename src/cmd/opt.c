@@ -98,6 +98,7 @@ ws_status ws_cmd_parse_with(int argc, char **argv, const struct argp_option *opt
     children[in.n_children] = (struct argp_child){&ws_common_argp, 0, "Common options:", 9};
     const struct argp argp = {opts, parse_verb, args_doc, doc, children, 0, 0};
     argp_err_exit_status = 2;
+    setenv("ARGP_HELP_FMT", "rmargin=110", 0); /* examples stay on one line */
     if (argp_parse(&argp, argc, argv, 0, NULL, &in)) return ws_fail(err, WS_EUSAGE, "see `%s --help`", argv[0]);
     return WS_OK;
 }
