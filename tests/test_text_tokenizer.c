@@ -26,7 +26,7 @@ static json_t *load(const char *name) { /* the lines contain NUL characters, whi
 
 static json_t *family_json(const char *name) {
     char file[80];
-    snprintf(file, sizeof file, "tok_%s.json", name);
+    snprintf(file, sizeof file, "tokenizer_%s.json", name);
     return load(file);
 }
 static ws_tokenizer *family(const char *name) {
@@ -279,7 +279,7 @@ static void damaged_files_do_no_harm(void **state) {
     ws_err err = {0};
     uint32_t rnd = 7;
     static const char text[] = "Hello <|im_end|> 123 \xC3\xA9\xE4\xBD\xA0 x";
-    assert_int_equal(ws_file_read(DIR "tok_llama3.json", &s, &err), WS_OK);
+    assert_int_equal(ws_file_read(DIR "tokenizer_llama3.json", &s, &err), WS_OK);
     for (int i = 0; i < 150; i++) {
         char *copy = ws_xmalloc(s.n);
         json_t *j = NULL;

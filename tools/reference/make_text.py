@@ -2,7 +2,7 @@
 """Writes tests/fixtures/text/: what the `tokenizers` library and transformers' chat templates answer.
 
   make_text.py templates            chat_cases.json, jinja_cases.json
-  make_text.py tokenizers [GGUF]    tok_*.json (small tokenizers trained here), ids_*.json; with GGUF also ids_smollm2.json
+  make_text.py tokenizers [GGUF]    tokenizer_*.json (small tokenizers trained here), ids_*.json; with GGUF also ids_smollm2.json
   make_text.py lines FILE.json      the whole set of lines, for comparing at development time
   make_text.py ids TOKENIZER LINES  ids of every line, a line each (TOKENIZER: a .json, or a .gguf)
 """
@@ -238,8 +238,8 @@ def tokenizers(gguf_path):
         data = json.loads(t.to_str())
         if name == "qwen2":  # the older way to write merges
             data["model"]["merges"] = [" ".join(m) for m in data["model"]["merges"]]
-        save(f"tok_{name}.json", data)
-        save(f"ids_{name}.json", {"about": about_lines("tokenizers"), "lines": sample(load_tokenizer(os.path.join(OUT, f"tok_{name}.json")))})
+        save(f"tokenizer_{name}.json", data)
+        save(f"ids_{name}.json", {"about": about_lines("tokenizers"), "lines": sample(load_tokenizer(os.path.join(OUT, f"tokenizer_{name}.json")))})
     if gguf_path:
         save("ids_smollm2.json", {"about": {**about_lines("tokenizers", "gguf"), "vocabulary": "SmolLM2-135M-Instruct, from its GGUF"}, "lines": sample(from_gguf(gguf_path))})
 
