@@ -185,7 +185,9 @@ static ws_status write_si(const boot *b, ws_err *err) {
 
 static void cell(ws_str *o, const boot *b, int i) {
     ws_interval v = ws_interval_of(b->draw + (int64_t)i * b->draws, b->draws);
-    ws_str_addf(o, "  %+6.2f [%+.2f, %+.2f]", b->point[i], v.lo, v.hi);
+    char text[64] = "-";
+    if (!isnan(b->point[i])) snprintf(text, sizeof text, "%+6.2f [%+.2f, %+.2f]", b->point[i], v.lo, v.hi);
+    ws_str_addf(o, "  %-23s", text);
 }
 
 static void print(const boot *b, int signal, const char *why) {
@@ -198,8 +200,10 @@ static void print(const boot *b, int signal, const char *why) {
                 "%d vignettes x 2 persons x 2 questions; logit of wrongness against the base, [95%% interval over "
                 "vignettes]\n\n",
                 w->grid.n);
-    ws_str_addf(o, "%-16s %8s   d(%s)%*s  mean of the others       specific effect          axis\n", "method", "alpha",
-                w->target_name, (int)(19 - strlen(w->target_name)), "");
+    char head[64];
+    snprintf(head, sizeof head, "d(%s)", w->target_name);
+    ws_str_addf(o, "%-16s %8s  %-23s  %-23s  %-23s  %s\n", "method", "alpha", head, "mean of the others",
+                "specific effect", "axis");
     for (int s = 1; s < b->S; s++) {
         const ws_setting *x = &w->e->setting[s];
         ws_str_addf(o, "%-16s %+8.3f", x->name, x->alpha);
@@ -215,7 +219,9 @@ static void print(const boot *b, int signal, const char *why) {
         ws_str_addf(o, "%-16s %+8.3f %6.2f", x->name, x->alpha, h.pmass);
         for (int f = 0; f < b->F; f++) {
             ws_dlogit d = ws_readout_dlogit(&w->grid, &w->answers[0], &w->answers[s], f, NULL);
-            ws_str_addf(o, " %+6.2f +- %4.2f (%2d)", d.mean, d.std, d.n);
+            char text[48] = "-";
+            if (d.n) snprintf(text, sizeof text, "%+.2f +- %.2f (%d)", d.mean, d.std, d.n);
+            ws_str_addf(o, " %18s", text);
         }
         ws_str_addf(o, "   %d/%d\n", h.n_valid, h.n_cells);
     }

@@ -1,0 +1,108 @@
+#!/bin/sh
+# Calibration and evaluation of a tiny model from the command line: every file is there, SIGKILL at any moment and the same
+# command again give the same bytes, any number of threads gives the same bytes, and what is wrong is said in one line.
+# All files but the two that hold wall times (timing.csv, and the seconds in probes.jsonl) are compared.
+T=tests/fixtures/tinychat
+D=$(mktemp -d)
+trap 'rm -rf "$D"' EXIT
+bad=0
+KILL=
+ok() { if [ "$1" = 0 ]; then echo "ok $2"; else echo "not ok $2"; bad=1; fi; }
+sums() { (cd "$1" && find . -type f ! -name timing.csv ! -name probes.jsonl ! -name .lock | sort | xargs sha256sum); }
+
+cat >"$D/pairs.jsonl" <<'P'
+{"prompt": "How was the day?", "pos": "It was a joy from start to end!", "neg": "It was dull and sad."}
+{"prompt": "How was the day?", "pos": "Great fun, all of it!", "neg": "I would rather forget it."}
+{"prompt": "What is rain?", "pos": "A gift for every garden!", "neg": "Gray water that never stops."}
+{"prompt": "Talk about bread.", "pos": "Warm, fresh, wonderful bread!", "neg": "It goes stale, like all things."}
+P
+calibrate() { o=$1; shift; $KILL "$WS" calibrate --quiet --model $T --steer $T/adapter --n 10 --tokens 12 --audit 10 --bootstrap 200 --seed 3 --out "$o" "$@"; }
+evaluate() { o=$1; shift; $KILL "$WS" eval --quiet --model $T --steer $T/adapter --alpha=-0.6,0,0.7 --floor 0 --behavior enthusiasm --pairs "$D/pairs.jsonl" --dose-topics 4 \
+    --dose-samples 3 --dose-tokens 10 --bootstrap 200 --seed 3 --out "$o" "$@"; }
+
+calibrate "$D/c" >"$D/c.txt" 2>"$D/c.err"
+ok $? "calibrate runs"
+for f in summary audit root_history prompt_refs prompts timing; do
+    [ "$(wc -l <"$D/c/$f.csv" 2>/dev/null || echo 0)" -ge 1 ]
+    ok $? "calibrate writes $f.csv"
+done
+grep -q '|a dW|/|W|' "$D/c.txt" && grep -q '^lora' "$D/c.txt"
+ok $? "calibrate prints a table"
+evaluate "$D/e" >"$D/e.txt" 2>"$D/e.err"
+ok $? "eval runs all readouts"
+for f in readout foundations vignettes dlogit si effect margin dose; do
+    [ "$(wc -l <"$D/e/$f.csv" 2>/dev/null || echo 0)" -ge 2 ]
+    ok $? "eval writes $f.csv"
+done
+head -1 "$D/e.txt" | grep -q '^Vignettes: the readout carries'
+ok $? "the first line says whether the readout carries signal"
+
+sums "$D/c" >"$D/c.sum"
+sums "$D/e" >"$D/e.sum"
+calibrate "$D/c1" --threads 1 >/dev/null 2>&1
+evaluate "$D/e1" --threads 1 >/dev/null 2>&1
+sums "$D/c1" | cmp -s - "$D/c.sum"
+ok $? "calibration: one thread, the same bytes"
+sums "$D/e1" | cmp -s - "$D/e.sum"
+ok $? "evaluation: one thread, the same bytes"
+
+# Killed again and again, each round living a little longer than the one before; what counts is that some of them were cut.
+killed() { # killed NAME OUT FILE-THAT-GROWS
+    cut=0
+    for t in 0.04 0.06 0.08 0.1 0.13 0.16 0.2 0.25 0.3 0.4; do
+        KILL="timeout -s KILL $t" $1 "$2" >/dev/null 2>&1
+        [ $? = 137 ] && [ -s "$2/$3" ] && cut=$((cut + 1))
+    done
+    $1 "$2" >"$2.txt" 2>"$2.err"
+}
+killed calibrate "$D/c2" probes.jsonl
+[ $cut -ge 1 ]
+ok $? "calibration was cut at work by SIGKILL ($cut times)"
+sums "$D/c2" | cmp -s - "$D/c.sum" && cmp -s "$D/c.txt" "$D/c2.txt"
+ok $? "calibration: killed and resumed, the same bytes"
+killed evaluate "$D/e2" vignettes_raw.jsonl
+[ $cut -ge 1 ]
+ok $? "evaluation was cut at work by SIGKILL ($cut times)"
+sums "$D/e2" | cmp -s - "$D/e.sum" && cmp -s "$D/e.txt" "$D/e2.txt"
+ok $? "evaluation: killed and resumed, the same bytes"
+
+# A probe that is on disk is not made again.
+calibrate "$D/c" >"$D/again.txt" 2>/dev/null && cmp -s "$D/c.txt" "$D/again.txt" && [ "$(sort -u "$D/c/probes.jsonl" | wc -l)" = "$(wc -l <"$D/c/probes.jsonl")" ]
+ok $? "a finished calibration is taken from its probes"
+
+# The strengths of the calibration, by --calibration.
+"$WS" eval --quiet --model $T --steer $T/adapter --calibration "$D/c" --readout margin --pairs "$D/pairs.jsonl" --bootstrap 50 --out "$D/e3" >/dev/null 2>"$D/err" &&
+    a=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "alpha_pos") c = i } NR == 2 { print $c }' "$D/c/summary.csv") && grep -q "^lora,$a,plus," "$D/e3/margin.csv"
+ok $? "eval takes the calibrated strengths"
+
+# Wrong things, each with one clear line and the right exit status.
+says() { # says STATUS TEXT NAME command...
+    want=$1 text=$2 name=$3
+    shift 3
+    "$@" >"$D/out" 2>"$D/err"
+    got=$?
+    [ $got = "$want" ] && grep -qF -- "$text" "$D/err"
+    ok $? "$name"
+    [ $got = "$want" ] || { echo "exit $got"; cat "$D/err"; }
+}
+says 2 "--steer is missing" "calibrate without method" "$WS" calibrate --model $T --out "$D/x"
+says 2 "has 210 prompts" "more prompts than the pool holds" calibrate "$D/x" --n 4000
+says 2 "must satisfy 0 < lower < upper" "a bracket from zero" calibrate "$D/x" --bracket 0:4
+says 1 "overflows at alpha" "an overflow names its strength" calibrate "$D/x" --bracket 1e37:1e38
+printf '{"category": "code", "text": ""}\n' >"$D/p.jsonl"
+says 1 "p.jsonl:1" "an empty prompt is named by its line" calibrate "$D/x" --prompts "$D/p.jsonl" --n 1
+says 2 "there is no such readout; there are dose, margin, vignettes" "an unknown readout" evaluate "$D/x" --readout vignette
+says 2 "needs held-out pairs" "margin without pairs" "$WS" eval --model $T --steer $T/adapter --alpha=1 --readout margin --out "$D/x"
+says 2 "no strengths" "neither --alpha nor --calibration" "$WS" eval --model $T --steer $T/adapter --readout vignettes --out "$D/x"
+says 1 "another model" "results of other strengths are not mixed in" evaluate "$D/e" --alpha=-0.6,0.8
+sums "$D/e" | cmp -s - "$D/e.sum"
+ok $? "and nothing is changed by the refusal"
+mkdir "$D/v"
+head -3 data/vignettes/other_violate.jsonl >"$D/v/vignettes_mini_other_violate.jsonl"
+head -2 data/vignettes/self_violate.jsonl >"$D/v/vignettes_mini_self_violate.jsonl"
+says 1 'vignette "care-03" has no partner' "a missing partner is named by its id" evaluate "$D/x" --readout vignettes --vignettes "$D/v"
+head -3 data/vignettes/self_violate.jsonl >"$D/v/vignettes_mini_self_violate.jsonl"
+evaluate "$D/x1" --readout vignettes --vignettes "$D/v" >/dev/null 2>&1 && evaluate "$D/x2" --readout vignettes --vignettes "$D/v/vignettes_mini" >/dev/null 2>&1 &&
+    cmp -s "$D/x1/vignettes_raw.jsonl" "$D/x2/vignettes_raw.jsonl"
+ok $? "tinymfv's file names, by folder and by prefix"
+exit $bad
