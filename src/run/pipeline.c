@@ -7,6 +7,8 @@
 #include "kernel/kernel.h"
 #include "run/pipeline_impl.h"
 #include "run/report.h"
+#include "run/tree.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -235,6 +237,17 @@ static ws_status outside_files(ws_pipeline *p, ws_err *err) {
 
 static ws_status check(const ws_run_options *o, ws_err *err) {
     if (o->train.init) return ws_fail(err, WS_EUSAGE, "--init: a run starts both sides from the same fresh adapter");
+    const char *r = o->eval.readouts;
+    for (;; r++) { /* known now, not after an hour of training */
+        char name[64];
+        size_t n = strcspn(r, ",");
+        snprintf(name, sizeof name, "%.*s", (int)(n < 63 ? n : 63), r);
+        if (!ws_eval_find(name))
+            return ws_fail(err, WS_EUSAGE, "--readout: there is no readout \"%s\"; there are: %s", name,
+                           ws_eval_names());
+        r += n;
+        if (!*r) break;
+    }
     if (ws_readout_asked(o, "margin") && o->data.heldout < 1)
         return ws_fail(err, WS_EUSAGE, "--readout margin needs held-out pairs: give --heldout 1 or more");
     return WS_OK;
@@ -258,6 +271,7 @@ ws_status ws_pipeline_new(ws_pipeline **out, const ws_run_input *in, const ws_ru
     json_t *identity = NULL;
     if (check(&p->o, err) || outside_files(p, err)) goto fail;
     if (ws_mkdirs(p->run, err) || ws_lock(&p->lock, p->run, o->wait, err)) goto fail;
+    if (ws_tree_sweep(p->run, err) || ws_tree_sweep(p->data, err)) goto fail;
     if (ws_manifest_open(&p->manifest, p->run, err)) goto fail;
     if (o->fresh) ws_manifest_forget(p->manifest);
     identity = ws_run_identity(p);

@@ -19,6 +19,19 @@ ws_status ws_tree_remove(const char *dir, ws_err *err) {
     return ws_fail(err, WS_EIO, "cannot remove %s", *failed ? failed : dir);
 }
 
+static int sweep_one(const char *path, const struct stat *st, int kind, struct FTW *f) {
+    const char *t = kind == FTW_F ? strstr(path + f->base, ".tmp.") : NULL;
+    (void)st;
+    if (!t || !t[5] || strspn(t + 5, "0123456789") != strlen(t + 5)) return 0;
+    return remove_one(path, st, kind, f);
+}
+
+ws_status ws_tree_sweep(const char *dir, ws_err *err) {
+    failed[0] = 0;
+    if (!nftw(dir, sweep_one, 16, FTW_PHYS) || errno == ENOENT) return WS_OK;
+    return ws_fail(err, WS_EIO, "cannot remove %s", *failed ? failed : dir);
+}
+
 static int64_t total;
 static int add_one(const char *path, const struct stat *st, int kind, struct FTW *f) {
     (void)path, (void)f;
