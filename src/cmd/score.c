@@ -175,6 +175,14 @@ static ws_status score_all(work *w, FILE *f, ws_err *err) {
     return st;
 }
 
+/* Without the tokenizer, which only rows of text need. */
+static ws_status open_model(ws_session *s, const ws_common *c, ws_err *err) {
+    if (!c->model)
+        return ws_fail(err, WS_EUSAGE, "--model is missing: give a directory, a .gguf file or a Hugging Face id");
+    if (ws_checkpoint_open(&s->checkpoint, c->model, err)) return err->code;
+    return ws_model_open(&s->model, s->checkpoint, err);
+}
+
 static ws_status run(int argc, char **argv, ws_err *err) {
     opts o = {0};
     ws_common c;
@@ -191,7 +199,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         &o, &c, err);
     if (st) return st;
     work w = {.path = o.file, .common = &c, .hang = &o.hang};
-    if ((st = ws_session_open(&w.session, &c, err)) || (st = ws_jsonl_each(o.file, add, &w, err)) ||
+    if ((st = open_model(&w.session, &c, err)) || (st = ws_jsonl_each(o.file, add, &w, err)) ||
         (st = ws_hang_open(&o.hang, w.session.model, &c, BATCH_ROWS, err)) ||
         (c.out && (st = ws_out_open(&file, c.out, err))))
         goto out;

@@ -10,7 +10,7 @@ expected.safetensors of a model:
   embed_grad [sum n, hidden]   gradient of sum_R weight_R nll_R with respect to the embedding output (no probe)
   A.<module> [r, d_in], B.<module> [d_out, r], gA.<module>, gB.<module>   y += (x A') B' on all seven linears of every
                           layer at once, and the gradients of the same loss
-  probe_nll.R             the losses with the probes on
+  (expected.json: nll and probe_nll per row, without and with the probes; rows.json and score.json: the rows for the verbs)
 """
 import json, os, sys
 import torch, transformers
@@ -101,6 +101,10 @@ def main():
         save_file(out, os.path.join(where, "expected.safetensors"))
         # A file of another name, so that nobody takes it for weights of the model.
         os.rename(os.path.join(where, "expected.safetensors"), os.path.join(where, "expected.st"))
+        with open(os.path.join(where, "rows.json"), "w") as f:  # for `ws logits --ids-file`
+            json.dump([x.tolist() for x in ids], f)
+        with open(os.path.join(where, "score.json"), "w") as f:  # for `ws score`: logprob is -nll of expected.json
+            json.dump([dict(prompt_ids=x[:f0].tolist(), completion_ids=x[f0:].tolist()) for x, (n, f0) in zip(ids, rows)], f)
         json.dump(info, open(os.path.join(where, "expected.json"), "w"), indent=1)
         print(name, "max |logit| %.2f" % max(v.abs().max() for q, v in out.items() if q.startswith("logits")), "nll", info["nll"], info["probe_nll"])
 
