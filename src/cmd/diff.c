@@ -17,11 +17,11 @@ static const struct argp_option options[] = {
     {"name", K_NAME, "NAME", 0, "row name in tables (default: the adapter's kind)", 0},
     {0}};
 
-static const char doc[] =
-    "Contrast two adapters: dW = theta_pos - theta_neg, kept in factors, exact in fp32.\n\n"
-    "  ws diff --model M out/enthusiasm/lora/pos out/enthusiasm/lora/neg --out out/enthusiasm/lora/dw.safetensors\n"
-    "  ws diff --model M pos neg --mode bisector --out dw.safetensors --json\n\n"
-    "Adapters that PEFT wrote are welcome.  Norms are Frobenius norms over all touched matrices.\v";
+static const char doc[] = "Contrast two adapters: dW = theta_pos - theta_neg, in factors, exact in fp32.\n\n"
+                          "  ws diff --model M lora/pos lora/neg --out lora/dw.safetensors\n"
+                          "  ws diff --model M pos neg --mode bisector --out dw.safetensors --json\n\n"
+                          "Adapters that PEFT wrote are welcome.  Norms are Frobenius norms over all\n"
+                          "touched matrices.\v";
 
 typedef struct args {
     const char *dir[2];

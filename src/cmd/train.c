@@ -65,13 +65,13 @@ static const struct argp_option options[] = {
     {"fresh", K_FRESH, 0, 0, "forget an unfinished or another run in --out", 4},
     {0}};
 
-static const char doc[] =
-    "Train an adapter on one side's answers; the directory it leaves loads in PEFT.\n\n"
-    "  ws train --model M --pairs out/data/M/enthusiasm/pairs.jsonl --side pos --out out/enthusiasm/lora/pos\n"
-    "  ws train --model M --pairs mine.jsonl --side neg --rank 8 --layers 4:12 --epochs 3 --out neg\n"
-    "  ws train --model M --pairs mine.jsonl --side pos --init pos --lr 5e-5 --out pos2\n\n"
-    "The same command goes on after an interruption, to the same tensors bit for bit.  log.csv has a row per\n"
-    "optimiser step: step,epoch,loss,grad_norm,lr,tokens,eval_loss.\v";
+static const char doc[] = "Train an adapter on one side's answers; the directory it leaves loads in PEFT.\n\n"
+                          "  ws train --model M --pairs pairs.jsonl --side pos --out lora/pos\n"
+                          "  ws train --model M --pairs mine.jsonl --side neg --rank 8 --epochs 3 --out neg\n"
+                          "  ws train --model M --pairs mine.jsonl --side pos --init pos --out pos2\n\n"
+                          "The same command goes on after an interruption, to the same tensors bit for\n"
+                          "bit.  log.csv has a row per optimiser step:\n"
+                          "step,epoch,loss,grad_norm,lr,tokens,eval_loss.\v";
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
     ws_train_args *a = state->input;
