@@ -1,0 +1,52 @@
+#!/bin/sh
+# ws train and ws diff from the command line, on the tiny chat model: SIGKILL and SIGINT cost nothing, what is wrong is refused.
+WS=${WS:-$PWD/build/release/ws}
+M=tests/fixtures/tiny-chat
+T=$(mktemp -d)
+trap 'rm -rf "$T"' EXIT
+ok() { echo "ok $1"; }
+no() { echo "not ok $1"; [ -f "$T/err" ] && sed 's/^/#   /' "$T/err" | head -5; }
+i=0
+while [ $i -lt 40 ]; do
+    i=$((i + 1))
+    echo "{\"prompt\":\"Question $i, what now?\",\"pos\":\"Joy number $i is here and we like it.\",\"neg\":\"Grief $i.\"}"
+done >"$T/pairs.jsonl"
+train() { side=$1 out=$2; shift 2; "$WS" train --model $M --pairs "$T/pairs.jsonl" --side "$side" --rank 4 --batch 2 --accum 2 --epochs 20 --seed 3 --out "$T/$out" -q "$@" >"$T/stdout" 2>"$T/err"; }
+same() { for f in adapter_model.safetensors adapter_config.json log.csv; do cmp -s "$T/$1/$f" "$T/$2/$f" || return 1; done; }
+
+train pos pos && [ "$(wc -l <"$T/pos/log.csv")" = 181 ] && grep -q '^step,epoch,loss,grad_norm,lr,tokens,eval_loss$' "$T/pos/log.csv" &&
+    [ ! -e "$T/pos/checkpoint.safetensors" ] && ok "one row per optimiser step" || no "one row per optimiser step"
+
+# kill -9 as soon as some steps are logged; the same command ends at the same bytes
+"$WS" train --model $M --pairs "$T/pairs.jsonl" --side pos --rank 4 --batch 2 --accum 2 --epochs 20 --seed 3 --out "$T/cut" --save-every 2 -q >"$T/stdout" 2>"$T/err" &
+child=$!
+while [ "$(cat "$T/cut/log.csv" 2>/dev/null | wc -l)" -lt 9 ] && kill -0 $child 2>/dev/null; do :; done
+kill -9 $child
+wait $child 2>/dev/null
+[ ! -e "$T/cut/adapter_model.safetensors" ] && train pos cut --save-every 2 && same pos cut && ok "SIGKILL, then the same command: the same bytes" || no "SIGKILL, then the same command: the same bytes"
+
+"$WS" train --model $M --pairs "$T/pairs.jsonl" --side pos --rank 4 --batch 2 --accum 2 --epochs 20 --seed 3 --out "$T/int" -q >"$T/stdout" 2>"$T/err" &
+child=$!
+while [ "$(cat "$T/int/log.csv" 2>/dev/null | wc -l)" -lt 5 ] && kill -0 $child 2>/dev/null; do :; done
+kill -TERM $child
+wait $child
+rc=$?
+[ $rc = 143 ] && [ -e "$T/int/checkpoint.safetensors" ] && train pos int && same pos int && ok "SIGTERM saves, exits 143, resumes" || no "SIGTERM saves, exits 143, resumes ($rc)"
+
+cp "$T/pos/train.json" "$T/before"
+train pos pos && cmp -s "$T/before" "$T/pos/train.json" && ok "a finished run is up to date" || no "a finished run is up to date"
+train neg pos && no "another side in the same place is refused" || { grep -q 'side pos there, neg here' "$T/err" && ok "another side in the same place is refused" || no "another side in the same place is refused"; }
+"$WS" train --model $M --pairs "$T/pairs.jsonl" --side up --out "$T/x" >/dev/null 2>"$T/err"
+[ $? = 2 ] && grep -q 'pos or neg' "$T/err" && ok "a wrong side is a usage error" || no "a wrong side is a usage error"
+"$WS" train --model $M --pairs "$T/pairs.jsonl" --side pos --init "$T/pos" --rank 3 --out "$T/x" >/dev/null 2>"$T/err"
+[ $? = 2 ] && grep -q -- '--init' "$T/err" && ok "--init and --rank exclude each other" || no "--init and --rank exclude each other"
+
+train neg neg && "$WS" diff --model $M "$T/pos" "$T/neg" --out "$T/dw.safetensors" --json >"$T/diff" 2>"$T/err" && grep -q '"norm_dw":' "$T/diff" &&
+    [ "$(wc -l <"$T/diff")" = 1 ] && ok "diff prints its diagnostics as JSON" || no "diff prints its diagnostics as JSON"
+for a in 0 2; do "$WS" logits --model $M --ids "3 4 5 6" --steer "$T/dw.safetensors:$a" --out "$T/l$a" 2>"$T/err"; done
+"$WS" logits --model $M --ids "3 4 5 6" --out "$T/lbase" 2>"$T/err"
+cmp -s "$T/l0" "$T/lbase" && ! cmp -s "$T/l2" "$T/lbase" && ok "alpha 0 is the base bit for bit, alpha 2 is not" || no "alpha 0 is the base bit for bit, alpha 2 is not"
+"$WS" diff --model tests/fixtures/peft/model "$T/pos" "$T/neg" --out "$T/other" >/dev/null 2>"$T/err"
+[ $? = 1 ] && grep -q -- '--force' "$T/err" && [ ! -e "$T/other" ] && ok "adapters of another base are refused" || no "adapters of another base are refused"
+"$WS" diff --model $M "$T/pos" >/dev/null 2>"$T/err"
+[ $? = 2 ] && ok "one directory is a usage error" || no "one directory is a usage error"
