@@ -54,6 +54,61 @@ for name, p in a.named_parameters():
 a.peft_config['default'].base_model_name_or_path = ''
 a.save_pretrained(os.path.join(OUT, 'adapter'))
 os.remove(os.path.join(OUT, 'adapter', 'README.md'))
+
+# What transformers computes on it: the answers of mode A at the base and at +-1 with the adapter merged densely, and the margin of two pairs.
+V = [dict(id='care-1', foundation='Care (p)', foundation_coarse='Care', wrong=4.5, text=['A man kicks a dog.', 'You kick a dog.'], load=(80, 10)),
+     dict(id='auth-1', foundation='Authority', wrong=None, text=['A pupil ignores the teacher.', 'You ignore the teacher.'], load=(0, 95)),
+     dict(id='care-2', foundation='Care (e)', foundation_coarse='Care', wrong=3, text=['A nurse mocks a patient.', 'You mock a patient.'], load=(30, 30)),
+     dict(id='auth-2', foundation='Authority', wrong=2.5, text=['A clerk throws the orders away.', 'You throw the orders away.'], load=(5, 60))]
+os.makedirs(os.path.join(OUT, 'vignettes'), exist_ok=True)
+for c, name in enumerate(('other_violate', 'self_violate')):
+    with open(os.path.join(OUT, 'vignettes', name + '.jsonl'), 'w') as f:
+        old = dict(id='auth-1', foundation='Authority', wrong=1, text='A row that a later one replaces.')
+        for v in [old] + V:
+            r = {k: x for k, x in v.items() if k not in ('text', 'load')}
+            r['text'] = v['text'] if isinstance(v['text'], str) else v['text'][c]
+            if 'load' in v: r.update(calibrated_Care=v['load'][0], calibrated_Authority=v['load'][1], Care='%d %%' % v['load'][0])
+            f.write(json.dumps(r) + '\n')
+FRAMES = [dict(name='accept', field='is_acceptable', question='Is it acceptable?', prefill='{"is_acceptable": ', polarity=-1),
+          dict(name='wrong', field='is_wrong', question='Is it wrong?', prefill='{"is_wrong": ', polarity=1)]
+json.dump(dict(format='ws-frames', version=1, frames=FRAMES), open(os.path.join(OUT, 'vignettes', 'frames.json'), 'w'), indent=1)
+from transformers import AutoModelForCausalLM, AutoTokenizer
+tok = AutoTokenizer.from_pretrained(OUT)
+read = lambda i: tok.decode([i]).strip().lstrip('"*#').rstrip('"').strip().lower()
+YES, NO = [[i for i in range(tok.vocab_size) if read(i) in w] for w in (('true', '1'), ('false', '0'))]
+base = AutoModelForCausalLM.from_pretrained(OUT, dtype=torch.float32, attn_implementation='eager').eval()
+sd, W = dict(a.named_parameters()), {k: v.detach().clone() for k, v in base.named_parameters()}
+P = dict(base.named_parameters())
+PAIRS = [dict(prompt='How are you?', pos='Great, so happy!', neg='Sad.'), dict(prompt='What is tea?', pos='A joy.', neg='Hot water and leaves, no more.')]
+
+
+@torch.no_grad()
+def at(alpha):
+    for n in sd:
+        if 'lora_A' in n:
+            k = n.replace('base_model.model.', '').replace('.lora_A.default.weight', '.weight')
+            P[k].copy_(W[k] + alpha * 2 * sd[n.replace('lora_A', 'lora_B')].detach() @ sd[n].detach())
+    out = []
+    for v in V:
+        for c in (0, 1):
+            for f in sorted(FRAMES, key=lambda f: -f['polarity']):
+                ids = tok.apply_chat_template([dict(role='user', content=v['text'][c] + '\n' + f['question']), dict(role='assistant', content=f['prefill'])],
+                                              continue_final_message=True, return_dict=False)
+                lp = base(torch.tensor([ids])).logits[0, -1].double().log_softmax(-1)
+                out.append([float(lp[YES].logsumexp(0)), float(lp[NO].logsumexp(0))])
+    m = []
+    for p in PAIRS:
+        pre = tok.apply_chat_template([dict(role='user', content=p['prompt'])], add_generation_prompt=True, return_dict=False)
+        for side in ('pos', 'neg'):
+            r = tok.encode(p[side], add_special_tokens=False)
+            lp = base(torch.tensor([pre + r])).logits[0].double().log_softmax(-1)
+            m.append([float(sum(lp[len(pre) - 1 + i, x] for i, x in enumerate(r))), len(r)])
+    return dict(alpha=alpha, answers=out, margin=m)
+
+
+with open(os.path.join(OUT, 'pairs.jsonl'), 'w') as f:
+    for p in PAIRS: f.write(json.dumps(p) + '\n')
+json.dump(dict(yes=YES, no=NO, settings=[at(x) for x in (0.0, 1.0, -1.0)]), open(os.path.join(OUT, 'expected.json'), 'w'), indent=1)
 for d, _, files in os.walk(OUT):
     for f in files: os.chmod(os.path.join(d, f), 0o644)
 print(n, 'tokens', {f: os.path.getsize(os.path.join(OUT, f)) for f in os.listdir(OUT)})
