@@ -163,7 +163,7 @@ usage() { # usage NAME WORD ARGS...
 usage "no model" "--model is missing" run --behavior enthusiasm --out "$T/z"
 usage "unknown option" "no-such" run --no-such
 usage "not a number" "samples" run --model tests/fixtures/tiny-chat --samples many
-usage "out of range" "target-kl" run --model tests/fixtures/tiny-chat --target-kl 0
+usage "out of range" "target" run --model tests/fixtures/tiny-chat --target-kl 0
 usage "stray argument" "stray" run --model tests/fixtures/tiny-chat stray
 usage "unknown readout" "tarot" run $small --out "$T/z" --readout tarot
 usage "margin without held-out rows" "heldout" run $small --out "$T/z" --heldout 0

@@ -1,7 +1,6 @@
 /* src/cmd/calibrate.c - ws calibrate: the strength at which a method moves the model by a given KL. */
-#include "calibrate/calibrate.h"
 #include "base/progress.h"
-#include "cmd/cmd.h"
+#include "cmd/stages.h"
 #include "io/json.h"
 #include <math.h>
 #include <stdio.h>
@@ -44,6 +43,8 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     if (st) argp_error(state, "%s", err.msg);
     return 0;
 }
+
+const struct argp ws_calibrate_argp = {options, parse, 0, 0, 0, 0, 0};
 
 static json_t *real(double v) { return isfinite(v) ? json_real(v) : json_null(); }
 

@@ -1,6 +1,5 @@
 /* src/cmd/eval.c - ws eval: what steering changed, by several readouts. */
-#include "eval/eval.h"
-#include "cmd/cmd.h"
+#include "cmd/stages.h"
 #include "io/json.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,14 +57,8 @@ static const struct argp_option options[] = {
     {"min-p", K_MIN_P, "P", 0, "(0)", 4},
     {0}};
 
-typedef struct args {
-    ws_eval_options o;
-    double *alpha;
-    const char *behavior;
-} args;
-
 static error_t parse(int key, char *arg, struct argp_state *state) {
-    args *a = state->input;
+    ws_eval_args *a = state->input;
     ws_eval_options *o = &a->o;
     ws_err err = {0};
     ws_status st = WS_OK;
@@ -103,6 +96,8 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     return 0;
 }
 
+const struct argp ws_eval_argp = {options, parse, 0, 0, 0, 0, 0};
+
 static ws_status run(int argc, char **argv, ws_err *err) {
     static const char doc[] = "Measures what steering changed, base and all strengths in shared batches.\n\n"
                               "Examples:\n"
@@ -119,7 +114,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
                               "-alpha, -alpha/2, 0, alpha/2, alpha, with the behaviour's counters. Every figure has a "
                               "95% bootstrap interval. Files: docs/formats.md. Started again, it goes on "
                               "where it was stopped, to the same bytes.";
-    args a = {.o = ws_eval_defaults()};
+    ws_eval_args a = {.o = ws_eval_defaults()};
     ws_common common;
     ws_session s = {0};
     ws_behavior *behavior = NULL;

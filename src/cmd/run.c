@@ -13,50 +13,14 @@
 
 WS_ROOM(run)
 
-enum {
-    K_MODE = 1,
-    K_TARGET,
-    K_KL_PROMPTS,
-    K_KL_N,
-    K_KL_TOKENS,
-    K_KL_AUDIT,
-    K_BRACKET,
-    K_READOUT,
-    K_VIGNETTES,
-    K_FLOOR,
-    K_SI_K,
-    K_LOADING,
-    K_BOOTSTRAP,
-    K_DOSE_TOPICS,
-    K_DOSE_SAMPLES,
-    K_DOSE_TOKENS,
-    K_PLAN,
-    K_FRESH,
-    K_NO_WAIT
-};
+enum { K_MODE = 1, K_BOOTSTRAP, K_PLAN, K_FRESH, K_NO_WAIT };
 
 static const struct argp_option options[] = {
     {"plan", K_PLAN, 0, 0, "print stages, sizes, time and memory, and stop", 0},
     {"fresh", K_FRESH, 0, 0, "start over: delete what another model or other options left in the same place", 0},
     {"no-wait", K_NO_WAIT, 0, 0, "fail instead of waiting while another run works in the same place", 0},
-    {"mode", K_MODE, "M", 0, "dw: POS - NEG; bisector: both sides normalised first (dw)", 0},
-    {0, 0, 0, 0, "Calibration:", 3},
-    {"target-kl", K_TARGET, "X", 0, "95th percentile of the KL per token that alpha is chosen for, in nats (1)", 3},
-    {"kl-pool", K_KL_PROMPTS, "FILE", 0, "calibration prompts, JSONL with category and text (the program's own)", 3},
-    {"kl-prompts", K_KL_N, "N", 0, "prompts of the search (50)", 3},
-    {"kl-tokens", K_KL_TOKENS, "N", 0, "greedy tokens of each (50)", 3},
-    {"kl-audit", K_KL_AUDIT, "N", 0, "other prompts on which the result is checked (100)", 3},
-    {"bracket", K_BRACKET, "LO:HI", 0, "where the search looks for alpha (the method's own, 0.05:16)", 3},
-    {0, 0, 0, 0, "Evaluation:", 4},
-    {"readout", K_READOUT, "LIST", 0, "what is measured (vignettes,margin,dose)", 4},
-    {"vignettes", K_VIGNETTES, "DIR", 0, "other_violate.jsonl and self_violate.jsonl, or tinymfv's files", 4},
-    {"floor", K_FLOOR, "P", 0, "answer mass below which a vignette's answer does not count (0.5)", 4},
-    {"k", K_SI_K, "K", 0, "price of a broken cell in SI (2)", 4},
-    {"loading-weighted", K_LOADING, 0, 0, "weight SI by the vignettes' loadings", 4},
-    {"bootstrap", K_BOOTSTRAP, "N", 0, "draws of every interval (1000)", 4},
-    {"dose-topics", K_DOSE_TOPICS, "N", 0, "held-out topics of the dose readout (0: all)", 4},
-    {"dose-samples", K_DOSE_SAMPLES, "N", 0, "answers to each topic at each strength", 4},
-    {"dose-tokens", K_DOSE_TOKENS, "N", 0, "longest of these answers, in tokens", 4},
+    {"mode", K_MODE, "M", 0, "of dW: dw is POS - NEG; bisector normalises both sides first (dw)", 0},
+    {"bootstrap", K_BOOTSTRAP, "N", 0, "draws of every interval (1000)", 0},
     {0}};
 
 static const char doc[] =
@@ -71,19 +35,15 @@ static const char doc[] =
     "--steer, OUT/BEHAVIOR/manifest.json. OUT is `out` unless given. The samples and tables go to standard output.";
 
 typedef struct args {
-    ws_calibrate_options calibrate;
-    ws_eval_options eval;
     ws_contrast_mode mode;
+    int bootstrap; /* 0: not given */
     int plan, fresh, no_wait;
 } args;
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
     args *a = state->input;
-    ws_calibrate_options *c = &a->calibrate;
-    ws_eval_options *e = &a->eval;
     ws_err err = {0};
     long long n = 0;
-    ws_status st = WS_OK;
     switch (key) {
     case K_PLAN: a->plan = 1; break;
     case K_FRESH: a->fresh = 1; break;
@@ -92,27 +52,13 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         if (strcmp(arg, "dw") && strcmp(arg, "bisector")) argp_error(state, "--mode %s: dw or bisector", arg);
         a->mode = strcmp(arg, "dw") ? WS_CONTRAST_BISECTOR : WS_CONTRAST_DW;
         break;
-    case K_TARGET: st = ws_opt_num("--target-kl", arg, 1e-4, 100, &c->target, &err); break;
-    case K_KL_PROMPTS: c->prompts = arg; break;
-    case K_KL_N: st = ws_opt_int("--kl-prompts", arg, 1, 1000000, &n, &err), c->n = (int)n; break;
-    case K_KL_TOKENS: st = ws_opt_int("--kl-tokens", arg, 1, 100000, &n, &err), c->tokens = (int)n; break;
-    case K_KL_AUDIT: st = ws_opt_int("--kl-audit", arg, 0, 1000000, &n, &err), c->audit = (int)n; break;
-    case K_BRACKET: st = ws_opt_range("--bracket", arg, &c->lo, &c->hi, &err); break;
-    case K_READOUT: e->readouts = arg; break;
-    case K_VIGNETTES: e->vignettes = arg; break;
-    case K_FLOOR: st = ws_opt_num("--floor", arg, 0, 1, &e->floor, &err); break;
-    case K_SI_K: st = ws_opt_num("--k", arg, 0, 1e6, &e->k, &err); break;
-    case K_LOADING: e->loading_weighted = 1; break;
     case K_BOOTSTRAP:
-        st = ws_opt_int("--bootstrap", arg, 1, 10000000, &n, &err), e->bootstrap = c->bootstrap = (int)n;
+        if (ws_opt_int("--bootstrap", arg, 1, 1000000, &n, &err)) argp_error(state, "%s", err.msg);
+        a->bootstrap = (int)n;
         break;
-    case K_DOSE_TOPICS: st = ws_opt_int("--dose-topics", arg, 0, 1000000, &n, &err), e->dose_topics = (int)n; break;
-    case K_DOSE_SAMPLES: st = ws_opt_int("--dose-samples", arg, 1, 1000000, &n, &err), e->dose_samples = (int)n; break;
-    case K_DOSE_TOKENS: st = ws_opt_int("--dose-tokens", arg, 1, 1000000, &n, &err), e->dose_tokens = (int)n; break;
     case ARGP_KEY_ARG: argp_error(state, "'%s' is not an option", arg); break;
     default: return ARGP_ERR_UNKNOWN;
     }
-    if (st) argp_error(state, "%s", err.msg);
     return 0;
 }
 
@@ -159,22 +105,31 @@ static ws_status show(const ws_pipeline *p, const ws_stages_result *ran, int jso
     return WS_OK;
 }
 
-static ws_status chain(const args *a, const ws_data_args *d, const ws_train_args *t, const ws_common *c, ws_err *err) {
+typedef struct stage_args { /* of the single verbs */
+    ws_data_args data;
+    ws_train_args train;
+    ws_calibrate_options calibrate;
+    ws_eval_args eval;
+} stage_args;
+
+static ws_status chain(const args *a, const stage_args *of, const ws_common *c, ws_err *err) {
+    const ws_data_args *d = &of->data;
     ws_session s = {0};
     ws_behavior *b = NULL;
     ws_pipeline *p = NULL;
     ws_stages_result ran;
     ws_str text = {0};
     ws_run_options o = {.out = c->out ? c->out : "out",
-                        .train = t->o,
-                        .max_len = t->max_len,
-                        .keep_end = t->keep_end,
+                        .train = of->train.o,
+                        .max_len = of->train.max_len,
+                        .keep_end = of->train.keep_end,
                         .mode = a->mode,
-                        .calibrate = a->calibrate,
-                        .eval = a->eval,
+                        .calibrate = of->calibrate,
+                        .eval = of->eval.o,
                         .seed = c->seed,
                         .fresh = a->fresh,
                         .wait = !a->no_wait};
+    if (a->bootstrap) o.calibrate.bootstrap = o.eval.bootstrap = a->bootstrap;
     ws_status st = ws_behavior_load(&b, d->behavior, err);
     if (!st) st = ws_session_open(&s, c, err);
     if (!st) st = ws_session_chat(&s, c, err);
@@ -199,27 +154,42 @@ out:
     return st;
 }
 
+/* What the verbs' own options are called here, and what has no place in a run. */
+static const char *const not_data[] = {"fresh", NULL};
+static const char *const not_train[] = {"pairs", "side", "init", "fresh", NULL};
+static const char *const not_calibrate[] = {"fresh", "bootstrap", "cache-mib", NULL};
+static const char *const not_eval[] = {"alpha",       "calibration", "behavior", "fresh", "bootstrap",       "pairs",
+                                       "temperature", "top-k",       "top-p",    "min-p", "Readout margin:", NULL};
+static const char *const calibrate_names[] = {"target=target-kl", "prompts=kl-pool", "n=kl-prompts",
+                                              "tokens=kl-tokens", "audit=kl-audit",  NULL};
+
 static ws_status run(int argc, char **argv, ws_err *err) {
-    static const char *const not_data[] = {"fresh", NULL};
-    static const char *const not_train[] = {"pairs", "side", "init", "fresh", NULL};
-    args a = {.calibrate = ws_calibrate_defaults(), .eval = ws_eval_defaults()};
-    ws_data_args d;
-    ws_train_args t;
+    args a = {0};
+    stage_args of = {.calibrate = ws_calibrate_defaults(), .eval = {.o = ws_eval_defaults()}};
     ws_common c;
     ws_common_init(&c);
-    ws_data_args_init(&d);
-    ws_train_args_init(&t);
-    struct argp data = ws_data_argp, train = ws_train_argp;
-    struct argp_option *data_options = ws_options_pick(ws_data_argp.options, not_data, NULL);
-    struct argp_option *train_options = ws_options_pick(ws_train_argp.options, not_train, NULL);
-    data.options = data_options, train.options = train_options;
-    const struct argp_child child[] = {{&data, 0, "Data:", 1}, {&train, 0, "Training:", 2}, {0}};
-    void *const input[] = {&d, &t};
+    ws_data_args_init(&of.data);
+    ws_train_args_init(&of.train);
+    struct argp part[4] = {ws_data_argp, ws_train_argp, ws_calibrate_argp, ws_eval_argp};
+    struct argp_option *picked[4] = {ws_options_pick(ws_data_argp.options, not_data, NULL),
+                                     ws_options_pick(ws_train_argp.options, not_train, NULL),
+                                     ws_options_pick(ws_calibrate_argp.options, not_calibrate, calibrate_names),
+                                     ws_options_pick(ws_eval_argp.options, not_eval, NULL)};
+    for (int i = 0; i < 4; i++) part[i].options = picked[i];
+    const struct argp_child child[] = {{&part[0], 0, "Data:", 1},
+                                       {&part[1], 0, "Training:", 2},
+                                       {&part[2], 0, "Calibration:", 3},
+                                       {&part[3], 0, "Evaluation:", 4},
+                                       {0}};
+    void *const input[] = {&of.data, &of.train, &of.calibrate, &of.eval};
     ws_status st = ws_cmd_parse_with(argc, argv, options, parse, "", doc, &a, child, input, &c, err);
     if (!st && c.n_steer) st = ws_fail(err, WS_EUSAGE, "--steer: a run makes its own dW from the base model");
-    if (!st) st = chain(&a, &d, &t, &c, err);
-    free(data_options);
-    free(train_options);
+    if (!st) {
+        of.calibrate.budget = of.eval.o.budget; /* --cache-mib of both */
+        st = chain(&a, &of, &c, err);
+    }
+    for (int i = 0; i < 4; i++) free(picked[i]);
+    free(of.eval.alpha);
     free(c.steer);
     return st;
 }

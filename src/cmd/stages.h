@@ -3,7 +3,9 @@
  * options (ws_options_pick), the parser goes by their keys. */
 #ifndef WS_CMD_STAGES_H
 #define WS_CMD_STAGES_H
+#include "calibrate/calibrate.h"
 #include "cmd/cmd.h"
+#include "eval/eval.h"
 #include "generate/contrast.h"
 #include "train/train.h"
 
@@ -27,8 +29,17 @@ typedef struct ws_train_args { /* cmd/train.c */
 extern const struct argp ws_train_argp;
 void ws_train_args_init(ws_train_args *a);
 
-/* A copy of an option table with the options in `leave_out` gone and those in `rename` ("old=new") renamed; both are lists
- * that end with NULL.  The caller frees. */
+extern const struct argp ws_calibrate_argp; /* cmd/calibrate.c; its input is a ws_calibrate_options */
+
+typedef struct ws_eval_args { /* cmd/eval.c */
+    ws_eval_options o;
+    double *alpha; /* owned; o.alpha points to it */
+    const char *behavior;
+} ws_eval_args;
+extern const struct argp ws_eval_argp;
+
+/* A copy of an option table without the options (or headings) in `leave_out`, those in `rename` ("old=new") renamed; both
+ * are lists that end with NULL.  The caller frees. */
 struct argp_option *ws_options_pick(const struct argp_option *o, const char *const *leave_out,
                                     const char *const *rename);
 #endif
