@@ -308,7 +308,8 @@ static int symbols(const ws_bpe *b, const char *p, size_t n, int32_t *sym) {
 
 void ws_bpe_encode(const ws_bpe *b, const char *bytes, size_t n, ws_bpe_work *w, ws_ids *out) {
     if (!n) return;
-    if (n > INT32_MAX / 64) BUG("a piece of %zu bytes", n); /* encode() refuses such texts */
+    if (n > INT32_MAX / 16)
+        BUG("a piece of %zu bytes", n); /* encode() refuses texts a quarter as long; NFC triples at most */
     int32_t id = ws_bpe_find(b, bytes, n);
     if (id >= 0 && (b->ignore_merges || atomic_load_explicit(&b->whole[id], memory_order_relaxed) == 1)) {
         ws_ids_add(out, id);
