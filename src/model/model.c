@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const ws_model *sorting; /* qsort has no argument; models are opened one at a time */
-static int by_name(const void *a, const void *b) {
-    return strcmp(sorting->site[*(const int *)a].name, sorting->site[*(const int *)b].name);
+static int by_name(const void *a, const void *b, void *arg) {
+    const ws_site *site = arg;
+    return strcmp(site[*(const int *)a].name, site[*(const int *)b].name);
 }
 
 static void add_sites(ws_model *m) {
@@ -36,8 +36,7 @@ static void add_sites(ws_model *m) {
             (ws_site){ws_xstrndup(name, (size_t)(end - name)), WS_SITE_BLOCK, l, a->hidden, a->hidden, NULL, NULL};
     }
     for (int i = 0; i < n; i++) m->by_name[i] = i;
-    sorting = m;
-    qsort(m->by_name, (size_t)n, sizeof *m->by_name, by_name);
+    qsort_r(m->by_name, (size_t)n, sizeof *m->by_name, by_name, m->site);
 }
 
 ws_status ws_model_open(ws_model **out, const ws_checkpoint *c, ws_err *err) {

@@ -20,9 +20,9 @@ typedef struct ws_dims {
     int max_pos;
 } ws_dims;
 const ws_dims *ws_model_dims(const ws_model *m);
-const char *ws_model_family(const ws_model *m);              /* "llama" */
+const char *ws_model_family(const ws_model *m); /* "llama" */
 const ws_checkpoint *ws_model_checkpoint(const ws_model *m);
-int64_t ws_model_params(const ws_model *m);                  /* of the text model, tied matrices once */
+int64_t ws_model_params(const ws_model *m); /* of the text model, tied matrices once */
 
 /* Sites are numbered: first every adaptable linear in layer order (within a layer q,k,v,o, gate,up,down: the order of
  * named_modules), then one block site per layer ("model.layers.12"). */
@@ -34,10 +34,11 @@ int ws_model_find_site(const ws_model *m, const char *name); /* "model.layers.12
 typedef struct ws_state ws_state;
 ws_status ws_state_new(ws_state **out, const ws_model *m, ws_err *err);
 void ws_state_free(ws_state *s);
-int ws_seq_new(ws_state *s);                              /* an empty sequence; ids are reused after ws_seq_free */
+int ws_seq_new(ws_state *s); /* an empty sequence; ids are reused after ws_seq_free */
 void ws_seq_free(ws_state *s, int seq);
-int ws_seq_fork(ws_state *s, int seq, int len);           /* a new sequence that shares the first `len` positions; copy on write */
-void ws_seq_truncate(ws_state *s, int seq, int len);      /* forget positions >= len */
+int ws_seq_fork(ws_state *s, int seq,
+                int len); /* a new sequence that shares the first `len` positions; copy on write */
+void ws_seq_truncate(ws_state *s, int seq, int len); /* forget positions >= len */
 int ws_seq_len(const ws_state *s, int seq);
 size_t ws_state_bytes(const ws_state *s);
 
@@ -46,15 +47,16 @@ typedef struct ws_row {
     int seq;            /* sequence in the state, extended by n tokens; -1: a prefix-less row whose keys are not kept */
     const int32_t *ids; /* [n] new tokens */
     int n;
-    int n_out;          /* final hidden states are returned for the last n_out of these tokens (0..n) */
+    int n_out; /* final hidden states are returned for the last n_out of these tokens (0..n) */
 } ws_row;
 
 typedef struct ws_batch {
     int n_rows;
     const ws_row *row;
     int n_patches;
-    ws_patch *const *patch;    /* [n_patches] */
-    const float *const *alpha; /* [n_patches] -> [n_rows]; 0 = the patch does not run on that row: bit for bit the base */
+    ws_patch *const *patch; /* [n_patches] */
+    const float *const
+        *alpha; /* [n_patches] -> [n_rows]; 0 = the patch does not run on that row: bit for bit the base */
 } ws_batch;
 
 /* hidden [sum of n_out, hidden]: after the final norm, rows in order.  A non-finite value is WS_ENONFINITE naming row and
@@ -70,8 +72,8 @@ void ws_model_tap(ws_model *m, ws_tap_fn fn, void *arg);
 typedef struct ws_train_row {
     const int32_t *ids; /* [n] */
     int n;
-    int first;          /* ids[first..n) are supervised: positions first-1 .. n-2 predict them; first >= 1 */
-    float weight;       /* loss weight of each of its tokens; usually 1 / N_items of the optimiser step */
+    int first;    /* ids[first..n) are supervised: positions first-1 .. n-2 predict them; first >= 1 */
+    float weight; /* loss weight of each of its tokens; usually 1 / N_items of the optimiser step */
 } ws_train_row;
 typedef struct ws_train_out {
     double loss; /* sum over tokens of weight * cross entropy */
@@ -83,7 +85,8 @@ typedef struct ws_train_out {
  * stops below the lowest site of the trainable patch.  nll_row (may be NULL) [n_rows]: per-row sums. */
 ws_status ws_train_pass(ws_model *m, const ws_train_row *row, int n_rows, ws_patch *const *patch, int n_patches,
                         int trainable, ws_train_out *out, double *nll_row, ws_err *err);
-/* Memory that a training pass over `tokens` packed tokens will hold, and whether blocks are recomputed (set by budget). */
+/* Memory that a training pass over `tokens` packed tokens will hold (beside what patches keep for themselves), and whether
+ * blocks are recomputed (set by budget). */
 typedef struct ws_train_plan {
     int recompute;       /* 1: per-block recompute */
     int64_t activations; /* bytes */

@@ -11,9 +11,9 @@ typedef struct ws_site {
     const char *name; /* Hugging Face module name: "model.layers.12.mlp.up_proj", "model.layers.12" */
     ws_site_kind kind;
     int layer;
-    int64_t d_in, d_out;  /* block: both the hidden size */
-    const ws_weight *w;   /* linear: [d_out, d_in]; block: NULL */
-    const float *bias;    /* [d_out] or NULL */
+    int64_t d_in, d_out; /* block: both the hidden size */
+    const ws_weight *w;  /* linear: [d_out, d_in]; block: NULL */
+    const float *bias;   /* [d_out] or NULL */
 } ws_site;
 
 typedef struct ws_patch ws_patch;
@@ -22,21 +22,21 @@ typedef struct ws_patch ws_patch;
 typedef struct ws_patch_call {
     int site;
     const ws_site *at;
-    int64_t n;           /* tokens */
-    const float *x;      /* [n, d_in], contiguous */
-    float *y;            /* [n, d_out]: W x + b on entry; the patch adds to it or transforms it */
-    const float *alpha;  /* [n] strength of each token's row */
-    ws_arena *scratch;   /* rewound after the call */
-    float *saved;        /* training: saved_floats() floats that come back in backward, else NULL */
+    int64_t n;          /* tokens */
+    const float *x;     /* [n, d_in], contiguous */
+    float *y;           /* [n, d_out]: W x + b on entry; the patch adds to it or transforms it */
+    const float *alpha; /* [n] strength of each token's row */
+    ws_arena *scratch;  /* rewound after the call */
+    float *saved;       /* training: saved_floats() floats that come back in backward, else NULL */
 } ws_patch_call;
 
 typedef struct ws_patch_grad {
     int site;
     const ws_site *at;
     int64_t n;
-    const float *x;      /* [n, d_in] */
-    float *gy;           /* [n, d_out] */
-    float *gx;           /* [n, d_in]: gy W on entry, the patch adds its part; NULL when nothing below needs it */
+    const float *x; /* [n, d_in] */
+    float *gy;      /* [n, d_out] */
+    float *gx;      /* [n, d_in]: gy W on entry, the patch adds its part; NULL when nothing below needs it */
     const float *saved;
     ws_arena *scratch;
 } ws_patch_grad;
@@ -49,9 +49,11 @@ typedef struct ws_patch_ops {
     void (*block)(ws_patch *p, int site, int64_t n, float *h, const float *alpha, ws_arena *scratch);
     /* training (NULL: not trainable); alpha is 1 */
     int64_t (*saved_floats)(const ws_patch *p, int site, int64_t n);
-    void (*linear_gy)(ws_patch *p, const ws_patch_grad *g); /* optional, BEFORE gx = gy W: parameter gradients that need the
+    void (*linear_gy)(ws_patch *p,
+                      const ws_patch_grad *g); /* optional, BEFORE gx = gy W: parameter gradients that need the
                                                               raw gy, then gy may be changed in place (row scales) */
-    void (*linear_grad)(ws_patch *p, const ws_patch_grad *g); /* AFTER gx = gy W: accumulate parameter gradients, gx += */
+    void (*linear_grad)(ws_patch *p,
+                        const ws_patch_grad *g); /* AFTER gx = gy W: accumulate parameter gradients, gx += */
 } ws_patch_ops;
 
 struct ws_patch {

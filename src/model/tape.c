@@ -34,7 +34,7 @@ static void keep_block(ws_model *m, const ws_pass *p, ws_block_buf *b, int layer
     }
 }
 
-/* Room for what patches keep at the linears of `layer`; at least as much as `least` says, which grows. */
+/* Room for what patches keep at the seven linears of a layer. */
 static void keep_patches(const ws_pass *p, ws_block_buf *b, int first_site, ws_arena *arena) {
     for (int j = 0; j < WS_LINEARS; j++) {
         b->saved[j] = ws_arena_get(arena, (size_t)p->hung.n_patches * sizeof(float *));
@@ -55,8 +55,7 @@ void ws_tape_make(ws_model *m, ws_pass *p) {
     memset(w, 0, sizeof *w);
     w->xn = ws_arena_floats(m->scratch, n * a->hidden);
     w->f = ws_arena_floats(m->scratch, n * a->ffn);
-    int all_kept = p->lowest == 0 && !m->recompute;
-    if (!all_kept && p->lowest > 0) { /* layers without a tape */
+    if (p->lowest > 0) { /* layers without a tape */
         w->q = ws_arena_floats(m->scratch, n * q);
         w->k = ws_arena_floats(m->scratch, n * kv);
         w->v = ws_arena_floats(m->scratch, n * kv);
@@ -77,7 +76,6 @@ void ws_tape_make(ws_model *m, ws_pass *p) {
         if (l < p->lowest) continue;
         if (m->recompute) {
             p->buf[l] = once;
-            /* With saved == NULL the first forward keeps nothing; backward makes it before it runs the layer again. */
         } else {
             keep_block(m, p, &p->buf[l], l, m->tape);
             p->mid[l] = ws_arena_floats(m->tape, n * a->hidden);
