@@ -38,7 +38,7 @@ start() { # the same in the background; $pid is the program itself
 # Hashes of all results; what holds times differs between runs by its nature.
 hashes() {
     (cd "$1/out" && find . -type f ! -name err ! -name .lock ! -name manifest.json ! -name train.json ! -name timing.csv ! -name probes.jsonl |
-        LC_ALL=C sort | xargs sha256sum)
+        LC_ALL=C sort | xargs sha256sum 2>/dev/null)
 }
 
 run "$T/a" >"$T/a.out" 2>"$T/a.err"
@@ -65,24 +65,40 @@ cmp -s "$T/a.out" "$T/a2.out"
 check "and prints the same" $?
 
 # ---- kill -9 in each stage, at its beginning and a little later, then on to the end ----
-killed=""
-for at in "data:0" "data:0.3" "train pos:0" "train pos:0.05" "train neg:0.05" "calibrate:0" "calibrate:0.1" "eval:0" "eval:0.3" "table:0.1"; do
+# A stage that got away is made to run again by taking one of its results away.
+result_of() {
+    case $1 in
+    data) echo data/tiny-chat/enthusiasm/heldout.jsonl ;;
+    "train pos") echo enthusiasm/lora/pos/adapter_model.safetensors ;;
+    "train neg") echo enthusiasm/lora/neg/log.csv ;;
+    calibrate) echo enthusiasm/kl_calibration/summary.csv ;;
+    eval) echo enthusiasm/lora/eval.json ;;
+    table) echo enthusiasm/report/dose.png ;;
+    esac
+}
+killed=0 missed=""
+for at in "data:0" "data:0.3" "train pos:0" "train pos:0.05" "train neg:0.05" "calibrate:0" "calibrate:0.1" "eval:0" "eval:0.3" "table:0"; do
     stage=${at%:*}
-    start "$T/b"
-    while kill -0 $pid 2>/dev/null; do
-        if grep -A 1 -F "\"$stage\": {" "$T/b/out/enthusiasm/manifest.json" 2>/dev/null | grep -q begun; then
-            sleep "${at#*:}"
-            kill -9 $pid 2>/dev/null && killed="$killed $at"
-            break
-        fi
-        sleep 0.01
+    hit=""
+    for attempt in 1 2 3 4 5; do
+        rm -f "$T/b/out/$(result_of "$stage")"
+        start "$T/b"
+        while kill -0 $pid 2>/dev/null; do
+            if grep -A 1 -F "\"$stage\": {" "$T/b/out/enthusiasm/manifest.json" 2>/dev/null | grep -q begun; then
+                sleep "${at#*:}"
+                kill -9 $pid 2>/dev/null && hit=1
+                break
+            fi
+        done
+        wait $pid 2>/dev/null
+        [ -n "$hit" ] && break
     done
-    wait $pid 2>/dev/null
+    [ -n "$hit" ] && killed=$((killed + 1)) || missed="$missed $at"
 done
 run "$T/b" >/dev/null 2>"$T/b.err"
 check "a run killed in every stage ends" $? "$(tail -n 1 "$T/b.err")"
-[ "$(echo "$killed" | wc -w)" -ge 8 ] # "train pos:0" counts two words; a very fast machine may end a stage first
-check "it was killed in at least five places" $? "$killed"
+[ "$killed" -ge 8 ] # a fast machine may end a stage before its kill
+check "it was killed in at least eight of ten places" $? "missed$missed"
 hashes "$T/b" >"$T/b.sum"
 cmp -s "$T/a.sum" "$T/b.sum"
 check "to the same bytes as an unbroken run" $? "$(diff "$T/a.sum" "$T/b.sum" | head -n 5 | tr '\n' ' ')"
