@@ -183,9 +183,14 @@ usage "out of range" "target" run --model tests/fixtures/tiny-chat --target-kl 0
 usage "stray argument" "stray" run --model tests/fixtures/tiny-chat stray
 usage "unknown readout" "tarot" run $small --out "$T/z" --readout tarot
 usage "margin without held-out rows" "heldout" run $small --out "$T/z" --heldout 0
+usage "unknown adapter" "tarot" run $small --out "$T/z" --adapter tarot
+usage "more prompts than there are" "need more" run $small --out "$T/z" --kl-prompts 100000
 usage "table of nothing" "which run" table
 usage "unknown table" "there are: " table "$T/b/out/enthusiasm" --table tarot
 usage "unknown format" "tarot" table "$T/b/out/enthusiasm" --format tarot
+"$WS" run $small --out "$T/z" --vignettes "$T" >"$T/e.out" 2>"$T/e.err"
+[ $? = 1 ] && grep -q 'other_violate.jsonl' "$T/e.err"
+check "missing vignettes are known before work begins" $? "$(cat "$T/e.err")"
 [ ! -e "$T/z" ] || [ -z "$(find "$T/z" -name '*.jsonl')" ]
 check "a usage error does no work" $?
 

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "base/progress.h"
+#include "calibrate/prompts.h"
 #include "data/quality.h"
 #include "io/file.h"
 #include "kernel/kernel.h"
@@ -235,22 +236,49 @@ static ws_status outside_files(ws_pipeline *p, ws_err *err) {
     return WS_OK;
 }
 
-static ws_status check(const ws_run_options *o, ws_err *err) {
-    if (o->train.init) return ws_fail(err, WS_EUSAGE, "--init: a run starts both sides from the same fresh adapter");
-    const char *r = o->eval.readouts;
-    for (;; r++) { /* known now, not after an hour of training */
+/* What a later stage would refuse is refused now, not after an hour of training. */
+static ws_status check_readouts(const ws_pipeline *p, ws_err *err) {
+    const ws_eval e = {.model = p->in->model,
+                       .tok = p->in->tokenizer,
+                       .chat = p->in->chat,
+                       .behavior = p->in->behavior,
+                       .o = &p->o.eval};
+    for (const char *r = p->o.eval.readouts;; r++) {
         char name[64];
         size_t n = strcspn(r, ",");
         snprintf(name, sizeof name, "%.*s", (int)(n < 63 ? n : 63), r);
-        if (!ws_eval_find(name))
+        const ws_eval_ops *ops = ws_eval_find(name);
+        if (!ops)
             return ws_fail(err, WS_EUSAGE, "--readout: there is no readout \"%s\"; there are: %s", name,
                            ws_eval_names());
+        if (!strcmp(name, "margin")) { /* its pairs are made by this run */
+            if (!p->in->behavior->n_heldout)
+                return ws_fail(err, WS_EUSAGE, "%s has no \"heldout_topics\", which the readout margin needs",
+                               p->in->behavior->path);
+            if (p->o.data.heldout < 1)
+                return ws_fail(err, WS_EUSAGE, "--readout margin needs held-out pairs: give --heldout 1 or more");
+        } else if (ops->check(&e, err))
+            return err->code;
         r += n;
-        if (!*r) break;
+        if (!*r) return WS_OK;
     }
-    if (ws_readout_asked(o, "margin") && o->data.heldout < 1)
-        return ws_fail(err, WS_EUSAGE, "--readout margin needs held-out pairs: give --heldout 1 or more");
-    return WS_OK;
+}
+
+static ws_status check(const ws_pipeline *p, ws_err *err) {
+    const ws_calibrate_options *c = &p->o.calibrate;
+    ws_adapter *a = NULL;
+    ws_pool pool = {0};
+    ws_status st = WS_OK;
+    if (p->o.train.init) return ws_fail(err, WS_EUSAGE, "--init: a run starts both sides from the same fresh adapter");
+    st = ws_adapter_new(&a, p->in->model, &p->o.train.adapter, err);
+    ws_adapter_free(a);
+    if (!st) st = check_readouts(p, err);
+    if (!st) st = ws_pool_load(&pool, p->prompts, err);
+    if (!st && pool.n < c->n + (c->audit ? 1 : 0))
+        st = ws_fail(err, WS_EUSAGE, "%s has %d prompts; --kl-prompts %d and the audit need more", p->prompts, pool.n,
+                     c->n);
+    ws_pool_free(&pool);
+    return st;
 }
 
 ws_status ws_pipeline_new(ws_pipeline **out, const ws_run_input *in, const ws_run_options *o, ws_err *err) {
@@ -269,7 +297,7 @@ ws_status ws_pipeline_new(ws_pipeline **out, const ws_run_input *in, const ws_ru
     p->dw = ws_path_join(p->adapter, "dw.safetensors"), p->geometry = ws_path_join(p->adapter, "diff.json");
     p->calibration = ws_path_join(p->run, "kl_calibration"), p->report = ws_path_join(p->run, "report");
     json_t *identity = NULL;
-    if (check(&p->o, err) || outside_files(p, err)) goto fail;
+    if (outside_files(p, err) || check(p, err)) goto fail;
     if (ws_mkdirs(p->run, err) || ws_lock(&p->lock, p->run, o->wait, err)) goto fail;
     if (ws_tree_sweep(p->run, err) || ws_tree_sweep(p->data, err)) goto fail;
     if (ws_manifest_open(&p->manifest, p->run, err)) goto fail;
