@@ -25,6 +25,9 @@ static const struct argp_option options[] = {
     {"verbose", 'v', 0, 0, "more notes", 0},
     {0}};
 
+enum { MAX_STEER = 64 };
+static const char *steer[MAX_STEER];
+
 void ws_common_init(ws_common *c) { memset(c, 0, sizeof *c); }
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
@@ -35,8 +38,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case 'm': c->model = arg; break;
     case K_TEMPLATE: c->template_file = arg; break;
     case K_STEER:
-        c->steer = ws_xrealloc(c->steer, (size_t)(c->n_steer + 1) * sizeof *c->steer);
-        c->steer[c->n_steer++] = arg;
+        if (c->n_steer == MAX_STEER) argp_error(state, "--steer: at most %d times", MAX_STEER);
+        c->steer = steer; /* one command line in a process */
+        steer[c->n_steer++] = arg;
         break;
     case K_FORCE: c->force = 1; break;
     case K_COMPUTE:
