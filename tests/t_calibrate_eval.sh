@@ -39,28 +39,32 @@ ok $? "the first line says whether the readout carries signal"
 
 sums "$D/c" >"$D/c.sum"
 sums "$D/e" >"$D/e.sum"
+t0=$(date +%s%N)
 calibrate "$D/c1" --threads 1 >/dev/null 2>&1
+t1=$(date +%s%N)
 evaluate "$D/e1" --threads 1 >/dev/null 2>&1
+ms_c=$(((t1 - t0) / 1000000)) ms_e=$((($(date +%s%N) - t1) / 1000000))
 sums "$D/c1" | cmp -s - "$D/c.sum"
 ok $? "calibration: one thread, the same bytes"
 sums "$D/e1" | cmp -s - "$D/e.sum"
 ok $? "evaluation: one thread, the same bytes"
 
 # Killed again and again, each round living a little longer than the one before; what counts is that some of them were cut.
-killed() { # killed NAME OUT FILE-THAT-GROWS
+killed() { # killed NAME OUT FILE-THAT-GROWS MILLISECONDS-OF-AN-UNBROKEN-RUN
     cut=0
-    for t in 0.04 0.06 0.08 0.1 0.13 0.16 0.2 0.25 0.3 0.4; do
-        KILL="timeout -s KILL $t" $1 "$2" >/dev/null 2>&1
+    for k in 2 3 4 5 6 7 8 9; do
+        KILL="timeout -s KILL $(awk "BEGIN { print $4 / 1000 * $k / 10 }")" $1 "$2" >/dev/null 2>&1
         [ $? = 137 ] && [ -s "$2/$3" ] && cut=$((cut + 1))
     done
     $1 "$2" >"$2.txt" 2>"$2.err"
 }
-killed calibrate "$D/c2" probes.jsonl
+mkdir -p "$D/c2" && echo half >"$D/c2/summary.csv.tmp.12345"
+killed calibrate "$D/c2" probes.jsonl $ms_c
 [ $cut -ge 1 ]
 ok $? "calibration was cut at work by SIGKILL ($cut times)"
 sums "$D/c2" | cmp -s - "$D/c.sum" && cmp -s "$D/c.txt" "$D/c2.txt"
 ok $? "calibration: killed and resumed, the same bytes"
-killed evaluate "$D/e2" vignettes_raw.jsonl
+killed evaluate "$D/e2" vignettes_raw.jsonl $ms_e
 [ $cut -ge 1 ]
 ok $? "evaluation was cut at work by SIGKILL ($cut times)"
 sums "$D/e2" | cmp -s - "$D/e.sum" && cmp -s "$D/e.txt" "$D/e2.txt"

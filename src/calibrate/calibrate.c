@@ -273,6 +273,7 @@ ws_status ws_calibrate(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, 
         return ws_fail(err, WS_EUSAGE, "--n and --tokens must be at least 1, --audit at least 0");
     if (ws_mkdirs(o->out, err) || ws_lock(&lock, o->out, 1, err)) return err->code;
     ws_status st = WS_OK;
+    ws_dir_sweep(o->out);
     prompts = o->prompts ? ws_xstrdup(o->prompts) : ws_data_path("prompts.jsonl", err);
     if (!prompts) {
         st = err->code;

@@ -1,6 +1,7 @@
 #include "eval/eval.h"
 #include "base/log.h"
 #include "calibrate/calibrate.h"
+#include "io/file.h"
 #include "io/json.h"
 #include "kernel/kernel.h"
 #include <math.h>
@@ -172,7 +173,10 @@ ws_status ws_eval_run(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, c
     for (int i = 0; i < n_rooms && !st; i++) st = room[i]->check(&e, err);
     if (!st) st = ws_mkdirs(o->out, err);
     if (!st) st = ws_lock(&lock, o->out, 1, err);
-    if (!st) e.json = describe(&e);
+    if (!st) {
+        ws_dir_sweep(o->out);
+        e.json = describe(&e);
+    }
     for (int i = 0; i < n_rooms && !st; i++) {
         st = room[i]->run(&e, err);
         if (st) ws_fail_prefix(err, "readout %s", room[i]->name);

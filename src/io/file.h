@@ -47,4 +47,6 @@ ws_status ws_lines_close(ws_lines *l, ws_err *err);
  * wait != 0: says so once and waits. */
 ws_status ws_lock(int *fd, const char *dir, int wait, ws_err *err);
 void ws_unlock(int fd);
+/* Removes the temporary files NAME.tmp.<pid> that killed writers left directly in `dir`.  Only under its lock. */
+void ws_dir_sweep(const char *dir);
 #endif

@@ -2,6 +2,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "io/file.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -138,4 +139,16 @@ ws_status ws_lock(int *fd, const char *dir, int wait, ws_err *err) {
 
 void ws_unlock(int fd) {
     if (fd >= 0) close(fd);
+}
+
+void ws_dir_sweep(const char *dir) {
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        const char *t = strstr(e->d_name, ".tmp.");
+        if (!t || !t[5] || strspn(t + 5, "0123456789") != strlen(t + 5)) continue;
+        char *path = ws_path_join(dir, e->d_name);
+        unlink(path); /* one that cannot be removed harms nobody */
+        free(path);
+    }
+    if (d) closedir(d);
 }
