@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 static int line_is_dirty;
-static double (*whole_left)(void *);
+static ws_progress_left_fn whole_left;
 static void *whole_arg;
 
-void ws_progress_whole(double (*seconds_left)(void *arg), void *arg) { whole_left = seconds_left, whole_arg = arg; }
+void ws_progress_whole(ws_progress_left_fn seconds_left, void *arg) { whole_left = seconds_left, whole_arg = arg; }
 
 double ws_now(void) {
     struct timespec t;
@@ -60,7 +60,7 @@ static void draw(ws_progress *p) {
     else
         fprintf(stderr, "%.3g s/%s", 1 / rate, p->unit);
     fprintf(stderr, "%s%s]", *p->extra ? ", " : "", p->extra);
-    if (whole_left) fprintf(stderr, " whole<%s", clock_text(left, whole_left(whole_arg)));
+    if (whole_left) fprintf(stderr, " whole<%s", clock_text(left, whole_left(whole_arg, t, share)));
     if (draws_in_place())
         line_is_dirty = 1;
     else

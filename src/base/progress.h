@@ -21,8 +21,9 @@ void ws_progress_end(ws_progress *p);
 void ws_progress_clear_line(void); /* for the log: wipe a half-drawn bar */
 double ws_now(void);               /* seconds, monotonic */
 /* While set, every bar also shows the seconds that the whole (a run of many stages) still needs; fn is asked on each
- * drawing.  NULL: off. */
-void ws_progress_whole(double (*seconds_left)(void *arg), void *arg);
+ * drawing, with the bar's own age in seconds and the share that it has done.  NULL: off. */
+typedef double (*ws_progress_left_fn)(void *arg, double age, double share);
+void ws_progress_whole(ws_progress_left_fn seconds_left, void *arg);
 /* "1.2 s", "3 min 05 s", "2 h 10 min" into buf (>= 32 bytes); returns buf. */
 char *ws_format_seconds(char *buf, double s);
 char *ws_format_bytes(char *buf, double bytes); /* "1.3 GiB" into buf (>= 32 bytes) */

@@ -172,7 +172,10 @@ static void set_stages(ws_pipeline *p) {
     for (int i = 0; i < N_STAGES; i++)
         s[i].name = name[i], s[i].format = 1, s[i].run = fn[i], s[i].arg = p,
         s[i].options = ws_stage_options_json(p, i);
+    s[STAGE_DATA].one_bar = s[STAGE_POS].one_bar = s[STAGE_NEG].one_bar = 1;
     ws_stage_output(&s[STAGE_DATA], p->pairs);
+    output_below(&s[STAGE_DATA], p->data, "report.json");
+    input_below(&s[STAGE_TABLE], p->data, "report.json");
     if (p->heldout) ws_stage_output(&s[STAGE_DATA], p->heldout);
     ws_stage_scratch(&s[STAGE_DATA], p->data);
     for (int k = 0; k < 2; k++) {

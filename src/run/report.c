@@ -39,6 +39,7 @@ static void gather(const ws_results *r, parts *p) {
         ws_str_adds(&p->intro, ". Options: ");
         int first = 1;
         json_object_foreach((json_t *)options, key, v) {
+            if (json_is_null(v) || !strcmp(key, "template")) continue;
             ws_str_addf(&p->intro, "%s%s ", first ? "" : ", ", key);
             if (json_is_string(v))
                 ws_str_adds(&p->intro, json_string_value(v));

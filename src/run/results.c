@@ -136,6 +136,15 @@ static ws_status method_folders(const char *dir, char ***names, int *n, ws_err *
     return WS_OK;
 }
 
+static ws_status load_data_report(ws_results *r, ws_err *err) {
+    const char *slash = strrchr(r->dir, '/');
+    char *path = ws_sprintf("%.*s/data/%s/%s/report.json", slash ? (int)(slash - r->dir) : 1, slash ? r->dir : ".",
+                            ws_results_model(r), ws_results_behavior(r));
+    if (ws_file_exists(path)) ws_json_load(&r->data, path, err);
+    free(path);
+    return err->code;
+}
+
 ws_status ws_results_load(ws_results **out, const char *dir, ws_err *err) {
     ws_results *r = ws_xcalloc(1, sizeof *r);
     char **names = NULL, *path = NULL;
@@ -155,7 +164,7 @@ ws_status ws_results_load(ws_results **out, const char *dir, ws_err *err) {
     if (sheet_load(&r->summary, r->dir, "kl_calibration/summary.csv", c_summary, err) ||
         sheet_load(&r->audit, r->dir, "kl_calibration/audit.csv", c_audit, err) ||
         sheet_load(&r->history, r->dir, "kl_calibration/root_history.csv", c_history, err) ||
-        method_folders(r->dir, &names, &n, err))
+        load_data_report(r, err) || method_folders(r->dir, &names, &n, err))
         goto fail;
     r->m = ws_xcalloc((size_t)n + 1, sizeof *r->m);
     for (int i = 0; i < n; i++)
@@ -192,6 +201,7 @@ void ws_results_free(ws_results *r) {
     sheet_free(&r->audit);
     sheet_free(&r->history);
     json_decref(r->manifest);
+    json_decref(r->data);
     free(r->m);
     free(r->dir);
     free(r->name);

@@ -33,6 +33,7 @@ typedef struct ws_method_results {
 typedef struct ws_results {
     char *dir, *name;
     json_t *manifest; /* NULL: none */
+    json_t *data;     /* report.json of the pairs, beside the run: ../data/<model>/<behavior>/; NULL: none */
     ws_sheet summary, audit, history;
     int n;
     ws_method_results *m;

@@ -216,10 +216,16 @@ typedef struct outlook {
     double planned, needed; /* estimates and true times of the finished ones */
 } outlook;
 
-static double seconds_left(void *arg) {
+/* `age` and `share` of the bar that is drawn; 0, 0 without one.  The pace of the rest is the true time over the planned
+ * time of what has been done so far. */
+static double seconds_left(void *arg, double age, double share) {
     const outlook *o = arg;
-    double pace = o->planned > 1 ? o->needed / o->planned : 1, left, after = 0;
-    left = o->s[o->at].seconds * pace - (ws_now() - o->begun);
+    const ws_stage *s = &o->s[o->at];
+    double planned = o->planned, needed = o->needed, after = 0;
+    int told = s->one_bar && age > 5 && share > 0.02;
+    if (told) planned += s->seconds * share, needed += age;
+    double pace = planned > 1 ? needed / planned : 1;
+    double left = told ? age * (1 - share) / share : s->seconds * pace - (ws_now() - o->begun);
     for (int i = o->at + 1; i < o->n; i++)
         if (o->todo[i]) after += o->s[i].seconds * pace;
     return (left > 0 ? left : 0) + after;
@@ -285,7 +291,7 @@ ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r,
             o.at = i + 1, o.begun = ws_now();
             if (!st && i + 1 < n && ws_now() - t >= 2)
                 ws_note("[%d/%d] %s: done in %s; the rest needs about %s", i + 1, n, s[i].name,
-                        ws_format_seconds(time[0], ws_now() - t), ws_format_seconds(time[1], seconds_left(&o)));
+                        ws_format_seconds(time[0], ws_now() - t), ws_format_seconds(time[1], seconds_left(&o, 0, 0)));
         }
         ws_str_free(&why);
     }

@@ -21,6 +21,7 @@ typedef struct ws_stage {
         *scratch; /* further files and folders of this stage alone, cleared before another fingerprint begins; owned */
     int n_scratch;
     double seconds;       /* estimate */
+    int one_bar;          /* a single bar shows all of it: its pace tells better than the estimate */
     int64_t memory, disk; /* estimates, bytes */
     ws_status (*run)(void *arg, ws_err *err);
     void *arg;

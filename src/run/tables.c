@@ -346,6 +346,49 @@ static void calibration(const show *s, ws_tables *all) {
     keep(all, t);
 }
 
+/* ---------- data ---------- */
+static double field(const json_t *o, const char *key) {
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) ? json_number_value(v) : (double)NAN;
+}
+
+/* What else than the behaviour tells the two sides' answers apart (conventions.md 4.8, row 13). */
+static void data(const show *s, ws_tables *all) {
+    ws_table *t = ws_table_new("data", "Training answers of both sides");
+    begin(s, t, "side", "side");
+    number_column(t, "answers", "answers", "%.0f");
+    number_column(t, "distinct", "distinct", "%.0f");
+    number_column(t, "tokens", "tokens", "%.1f");
+    number_column(t, "words", "words", "%.1f");
+    number_column(t, "cut", "cut", "%.2f");
+    number_column(t, "leak", "own persona's words", "%.2f");
+    number_column(t, "leak_other", "the other's", "%.2f");
+    ws_table_column(t, "score", "score ± se", WS_CELL_SD, "%+.2f", WS_BEST_NONE);
+    for (int i = 0; i < s->n; i++) {
+        const json_t *d = s->run[i]->data;
+        for (int k = 0; d && k < 2; k++) {
+            const json_t *q = json_object_get(d, k ? "neg" : "pos");
+            row(s, t, s->run[i], k ? "NEG" : "POS");
+            ws_table_num(t, field(d, "rows")), ws_table_num(t, field(q, "distinct"));
+            ws_table_num(t, field(q, "mean_tokens")), ws_table_num(t, field(q, "mean_words"));
+            ws_table_num(t, field(q, "cut_share")), ws_table_num(t, field(q, "persona_leak"));
+            ws_table_num(t, field(q, "persona_leak_other"));
+            ws_table_sd(t, field(q, "score"), field(q, "score_se"));
+        }
+        const json_t *b = json_object_get(d, "bag_of_words");
+        if (b)
+            ws_table_note(
+                t,
+                "%s%sWords alone tell POS from NEG on topics left out in %.0f %% of the answers (naive Bayes; 50 %% is "
+                "chance).",
+                s->n > 1 ? s->run[i]->name : "", s->n > 1 ? ": " : "", 100 * field(b, "accuracy"));
+    }
+    ws_table_note(
+        t, "cut: share that reached the length limit. own persona's words: share of answers with a word that stands in "
+           "their own persona alone; the other's: with one of the other side's.");
+    keep(all, t);
+}
+
 ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
     ws_tables all = {0};
     show s = {run, n_runs, NULL, NULL};
@@ -369,6 +412,7 @@ ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
     si(&s, &all);
     bare(&s, &all);
     calibration(&s, &all);
+    data(&s, &all);
     free(s.no_best);
     free(s.no_best_moral);
     return all;

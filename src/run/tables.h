@@ -9,7 +9,7 @@ typedef struct ws_tables {
     ws_table **t;
 } ws_tables;
 /* Those for which at least one run has figures, in reading order: dose, margin, headline effect, dlogit, dlogit of all
- * foundations, SI, bare model, calibration.  With several runs every row names its run.  Nothing is marked as best
+ * foundations, SI, bare model, calibration, data.  With several runs every row names its run.  Nothing is marked as best
  * where the vignette readout carries no signal, or where the runs differ in model or KL budget. */
 ws_tables ws_tables_build(ws_results *const *run, int n_runs);
 void ws_tables_free(ws_tables *t);

@@ -26,6 +26,14 @@ def run(name, works):
                 "behavior": {"name": "enthusiasm", "path": "data/behaviors/enthusiasm.json", "hash": "c" * 64},
                 "options": {"topics": 20, "epochs": 3.0, "adapter": "lora", "targets": None}}
     json.dump(manifest, open(os.path.join(d, "manifest.json"), "w"), indent=2)
+    if works:
+        data = os.path.join(ROOT, "data", model["name"], "enthusiasm")
+        os.makedirs(data, exist_ok=True)
+        side = lambda cut, score: {"cut_share": cut, "mean_tokens": 88.5, "mean_words": 70.25, "distinct": 199, "persona_leak": .2,
+                                   "persona_leak_other": .05, "score": score, "score_se": .15}
+        json.dump({"rows": 200, "topics": 20, "personas": 5, "identical": 0, "pos": side(.8, 2.5), "neg": side(.85, -1.25),
+                   "leaked_words": [], "bag_of_words": {"accuracy": .95, "se": .02, "folds": 20}},
+                  open(os.path.join(data, "report.json"), "w"), indent=2)
     cal = {"method": "lora", "kind": "dw", "unit": "times dW", "target_p95": 1, "alpha_pos": ap, "alpha_neg": an}
     for s, p in (("pos", 1.01), ("neg", 0.98)):
         cal.update({f"status_{s}": "ok", f"p95_at_{s}": p, f"p95_lo_{s}": p - .1, f"p95_hi_{s}": p + .12, f"iterations_{s}": 5,
