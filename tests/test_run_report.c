@@ -172,6 +172,22 @@ static void test_same_results_same_files(void **state) {
     ws_results_free(r);
 }
 
+/* Single verbs leave no manifest: the evaluation tells what model it was. */
+static void test_without_a_manifest(void **state) {
+    (void)state;
+    char dir[64] = "/tmp/ws_report_d.XXXXXX", cmd[256];
+    ws_err err;
+    assert_non_null(mkdtemp(dir));
+    snprintf(cmd, sizeof cmd, "cp -r " RUN "works/. %s && rm %s/manifest.json", dir, dir);
+    assert_int_equal(system(cmd), 0);
+    ws_results *r = load(dir);
+    assert_string_equal(ws_results_model(r), "tiny-model");
+    assert_int_equal(ws_results_model_hash(r)[0], 'a');
+    assert_string_equal(ws_results_behavior(r), "enthusiasm");
+    ws_results_free(r);
+    assert_int_equal(ws_tree_remove(dir, &err), WS_OK);
+}
+
 static void test_bad_folders(void **state) {
     (void)state;
     ws_results *r;
@@ -198,6 +214,7 @@ int main(void) {
         cmocka_unit_test(test_samples_are_chosen_by_the_seed),
         cmocka_unit_test(test_same_results_same_files),
         cmocka_unit_test(test_bad_folders),
+        cmocka_unit_test(test_without_a_manifest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

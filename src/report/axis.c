@@ -35,7 +35,8 @@ static void fit_linear(ws_axis *a, double lo, double hi, int want, int tight) {
         a->lo = first * step, a->hi = last * step;
     int decimals = step < 1 ? (int)ceil(-log10(step) - 1e-9) : 0;
     if (decimals > 6 || fabs(a->lo) >= 1e6 || fabs(a->hi) >= 1e6) decimals = -1;
-    for (double k = first; k <= last + 0.5; k++) tick(a, k * step, decimals);
+    int n = (int)(last - first + 0.5);
+    for (int k = 0; k <= n; k++) tick(a, (first + k) * step, decimals);
 }
 
 static void fit_log(ws_axis *a, double lo, double hi) {

@@ -164,11 +164,12 @@ ws_status ws_results_load(ws_results **out, const char *dir, ws_err *err) {
     if (sheet_load(&r->summary, r->dir, "kl_calibration/summary.csv", c_summary, err) ||
         sheet_load(&r->audit, r->dir, "kl_calibration/audit.csv", c_audit, err) ||
         sheet_load(&r->history, r->dir, "kl_calibration/root_history.csv", c_history, err) ||
-        load_data_report(r, err) || method_folders(r->dir, &names, &n, err))
+        method_folders(r->dir, &names, &n, err))
         goto fail;
     r->m = ws_xcalloc((size_t)n + 1, sizeof *r->m);
     for (int i = 0; i < n; i++)
         if (r->n++, load_method(&r->m[i], r->dir, names[i], err)) goto fail;
+    if (load_data_report(r, err)) goto fail;
     if (!r->n && !r->summary.csv.rows) {
         ws_fail(err, WS_EFORMAT,
                 "%s: holds neither a calibration nor an evaluation; is it out/<behavior> of a `ws run`?", dir);
@@ -208,13 +209,15 @@ void ws_results_free(ws_results *r) {
     free(r);
 }
 
-static const char *from_manifest(const ws_results *r, const char *what, const char *key) {
+/* From the manifest; where single verbs were used and there is none, from the first evaluation. */
+static const char *told(const ws_results *r, const char *what, const char *key, const char *in_eval) {
     const char *s = json_string_value(json_object_get(json_object_get(r->manifest, what), key));
+    if (!s && r->n) s = json_string_value(json_object_get(r->m[0].eval, in_eval));
     return s ? s : "?";
 }
-const char *ws_results_model(const ws_results *r) { return from_manifest(r, "model", "name"); }
-const char *ws_results_model_hash(const ws_results *r) { return from_manifest(r, "model", "hash"); }
+const char *ws_results_model(const ws_results *r) { return told(r, "model", "name", "model"); }
+const char *ws_results_model_hash(const ws_results *r) { return told(r, "model", "hash", "model_hash"); }
 const char *ws_results_behavior(const ws_results *r) {
-    const char *s = from_manifest(r, "behavior", "name");
+    const char *s = told(r, "behavior", "name", "behavior");
     return strcmp(s, "?") ? s : r->name;
 }

@@ -42,7 +42,7 @@ typedef struct ws_results {
 ws_status ws_results_load(ws_results **out, const char *dir, ws_err *err);
 void ws_results_free(ws_results *r);
 
-/* From the manifest, "?" without one. */
+/* From the manifest, else from the first eval.json, else "?" (behaviour: the folder's name). */
 const char *ws_results_model(const ws_results *r);
 const char *ws_results_model_hash(const ws_results *r);
 const char *ws_results_behavior(const ws_results *r);
