@@ -143,10 +143,16 @@ static ws_status record(work *w, ws_raw *raw, int i, double nll, ws_err *err) {
     int at = w->first + i, l = at % w->L, t = at / (w->S * w->L);
     const ws_ids *ids = &w->ids[i];
     sample *s = &w->out[at];
-    ws_str text = {0};
+    ws_str decoded = {0}, text = {0};
     json_t *counts = json_object();
-    ws_status st = ws_tokenizer_decode(e->tok, ids->id, ids->n, 1, &text, err);
-    if (!text.p) ws_str_adds(&text, "");
+    ws_status st = ws_tokenizer_decode(e->tok, ids->id, ids->n, 1, &decoded, err);
+    ws_str_adds(&text, "");
+    for (size_t k = 0; k < decoded.n; k++) /* JSON readers refuse NUL: replaced like other bytes that are no text */
+        if (decoded.p[k])
+            ws_str_addc(&text, decoded.p[k]);
+        else
+            ws_str_adds(&text, "\xef\xbf\xbd");
+    ws_str_free(&decoded);
     if (!st) st = ws_behavior_score(e->behavior, text.p, text.n, &s->m[SCORE], err);
     for (int c = 0; c < e->behavior->n_counters && !st; c++) {
         long k = ws_regex_count(e->behavior->counter[c].re, text.p, text.n, err);
