@@ -48,7 +48,7 @@ static void test_several_runs_and_no_signal(void **state) {
         ws_str_clear(&s);
         ws_table_print(t.t[i], &s, 0);
         if (strstr(s.p,
-                   "Nothing is marked as best: the vignette readout carries no signal on this model: the two frames"))
+                   "Nothing is marked as best: the vignette readout carries no signal on this model, because the two"))
             said++;
     }
     assert_int_equal(said, 5); /* effect, dlogit, dlogit of all foundations, si, bare */

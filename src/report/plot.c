@@ -306,7 +306,7 @@ static ws_status layout(canvas *k, ws_err *err) {
         for (int i = 0; i < p->n_categories; i++) widest = fmax(widest, width_of(k->c, p->category[i]));
         k->left = widest + 30;
     } else {
-        ws_axis_fit(&k->y, ylo, yhi, p->ylog, 6, 0);
+        ws_axis_fit(&k->y, ylo, yhi, p->ylog, 8, 0);
         for (int i = 0; i < k->y.n; i++) widest = fmax(widest, width_of(k->c, k->y.label[i]));
         k->left = widest + (p->ylabel ? 50 : 26);
     }

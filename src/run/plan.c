@@ -96,11 +96,14 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     const ws_calibrate_options *c = &o->calibrate;
     double probe =
         ws_speed_decode(&v, BASE_ROWS * (double)c->n * c->tokens) + ws_speed_prefill(&v, c->n * PROMPT_TOKENS, 0);
+    /* beside keys and values: the activations of the prompts' first pass, base and both signs in one batch */
+    int64_t scratch = 3LL * c->n * PROMPT_TOKENS * (10LL * ws_model_dims(m)->hidden + 4LL * ws_model_dims(m)->ffn) * 4;
     double audit = ws_speed_decode(&v, BASE_ROWS * (double)c->audit * c->tokens);
     set(&s[STAGE_CALIBRATE],
         ws_sprintf("alpha at p95 KL = %g nat for both signs: %d prompts x %d tokens a probe, audit on %d", c->target,
                    c->n, c->tokens, c->audit),
-        2 * (KL_PROBES * probe + audit), weights + 2 * adapter + ((int64_t)512 << 20), (int64_t)c->n * c->tokens * 400);
+        2 * (KL_PROBES * probe + audit), weights + 2 * adapter + scratch + ((int64_t)512 << 20),
+        (int64_t)c->n * c->tokens * 400);
 
     const ws_eval_options *e = &o->eval;
     ws_str does = {0};

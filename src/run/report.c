@@ -56,10 +56,10 @@ static void gather(const ws_results *r, parts *p) {
     ws_verdict_line(&r->m[0], &p->verdict);
     ws_verdict_honest(r, &r->m[0], &p->honest);
     if (ws_vignette_signal(&r->m[0], &sentence) == 0)
-        ws_str_addf(
-            &p->warning,
-            "The vignette readout carries no signal on this model: %s. Nothing in its tables is marked as best.",
-            sentence);
+        ws_str_addf(&p->warning,
+                    "The vignette readout carries no signal on this model, because %s. Nothing in its tables is marked "
+                    "as best.",
+                    sentence);
 }
 
 static void release(parts *p) {

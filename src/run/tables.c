@@ -403,7 +403,7 @@ ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
     if (s.no_best) s.no_best_moral = ws_xstrdup(s.no_best);
     EACH_METHOD(&s, r, m)
     if (!s.no_best_moral && ws_vignette_signal(m, &sentence) == 0)
-        s.no_best_moral = ws_sprintf("the vignette readout carries no signal on this model: %s.", sentence);
+        s.no_best_moral = ws_sprintf("the vignette readout carries no signal on this model, because %s.", sentence);
     dose(&s, &all);
     margin(&s, &all);
     effect(&s, &all);

@@ -96,10 +96,11 @@ void ws_verdict_honest(const ws_results *r, const ws_method_results *m, ws_str *
             at(d, hi, "base_ppl"), at(d, mid, "base_ppl"));
     int signal = ws_vignette_signal(m, &sentence);
     if (signal == 0)
-        ws_str_addf(
-            out, ". It shows nothing about moral judgement: the vignette readout carries no signal on this model (%s)",
-            sentence);
+        ws_str_addf(out,
+                    ". It shows nothing about moral judgement: the vignette readout carries no signal on this model, "
+                    "because %s",
+                    sentence);
     else if (signal > 0)
-        ws_str_addf(out, ". The vignette readout carries signal here (%s), so its tables may be read", sentence);
+        ws_str_addf(out, ". The vignette readout carries signal here, so its tables may be read: %s", sentence);
     if (out->n && out->p[out->n - 1] != '.') ws_str_addc(out, '.');
 }
