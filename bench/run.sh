@@ -4,6 +4,7 @@
 #
 #     make bench                              ours alone
 #     make bench PEERS=~/venv                 beside the peer in fp32, the ratio in the last column
+#     make bench PEERS=~/venv SIZE=small      a quarter of the rows, prompts and vignettes
 #     make bench PEERS=~/venv SIZE=tiny       a minute, to see that it works
 #
 # MODEL=FILE.gguf takes another model.  Seconds are wall time of the whole stage, tokens per second count the tokens that
@@ -17,12 +18,15 @@ DTYPE=${DTYPE:-f32}
 OUT=${BENCH_OUT:-out/bench}
 [ -f "$MODEL" ] || { echo "bench: $MODEL is missing; make demo fetches it, or give MODEL=FILE" >&2; exit 1; }
 case ${SIZE:-demo} in
-demo) topics=20 personas=5 samples=2 tokens=96 prompts=50 kltokens=50 ;;
-tiny) topics=2 personas=1 samples=2 tokens=8 prompts=4 kltokens=8 ;;
-*) echo "bench: SIZE is demo or tiny" >&2; exit 2 ;;
+demo) topics=20 personas=5 samples=2 tokens=96 prompts=50 kltokens=50 vignettes=140 ;;
+small) topics=10 personas=5 samples=1 tokens=96 prompts=26 kltokens=25 vignettes=35 ;;
+tiny) topics=2 personas=1 samples=2 tokens=8 prompts=4 kltokens=8 vignettes=3 ;;
+*) echo "bench: SIZE is demo, small or tiny" >&2; exit 2 ;;
 esac
 rm -rf "$OUT"
 mkdir -p "$OUT"
+mkdir "$OUT/vignettes"
+for f in other_violate self_violate; do head -n $vignettes "data/vignettes/$f.jsonl" >"$OUT/vignettes/$f.jsonl"; done
 now() { date +%s.%N; }
 since() { echo "$(now) $1" | awk '{printf "%.2f", $1 - $2}'; }
 log=$OUT/log
@@ -55,6 +59,7 @@ probes=$(($(wc -l <"$OUT/kl/root_history.csv") - 1))
 echo "ws: eval, vignettes at three strengths" >&2
 t=$(now)
 "$B/ws" eval --model "$MODEL" --steer "$OUT/dw.safetensors" --calibration "$OUT/kl" --readout vignettes --behavior enthusiasm \
+    --vignettes "$OUT/vignettes" \
     --out "$OUT/eval" -v 2>>"$log" >/dev/null
 eval_s=$(since $t)
 peak=$(sed -n 's/.*peak memory \([0-9]*\) MiB.*/\1/p' "$log" | sort -n | tail -1)
@@ -72,7 +77,7 @@ fi
 
 echo "transformers + PEFT, $DTYPE" >&2
 "$PEERS/bin/python" -W ignore bench/peer.py "$MODEL" "$OUT/peer" --dtype "$DTYPE" --topics $topics --personas $personas \
-    --samples $samples --tokens $tokens --kl-prompts $prompts --kl-tokens $kltokens --seed 42 >"$OUT/peer.txt" 2>>"$log"
+    --samples $samples --tokens $tokens --kl-prompts $prompts --kl-tokens $kltokens --vignettes $vignettes --seed 42 >"$OUT/peer.txt" 2>>"$log"
 tail -1 "$OUT/peer.txt" >"$OUT/peer.json"
 "$PEERS/bin/python" - "$OUT/peer.json" "$peak" "$probes" data "$data_s" "$data_n" train "$train_s" "$train_n" calibrate "$cal_s" "$cal_n" eval "$eval_s" "" <<'P'
 import json, sys
