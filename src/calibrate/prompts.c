@@ -9,7 +9,7 @@ static const char marker[] = "WSANSWERBEGINSHERE";
 
 ws_status ws_render_open(const ws_chat *c, const char *system, const char *user, int thinking, ws_str *out,
                          ws_err *err) {
-    const ws_render r = {.thinking = thinking, .continue_final = 1};
+    const ws_render r = {.thinking = thinking, .continue_final = 1, .date = WS_CHAT_FIXED_DATE};
     ws_str text = {0};
     ws_status st = ws_chat_render_plain(c, system, user, marker, &r, &text, err);
     size_t m = sizeof marker - 1;

@@ -73,7 +73,7 @@ static void levels(work *w) {
 
 static ws_status encode(work *w, int t, int l, ws_err *err) {
     const ws_eval *e = w->e;
-    const ws_render r = {.generation_prompt = 1, .thinking = 0};
+    const ws_render r = {.generation_prompt = 1, .thinking = 0, .date = WS_CHAT_FIXED_DATE};
     ws_str text = {0};
     ws_status st = ws_chat_render_plain(e->chat, w->level[l].system, e->behavior->heldout[t], NULL, &r, &text, err);
     if (!st) st = ws_tokenizer_encode(e->tok, text.p, text.n, 0, &w->prompt[t * w->L + l], err);
@@ -309,6 +309,9 @@ static ws_status run(ws_eval *e, ws_err *err) {
     ws_hash_add(h, shape, sizeof shape), ws_hash_add(h, &o->seed, sizeof o->seed);
     const int sizes[] = {o->sampling.top_k, w.T, w.S, w.L, o->dose_tokens, o->dose_min_tokens};
     ws_hash_add(h, sizes, sizeof sizes);
+    int n_stops;
+    const int32_t *stops = ws_tokenizer_stops(e->tok, &n_stops);
+    ws_hash_add(h, stops, (size_t)n_stops * sizeof *stops);
     ws_status st = WS_OK;
     for (int i = 0; i < w.T * w.L && !st; i++) {
         st = encode(&w, i / w.L, i % w.L, err);

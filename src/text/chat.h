@@ -20,6 +20,9 @@ typedef struct ws_render {
     const json_t *tools; /* NULL: none */
     const json_t *extra; /* further template variables, NULL: none */
 } ws_render;
+/* The day that every stage of a run passes for templates that print today's (Llama 3): a run that goes on after
+ * midnight must see the same prompts.  It is the one that Llama 3.1's template falls back to. */
+#define WS_CHAT_FIXED_DATE "2024-07-26"
 /* Append the rendered text.  `messages`: array of {"role","content",...}.  Errors carry the template's line. */
 ws_status ws_chat_render(const ws_chat *c, const json_t *messages, const ws_render *r, ws_str *out, ws_err *err);
 /* Convenience: up to three plain messages; NULL content is left out.  Order system, user, assistant. */

@@ -7,7 +7,10 @@
 
 static ws_status encode(ws_ids *out, const ws_tokenizer *tok, const ws_chat *chat, const char *user,
                         const char *assistant, int generation_prompt, int continue_final, ws_err *err) {
-    ws_render r = {.generation_prompt = generation_prompt, .thinking = -1, .continue_final = continue_final};
+    ws_render r = {.generation_prompt = generation_prompt,
+                   .thinking = -1,
+                   .continue_final = continue_final,
+                   .date = WS_CHAT_FIXED_DATE};
     ws_str text = {0};
     ws_status st = ws_chat_render_plain(chat, NULL, user, assistant, &r, &text, err);
     out->n = 0;

@@ -1,0 +1,104 @@
+/* Which prompts are calibrated on and which audited, and how the assistant's turn is left open (pipeline.md 5). */
+#include "calibrate/prompts.h"
+#include "data_help.h"
+#include "io/checkpoint.h"
+
+#define OK(call)                                                                                                       \
+    do {                                                                                                               \
+        if (call) fail_msg("%s", err.msg);                                                                             \
+    } while (0)
+
+static const char POOL[] = "{\"category\":\"zeta\",\"text\":\"z0\"}\n{\"category\":\"dialogue\",\"text\":\"d0\"}\n"
+                           "{\"category\":\"tech\",\"text\":\"t0\"}\n{\"category\":\"dialogue\",\"text\":\"d1\"}\n"
+                           "{\"category\":\"code\",\"text\":\"c0\"}\n{\"category\":\"email\",\"text\":\"e0\"}\n"
+                           "{\"category\":\"code\",\"text\":\"c1\"}\n{\"category\":\"zeta\",\"text\":\"z1\"}\n"
+                           "{\"category\":\"dialogue\",\"text\":\"d2\"}\n{\"category\":\"code\",\"text\":\"c2\"}\n"
+                           "{\"category\":\"dialogue\",\"text\":\"d3\"}\n{\"category\":\"email\",\"text\":\"e1\"}\n";
+
+static void round_robin_over_the_categories_in_their_order(void **state) {
+    (void)state;
+    ws_err err = {0};
+    ws_pool p;
+    OK(ws_pool_load(&p, file_with("pool.jsonl", POOL), &err));
+    assert_int_equal(p.n, 12);
+    int first[64][12], orders = 0, audits = 0;
+    for (uint64_t seed = 0; seed < 64; seed++) {
+        int pick[12], rest[12], used[12] = {0};
+        OK(ws_pool_choose(&p, 9, seed, pick, rest, &err));
+        char order[10] = "", want[] = "cdetzcdez"; /* code dialogue email tech others, then again without tech */
+        for (int i = 0; i < 9; i++) order[i] = p.prompt[pick[i]].text[0], used[pick[i]]++;
+        assert_string_equal(order, want);
+        for (int i = 0; i < 3; i++) used[rest[i]]++;
+        for (int i = 0; i < 12; i++) assert_int_equal(used[i], 1); /* calibration and audit share nothing */
+        int again[12], again_rest[12];
+        OK(ws_pool_choose(&p, 9, seed, again, again_rest, &err));
+        assert_memory_equal(again, pick, 9 * sizeof *pick);
+        assert_memory_equal(again_rest, rest, 3 * sizeof *rest);
+        memcpy(first[seed], pick, 9 * sizeof *pick), memcpy(first[seed] + 9, rest, 3 * sizeof *rest);
+        orders += seed && memcmp(first[seed], first[0], 9 * sizeof *pick) != 0;
+        audits += rest[0] > rest[1] || rest[1] > rest[2];
+    }
+    /* 3 * 4 * 2 * 2 orders of the categories, each alike: most seeds differ from the first; and 5 of 6 audits are not in
+     * the pool's order */
+    assert_true(orders > 48 && audits > 38);
+    int pick[12], rest[12];
+    assert_int_equal(ws_pool_choose(&p, 13, 0, pick, rest, &err), WS_EUSAGE);
+    says(&err, "12 prompts");
+    ws_pool_free(&p);
+}
+
+typedef struct opened {
+    ws_checkpoint *c;
+    ws_tokenizer *tok;
+} opened;
+
+/* The text of the ids that ws_calibration_ids makes with a template. */
+static void expect(const opened *o, const char *tmpl, const char *system, const char *want) {
+    ws_err err = {0};
+    ws_chat *chat;
+    ws_ids ids = {0};
+    ws_str s = {0};
+    OK(ws_chat_from_text(&chat, tmpl, "test", "", "<|im_end|>", &err));
+    OK(ws_calibration_ids(chat, o->tok, system, "Why?", &ids, &err));
+    OK(ws_tokenizer_decode(o->tok, ids.id, ids.n, 0, &s, &err));
+    assert_string_equal(s.p, want);
+    ws_str_free(&s);
+    ws_ids_free(&ids);
+    ws_chat_free(chat);
+}
+
+static void the_assistants_turn_is_left_open(void **state) {
+    (void)state;
+    static const char plain[] =
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    /* as Qwen3 renders a last answer without reasoning */
+    static const char thinks[] =
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% "
+        "endif %}"
+        "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    static const char two[] = "<think>{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+                              "{% if m.role == 'user' %}<think> {% endif %}<|im_end|>\n{% endfor %}";
+    static const char dated[] = "{{ strftime_now('%Y-%m-%d') }} {% for m in messages %}<|im_start|>{{ m.role }}\n"
+                                "{{ m.content }}<|im_end|>\n{% endfor %}";
+    ws_err err = {0};
+    opened o;
+    OK(ws_checkpoint_open(&o.c, "tests/fixtures/tinychat", &err));
+    OK(ws_tokenizer_open(&o.tok, o.c, &err));
+    expect(&o, plain, NULL, "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n");
+    expect(&o, plain, "Be.",
+           "<|im_start|>system\nBe.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n");
+    expect(&o, thinks, NULL, "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n<think>\n");
+    expect(&o, two, NULL, "<think><|im_start|>user\nWhy?<think>\n"); /* after the last one, whatever follows it */
+    expect(&o, dated, NULL, "2024-07-26 <|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n");
+    ws_tokenizer_free(o.tok);
+    ws_checkpoint_close(o.c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(round_robin_over_the_categories_in_their_order),
+        cmocka_unit_test(the_assistants_turn_is_left_open),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
