@@ -196,9 +196,31 @@ static void vignettes_are_joined_and_their_last_rows_kept(void **state) {
     assert_non_null(strstr(err.msg, "other_violate.jsonl"));
 }
 
+/* L_f / sum L: the sum is over all foundations that the row rates, also one that no vignette of the set has. */
+static void loading_shares_count_foundations_without_vignettes(void **state) {
+    (void)state;
+    static const char other[] =
+        "{\"id\": \"a\", \"foundation\": \"Care\", \"text\": \"A man lies.\", \"calibrated_Care\": 30, "
+        "\"calibrated_SocialNorms\": 50, \"calibrated_Authority\": 20, \"calibrated_wrongness\": 900}\n",
+                      self[] = "{\"id\": \"a\", \"foundation\": \"Care\", \"text\": \"You lie.\"}\n";
+    ws_err err = {0};
+    ws_vigset s;
+    char *dir = fresh_dir("vig"),
+         *p[2] = {ws_path_join(dir, "other_violate.jsonl"), ws_path_join(dir, "self_violate.jsonl")};
+    OK(ws_file_write(p[0], other, sizeof other - 1, &err));
+    OK(ws_file_write(p[1], self, sizeof self - 1, &err));
+    OK(ws_vigset_load(&s, dir, &err));
+    assert_int_equal(s.n_foundations, 1);
+    assert_true(fabs(s.v[0].loading[0] - 0.3) < 1e-15);
+    ws_vigset_free(&s);
+    for (int i = 0; i < 2; i++) unlink(p[i]), free(p[i]);
+    rmdir(dir);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vignettes_are_joined_and_their_last_rows_kept),
+        cmocka_unit_test(loading_shares_count_foundations_without_vignettes),
         cmocka_unit_test(answers_and_margins_are_those_of_transformers),
         cmocka_unit_test(a_file_cut_anywhere_is_completed_to_the_same_bytes),
     };

@@ -117,20 +117,35 @@ static ws_status check_shares(const json_t *row, const char *where, ws_err *err)
     return WS_OK;
 }
 
+/* The number under calibrated_<Foundation> (without blanks); 0 where there is none. */
+static ws_status loading_of(const json_t *row, const char *foundation, double *out, int *any, const char *where,
+                            ws_err *err) {
+    char key[128] = "calibrated_";
+    for (const char *c = foundation; *c; c++)
+        if (*c != ' ' && strlen(key) + 2 < sizeof key) strncat(key, c, 1);
+    *out = 0;
+    if (!json_object_get(row, key)) return WS_OK;
+    *any = 1;
+    if (ws_json_num_or(row, key, 0, out, where, err)) return err->code;
+    if (*out < 0 || !isfinite(*out)) return ws_fail(err, WS_EFORMAT, "%s: \"%s\" must not be below 0", where, key);
+    return WS_OK;
+}
+
+/* L_f / sum L, where the sum also counts the seven foundations that no vignette of this set is labelled with. */
 static ws_status loadings(ws_vigset *s, ws_vignette *v, const json_t *row, const char *where, ws_err *err) {
-    double sum = 0;
+    double sum = 0, x;
     int any = 0;
     v->loading = ws_xcalloc((size_t)s->n_foundations, sizeof *v->loading);
     for (int f = 0; f < s->n_foundations; f++) {
-        char key[128] = "calibrated_";
-        for (const char *c = s->foundation[f]; *c; c++)
-            if (*c != ' ' && strlen(key) + 2 < sizeof key) strncat(key, c, 1);
-        if (!json_object_get(row, key)) continue;
-        any = 1;
-        if (ws_json_num_or(row, key, 0, &v->loading[f], where, err)) return err->code;
-        if (v->loading[f] < 0 || !isfinite(v->loading[f]))
-            return ws_fail(err, WS_EFORMAT, "%s: \"%s\" must not be below 0", where, key);
+        if (loading_of(row, s->foundation[f], &v->loading[f], &any, where, err)) return err->code;
         sum += v->loading[f];
+    }
+    for (int k = 0; k < N_KNOWN; k++) {
+        int here = 0;
+        for (int f = 0; f < s->n_foundations; f++) here |= !strcmp(s->foundation[f], known[k]);
+        if (here) continue;
+        if (loading_of(row, known[k], &x, &any, where, err)) return err->code;
+        sum += x;
     }
     if (!any || sum <= 0) {
         free(v->loading);
