@@ -78,6 +78,13 @@ ok $? "a finished calibration is taken from its probes"
 "$WS" eval --quiet --model $T --steer $T/adapter --calibration "$D/c" --readout margin --pairs "$D/pairs.jsonl" --bootstrap 50 --out "$D/e3" >/dev/null 2>"$D/err" &&
     a=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "alpha_pos") c = i } NR == 2 { print $c }' "$D/c/summary.csv") && grep -q "^lora,$a,plus," "$D/e3/margin.csv"
 ok $? "eval takes the calibrated strengths"
+cp -r $T/adapter "$D/twin" && chmod -R u+w "$D/twin" && sed 's/"lora_alpha": 4/"lora_alpha": 5/' $T/adapter/adapter_config.json >"$D/twin/adapter_config.json"
+"$WS" eval --quiet --model $T --steer "$D/twin" --calibration "$D/c" --readout margin --pairs "$D/pairs.jsonl" --bootstrap 50 --out "$D/e4" >/dev/null 2>"$D/err"
+[ $? = 1 ] && grep -q 'were found for another file' "$D/err"
+ok $? "strengths of another file are not taken"
+calibrate "$D/far" --bracket 0.0001:0.0002 >/dev/null 2>&1 && "$WS" eval --model $T --steer $T/adapter --calibration "$D/far" --readout margin --pairs "$D/pairs.jsonl" --bootstrap 50 --out "$D/e5" >/dev/null 2>"$D/err" &&
+    grep -q 'ended above_range: that strength does not stand for the KL budget' "$D/err"
+ok $? "a strength off the budget is said"
 
 # Wrong things, each with one clear line and the right exit status.
 says() { # says STATUS TEXT NAME command...

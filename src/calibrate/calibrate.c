@@ -216,6 +216,7 @@ static ws_status one_method(work *w, const ws_method *m, ws_calibration_row *row
                                 .unit = ws_xstrdup(m->ops->unit),
                                 .file = ws_xstrdup(m->path ? m->path : ""),
                                 .n_sides = 2};
+    memcpy(row->hash, m->hash, sizeof row->hash);
     double rel = m->ops->relative_norm ? m->ops->relative_norm(m) : NAN;
     for (int i = 0; i < 2; i++) {
         ws_calibration_side *x = &row->side[i];
@@ -271,6 +272,8 @@ ws_status ws_calibrate(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, 
                                method[k]->path, method[i]->path);
     if (o->n < 1 || o->tokens < 1 || o->audit < 0)
         return ws_fail(err, WS_EUSAGE, "--n and --tokens must be at least 1, --audit at least 0");
+    if (o->target < 0.2)
+        ws_warn("the search stops within 0.05 nats of the target, which is coarse for a target of %g", o->target);
     if (ws_mkdirs(o->out, err) || ws_lock(&lock, o->out, 1, err)) return err->code;
     ws_status st = WS_OK;
     ws_dir_sweep(o->out);

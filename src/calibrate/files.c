@@ -1,4 +1,5 @@
 #include "calibrate/files.h"
+#include "base/log.h"
 #include "io/csv.h"
 #include <math.h>
 #include <stdlib.h>
@@ -54,7 +55,7 @@ static void summary_head(ws_str *s) {
     for (int i = 0; i < 2; i++)
         for (size_t k = 0; k < sizeof per_side / sizeof *per_side; k++)
             ws_str_addf(s, ",%s%s", per_side[k], side_name[i]);
-    ws_str_adds(s, ",n_prompts,n_tokens,n_audit,seed,file,note\n");
+    ws_str_adds(s, ",n_prompts,n_tokens,n_audit,seed,file,hash,note\n");
 }
 
 static void summary_row(ws_str *s, const ws_calibration_row *r, const ws_calibrate_options *o, int n_audit) {
@@ -67,7 +68,7 @@ static void summary_row(ws_str *s, const ws_calibration_row *r, const ws_calibra
         num(s, x->at.p95 / o->target), num(s, x->searched ? x->root.n : 0), num(s, !strcmp(x->status, "ok"));
         num(s, x->audit.p95), num(s, x->audit.p95 / x->at.p95), num(s, x->rel_norm);
     }
-    num(s, o->n), num(s, o->tokens), num(s, n_audit), num(s, (double)o->seed), field(s, r->file),
+    num(s, o->n), num(s, o->tokens), num(s, n_audit), num(s, (double)o->seed), field(s, r->file), field(s, r->hash),
         field(s, r->note ? r->note : "");
     ws_str_addc(s, '\n');
 }
@@ -114,8 +115,8 @@ ws_status ws_cal_files_write(ws_cal_files *f, const ws_calibration *c, const ws_
     return st;
 }
 
-ws_status ws_calibration_alphas(const char *dir, const char *method, double *alpha_pos, double *alpha_neg,
-                                ws_err *err) {
+ws_status ws_calibration_alphas(const char *dir, const char *method, const char *hash, double *alpha_pos,
+                                double *alpha_neg, ws_err *err) {
     char *path = ws_path_join(dir, "summary.csv");
     ws_csv csv = {0};
     ws_status st = ws_csv_load(&csv, path, err);
@@ -133,6 +134,21 @@ ws_status ws_calibration_alphas(const char *dir, const char *method, double *alp
     if (!st && row < 0)
         st = ws_fail(err, WS_EUSAGE, "%s has no row for \"%s\": calibrate it first (ws calibrate), or give --alpha",
                      path, method);
+    int hash_col = ws_csv_col(&csv, "hash"), file_col = ws_csv_col(&csv, "file");
+    if (!st && hash_col >= 0 && *hash && strcmp(csv.cell[row * csv.cols + hash_col], hash))
+        st = ws_fail(
+            err, WS_ESTATE,
+            "%s: the strengths of \"%s\" were found for another file (%s, sha256 %.12s...), this one is %.12s...; "
+            "calibrate it, or give --alpha",
+            path, method, file_col < 0 ? "?" : csv.cell[row * csv.cols + file_col], csv.cell[row * csv.cols + hash_col],
+            hash);
+    for (int i = 0; i < 2 && !st; i++) {
+        int c = ws_csv_col(&csv, i ? "status_neg" : "status_pos");
+        const char *status = c < 0 ? "ok" : csv.cell[row * csv.cols + c];
+        if (strcmp(status, "ok") && strcmp(status, "reference") && strcmp(status, "none"))
+            ws_warn("%s: the search for %s of \"%s\" ended %s: that strength does not stand for the KL budget", path,
+                    need[i + 1], method, status);
+    }
     double *to[2] = {alpha_pos, alpha_neg};
     for (int i = 0; i < 2 && !st; i++) {
         const char *text = csv.cell[row * csv.cols + col[i + 1]];

@@ -84,7 +84,7 @@ static ws_status settings(ws_eval *e, ws_err *err) {
         if (!o->calibration)
             return ws_fail(err, WS_EUSAGE,
                            "no strengths: give --alpha=-A,0,A or --calibration DIR (the --out of ws calibrate)");
-        if (ws_calibration_alphas(o->calibration, x->name, &pos, &neg, err)) return err->code;
+        if (ws_calibration_alphas(o->calibration, x->name, x->hash, &pos, &neg, err)) return err->code;
         if (!isnan(pos)) add(e, m, pos, NULL);
         if (!isnan(neg)) add(e, m, -neg, NULL);
     }
