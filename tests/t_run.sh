@@ -136,6 +136,20 @@ run "$T/a" --model "$T/twin" >/dev/null 2>"$T/e.err"
 rc=$?
 [ $rc = 1 ] && grep -q 'another model: tiny-chat' "$T/e.err" && grep -q 'twin' "$T/e.err"
 check "another model in the same place is an error that names both" $? "$(cat "$T/e.err")"
+mkdir "$T/other"
+for f in other_violate self_violate; do cp "$T/vig/$f.jsonl" "$T/other/vignettes_mine_$f.jsonl"; done
+cp -r "$T/a" "$T/v"
+run "$T/v" --vignettes "$T/other" >/dev/null 2>"$T/e.err" && run "$T/v" --vignettes "$T/other" >/dev/null 2>"$T/e.err" && grep -q '\[6/7\] eval: up to date' "$T/e.err"
+check "vignettes under tinymfv's names" $? "$(tail -n 2 "$T/e.err")"
+sed 's/"text": "/"text": "Once more: /' "$T/other/vignettes_mine_other_violate.jsonl" >"$T/x" && mv "$T/x" "$T/other/vignettes_mine_other_violate.jsonl"
+run "$T/v" --vignettes "$T/other" >/dev/null 2>"$T/e.err" && grep -q '\[5/7\] calibrate: up to date' "$T/e.err" && grep -q '\[6/7\] eval: .*changed' "$T/e.err"
+check "are evaluated again when their content changes" $? "$(grep '6/7' "$T/e.err")"
+cp -r tests/fixtures/tiny-chat "$T/stops" && chmod -R u+w "$T/stops"
+sed 's/"eos_token_id": 2/"eos_token_id": [2, 0]/' tests/fixtures/tiny-chat/generation_config.json >"$T/stops/generation_config.json"
+run "$T/a" --model "$T/stops" >/dev/null 2>"$T/e.err"
+rc=$?
+[ $rc = 1 ] && grep -q 'another tokenizer' "$T/e.err"
+check "other stop ids in the same place are an error" $? "$rc $(tail -n 1 "$T/e.err")"
 hashes "$T/a" | cmp -s - "$T/a.sum"
 check "and nothing was touched" $?
 cp -r "$T/a" "$T/f"

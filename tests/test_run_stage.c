@@ -3,6 +3,7 @@
 #include "run/stage.h"
 #include "base/log.h"
 #include "io/file.h"
+#include "kernel/kernel.h"
 #include "run/tree.h"
 #include "golden.h"
 #include <unistd.h>
@@ -11,7 +12,7 @@
  * writes n.txt (its length).  `double` leaves part.txt beside when it is told to fail. */
 typedef struct box {
     char root[64], *run, *in, *a, *n, *part;
-    int ran[2], fail, found_part;
+    int ran[2], fail, found_part, same_kernels;
 } box;
 
 static char *content(const char *path) {
@@ -72,6 +73,7 @@ static ws_status go(box *b, int factor, int format, ws_stages_result *r, ws_err 
     char *work = ws_path_join(b->run, "work");
     s[0] = (ws_stage){.name = "double", .does = ws_xstrdup("twice"), .format = format, .run = run_double, .arg = b};
     s[1] = (ws_stage){.name = "count", .does = ws_xstrdup("length"), .format = 1, .run = run_count, .arg = b};
+    s[0].same_kernels = b->same_kernels;
     s[0].options = json_pack("{s:i}", "factor", factor), s[1].options = json_object();
     ws_stage_input(&s[0], b->in), ws_stage_output(&s[0], b->a), ws_stage_scratch(&s[0], work);
     ws_stage_input(&s[1], b->a), ws_stage_output(&s[1], b->n);
@@ -151,6 +153,31 @@ static void test_goes_on_after_a_failure(void **state) {
     box_close(&b);
 }
 
+/* What was begun on another kernel set is gone on with, unless the stage says that its bits may not be mixed. */
+static void test_begun_with_other_kernels(void **state) {
+    (void)state;
+    ws_stages_result r;
+    ws_err err = {0};
+    assert_int_equal(ws_kernels_init(&err), WS_OK);
+    for (int same = 0; same < 2; same++) {
+        box b;
+        char cmd[300];
+        box_open(&b);
+        b.same_kernels = same, b.fail = 1;
+        assert_int_equal(go(&b, 2, 1, &r, &err), WS_EINTERRUPTED);
+        b.fail = 0;
+        snprintf(cmd, sizeof cmd,
+                 "grep -q '\"kernels\": \"%s\"' %s/manifest.json && sed -i 's/\"kernels\": \"%s\"/\"kernels\": "
+                 "\"other\"/' %s/manifest.json",
+                 ws_k.name, b.run, ws_k.name, b.run);
+        assert_int_equal(system(cmd), 0);
+        expect(&b, 2, 1, 1, 1);
+        assert_int_equal(b.found_part, !same);
+        expect(&b, 2, 1, 0, 0);
+        box_close(&b);
+    }
+}
+
 static void test_a_run_can_be_moved(void **state) {
     (void)state;
     box b;
@@ -211,6 +238,13 @@ static void test_one_directory_one_configuration(void **state) {
     assert_int_equal(claim(b.run, identity("alpha", "joy", 3, "keep-end"), &err), WS_ESTATE);
     assert_non_null(strstr(err.msg, "--keep-end was (not set), now true"));
     assert_int_equal(claim(b.run, identity("alpha", "joy", 3, NULL), &err), WS_OK); /* the refusals changed nothing */
+    json_t *id = identity("alpha", "joy", 3, NULL); /* a run of before notes its tokenizer at the next claim */
+    json_object_set_new(id, "tokenizer", json_pack("{s:s, s:s, s:s}", "name", "alpha", "path", "m", "hash", "first"));
+    assert_int_equal(claim(b.run, id, &err), WS_OK);
+    id = identity("alpha", "joy", 3, NULL);
+    json_object_set_new(id, "tokenizer", json_pack("{s:s, s:s, s:s}", "name", "alpha", "path", "m", "hash", "second"));
+    assert_int_equal(claim(b.run, id, &err), WS_ESTATE);
+    assert_non_null(strstr(err.msg, "another tokenizer"));
     box_close(&b);
 }
 
@@ -240,11 +274,9 @@ static void test_damaged_manifests(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_skips_by_content),
-        cmocka_unit_test(test_lost_and_changed_outputs),
-        cmocka_unit_test(test_goes_on_after_a_failure),
-        cmocka_unit_test(test_a_run_can_be_moved),
-        cmocka_unit_test(test_one_directory_one_configuration),
+        cmocka_unit_test(test_skips_by_content),        cmocka_unit_test(test_lost_and_changed_outputs),
+        cmocka_unit_test(test_goes_on_after_a_failure), cmocka_unit_test(test_begun_with_other_kernels),
+        cmocka_unit_test(test_a_run_can_be_moved),      cmocka_unit_test(test_one_directory_one_configuration),
         cmocka_unit_test(test_damaged_manifests),
     };
     ws_log_level(0);

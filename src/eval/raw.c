@@ -24,8 +24,8 @@ static json_t *header(const ws_eval *e, const char *format, const char *key) {
     for (int s = 0; s < e->n_settings; s++)
         json_array_append_new(settings,
                               json_pack("{s:s, s:f}", "method", e->setting[s].name, "alpha", e->setting[s].alpha));
-    return json_pack("{s:s, s:i, s:s, s:s, s:o}", "format", format, "version", 1, "key", key, "model",
-                     ws_checkpoint_name(ws_model_checkpoint(e->model)), "settings", settings);
+    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:o}", "format", format, "version", 1, "key", key, "kernels", ws_k.name,
+                     "model", ws_checkpoint_name(ws_model_checkpoint(e->model)), "settings", settings);
 }
 
 typedef struct reader {
@@ -43,6 +43,13 @@ static ws_status read_line(void *arg, json_t *v, long line, ws_err *err) {
         if (!format || !key || strcmp(format, r->format))
             return ws_fail(err, WS_EFORMAT, "%s does not begin with a \"%s\" header; move it away or use --fresh",
                            r->path, r->format);
+        const char *kernels = json_string_value(json_object_get(v, "kernels"));
+        if (strcmp(key, r->key) && kernels && strcmp(kernels, ws_k.name))
+            return ws_fail(
+                err, WS_ESTATE,
+                "%s was begun with the %s kernels, these are %s: the rest would not be the same bits; run it "
+                "with WS_KERNELS=%s, give another --out, or --fresh to start over",
+                r->path, kernels, ws_k.name, kernels);
         if (strcmp(key, r->key))
             return ws_fail(err, WS_ESTATE,
                            "%s holds results of another model (\"%s\"), steering file, strength, text or option than "

@@ -109,6 +109,8 @@ static ws_status claim(work *w, const json_t *here, ws_err *err) {
             const char *kernels = json_string_value(json_object_get(there, "kernels"));
             w->other_kernels = !kernels || strcmp(kernels, ws_k.name);
             json_object_set(there, "kernels", json_object_get(here, "kernels"));
+            if (!json_object_get(there, "tokenizer_hash")) /* written before it was noted */
+                json_object_set(there, "tokenizer_hash", json_object_get(here, "tokenizer_hash"));
             diff = ws_settings_difference(there, here);
         }
         if (!st && *diff)
@@ -132,7 +134,7 @@ static ws_status claim(work *w, const json_t *here, ws_err *err) {
 /* ---------- prompts ---------- */
 
 static ws_status render(const work *w, const ws_cell *c, int side, ws_ids *ids, ws_str *text, ws_err *err) {
-    ws_render how = {.generation_prompt = 1, .thinking = w->o.thinking};
+    ws_render how = {.generation_prompt = 1, .thinking = w->o.thinking, .date = WS_CHAT_FIXED_DATE};
     ws_str_clear(text);
     if (ws_chat_render_plain(w->c, system_of(w, c, side), prompt_of(w, c), NULL, &how, text, err)) return err->code;
     return ws_tokenizer_encode(w->t, text->p, text->n, 0, ids, err);
@@ -303,6 +305,9 @@ ws_status ws_contrast_run(ws_model *m, const ws_tokenizer *t, const ws_chat *c, 
     int n, lock = -1;
     ws_cell *cell = ws_contrast_cells(b, &w.o, &n);
     json_t *settings = ws_contrast_settings(m, c, b, &w.o);
+    char tokenizer[65];
+    ws_tokenizer_hash(t, tokenizer);
+    json_object_set_new(settings, "tokenizer_hash", json_string(tokenizer));
     w.file[0] = (file){.name = "pairs.jsonl", .n = n - w.o.heldout};
     w.file[1] = (file){.name = "heldout.jsonl", .n = w.o.heldout};
     for (int i = 0, k = 0; i < 2; i++) {

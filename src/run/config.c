@@ -80,9 +80,12 @@ json_t *ws_run_options_json(const ws_pipeline *p) {
 json_t *ws_run_identity(const ws_pipeline *p) {
     const ws_checkpoint *c = ws_model_checkpoint(p->in->model);
     const ws_behavior *b = p->in->behavior;
-    return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s}, s:o}", "model", "name", ws_checkpoint_name(c), "path",
-                     ws_checkpoint_path(c), "hash", ws_checkpoint_hash(c), "behavior", "name", b->name, "path", b->path,
-                     "hash", b->hash, "options", ws_run_options_json(p));
+    char tokenizer[65];
+    ws_tokenizer_hash(p->in->tokenizer, tokenizer);
+    return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s}, s:o}", "tokenizer", "name",
+                     ws_checkpoint_name(c), "path", ws_checkpoint_path(c), "hash", tokenizer, "model", "name",
+                     ws_checkpoint_name(c), "path", ws_checkpoint_path(c), "hash", ws_checkpoint_hash(c), "behavior",
+                     "name", b->name, "path", b->path, "hash", b->hash, "options", ws_run_options_json(p));
 }
 
 json_t *ws_stage_options_json(const ws_pipeline *p, int stage) {
@@ -102,7 +105,10 @@ json_t *ws_stage_options_json(const ws_pipeline *p, int stage) {
         train_options(&p->o, o);
         break;
     case STAGE_DIFF: put_str(o, "mode", p->o.mode == WS_CONTRAST_DW ? "dw" : "bisector"); break;
-    case STAGE_CALIBRATE: calibrate_options(&p->o, o); break;
+    case STAGE_CALIBRATE:
+        calibrate_options(&p->o, o);
+        put_int(o, "kl-bootstrap", p->o.calibrate.bootstrap);
+        break;
     case STAGE_EVAL:
         put_str(o, "behavior_hash", p->in->behavior->hash);
         eval_options(&p->o, o);

@@ -89,6 +89,9 @@ ws_status ws_manifest_claim(ws_manifest *m, const json_t *identity, ws_err *err)
         return WS_OK;
     }
     if (same_thing(m, identity, "model", err) || same_thing(m, identity, "behavior", err)) return err->code;
+    json_t *tokenizer = json_object_get(identity, "tokenizer"); /* a run of before may not have noted its own */
+    if (tokenizer && !json_object_get(m->root, "tokenizer")) json_object_set(m->root, "tokenizer", tokenizer);
+    if (tokenizer && same_thing(m, identity, "tokenizer", err)) return err->code;
     ws_str diff = {0};
     const char *key;
     json_t *v;

@@ -14,7 +14,7 @@ ws_status ws_manifest_save(const ws_manifest *m, ws_err *err);
 const json_t *ws_manifest_root(const ws_manifest *m);
 const char *ws_manifest_dir(const ws_manifest *m);
 
-/* Claims the directory for a run.  `identity`: {"model":{..,"hash"},"behavior":{..,"hash"},"options":{..}}.  Another
+/* Claims the directory for a run.  `identity`: {"model":{..,"hash"},"tokenizer":{..},"behavior":{..},"options":{..}}.  Another
  * model, behaviour or option than the one recorded is WS_ESTATE, naming both; an empty manifest takes `identity` over.
  */
 ws_status ws_manifest_claim(ws_manifest *m, const json_t *identity, ws_err *err);

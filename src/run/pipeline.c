@@ -4,6 +4,7 @@
 #include "base/progress.h"
 #include "calibrate/prompts.h"
 #include "data/quality.h"
+#include "eval/vigset.h"
 #include "io/file.h"
 #include "kernel/kernel.h"
 #include "run/pipeline_impl.h"
@@ -173,6 +174,8 @@ static void set_stages(ws_pipeline *p) {
         s[i].name = name[i], s[i].format = 1, s[i].run = fn[i], s[i].arg = p,
         s[i].options = ws_stage_options_json(p, i);
     s[STAGE_DATA].one_bar = s[STAGE_POS].one_bar = s[STAGE_NEG].one_bar = 1;
+    s[STAGE_EVAL].same_kernels = 1;
+    s[STAGE_TABLE].format = 2;
     ws_stage_output(&s[STAGE_DATA], p->pairs);
     output_below(&s[STAGE_DATA], p->data, "report.json");
     input_below(&s[STAGE_TABLE], p->data, "report.json");
@@ -217,25 +220,15 @@ static void set_stages(ws_pipeline *p) {
     ws_stage_scratch(&s[STAGE_TABLE], p->report);
 }
 
-/* Files from outside the run whose contents matter. */
+/* Files from outside the run whose contents matter, found as the stages will find them. */
 static ws_status outside_files(ws_pipeline *p, ws_err *err) {
-    static const char *const name[] = {"other_violate.jsonl", "self_violate.jsonl", "frames.json"};
+    ws_vigset set;
     p->prompts = p->o.calibrate.prompts ? ws_xstrdup(p->o.calibrate.prompts) : ws_data_path("prompts.jsonl", err);
     if (!p->prompts) return err->code;
-    for (int i = 0; ws_readout_asked(&p->o, "vignettes") && i < 3; i++) {
-        if (p->o.eval.vignettes) {
-            char *path = ws_path_join(p->o.eval.vignettes, name[i]);
-            if (ws_file_exists(path))
-                p->vignettes[i] = path;
-            else
-                free(path); /* another naming: eval.json records the content's hash */
-        } else {
-            char *below = ws_sprintf("vignettes/%s", name[i]);
-            p->vignettes[i] = ws_data_path(below, err);
-            free(below);
-            if (!p->vignettes[i]) return err->code;
-        }
-    }
+    if (!ws_readout_asked(&p->o, "vignettes")) return WS_OK;
+    if (ws_vigset_load(&set, p->o.eval.vignettes, err)) return err->code;
+    for (int i = 0; i < 3; i++) p->vignettes[i] = ws_xstrdup(set.path[i]);
+    ws_vigset_free(&set);
     return WS_OK;
 }
 

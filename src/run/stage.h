@@ -22,6 +22,7 @@ typedef struct ws_stage {
     int n_scratch;
     double seconds;       /* estimate */
     int one_bar;          /* a single bar shows all of it: its pace tells better than the estimate */
+    int same_kernels;     /* what was begun with another kernel set is made anew, not gone on with */
     int64_t memory, disk; /* estimates, bytes */
     ws_status (*run)(void *arg, ws_err *err);
     void *arg;

@@ -221,6 +221,22 @@ const char *ws_bpe_bytes(const ws_bpe *b, int32_t id, size_t *n) {
     return b->blob.p + b->tok[id].at;
 }
 
+void ws_bpe_hash(const ws_bpe *b, ws_hash *h) {
+    for (int32_t id = 0; id < b->size; id++) {
+        size_t n = 0;
+        const char *bytes = ws_bpe_bytes(b, id, &n);
+        const uint64_t head[2] = {n, b->tok[id].kind};
+        ws_hash_add(h, head, sizeof head);
+        if (bytes) ws_hash_add(h, bytes, n);
+    }
+    for (size_t i = 0; b->pairs && i <= b->pair_mask; i++) {
+        const uint64_t p[3] = {b->pairs[i].key, b->pairs[i].rank, (uint64_t)(int64_t)b->pairs[i].id};
+        if (p[0] != EMPTY) ws_hash_add(h, p, sizeof p);
+    }
+    const int64_t options[3] = {b->ignore_merges, b->fuse_unk, b->unk};
+    ws_hash_add(h, options, sizeof options);
+}
+
 /* ---------- merging ---------- */
 
 static int merge_short(const ws_bpe *b, int32_t *sym, int n) {

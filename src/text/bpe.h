@@ -5,6 +5,7 @@
 #ifndef WS_TEXT_BPE_H
 #define WS_TEXT_BPE_H
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/str.h"
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ ws_status ws_bpe_seal(ws_bpe *b, size_t merges, ws_err *err); /* after the last 
 ws_status ws_bpe_merge(ws_bpe *b, size_t index, const char *l, size_t nl, const char *r, size_t nr, ws_err *err);
 void ws_bpe_options(ws_bpe *b, int ignore_merges, int32_t unk, int fuse_unk); /* unk -1: unknown bytes are dropped */
 
+void ws_bpe_hash(const ws_bpe *b, ws_hash *h);                         /* tokens, merges, options */
 int ws_bpe_size(const ws_bpe *b);                                      /* highest id + 1 */
 int ws_bpe_count(const ws_bpe *b);                                     /* tokens */
 const char *ws_bpe_bytes(const ws_bpe *b, int32_t id, size_t *n);      /* NULL: no such id */

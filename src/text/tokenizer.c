@@ -272,3 +272,36 @@ int ws_tokenizer_is_stop(const ws_tokenizer *t, int32_t id) {
         if (t->stops.id[i] == id) return 1;
     return 0;
 }
+
+/* A text on which pre-tokenizers differ: digits, contractions, case, white space, other scripts, marks to compose. */
+static const char probe[] =
+    "It's I'LL we'Ve 1234567 3.14 abc123  x   y\t\tz \n\n  end\r\n<b>&amp;</b> snake_case CamelCase $%^ "
+    "na\xc3\xafve e\xcc\x81t\xc3\xa9 \xe4\xb8\xad\xe6\x96\x87\xe3\x80\x82 \xe0\xa4\xb9\xe0\xa4\xbf "
+    "\xf0\x9f\x99\x82\xe2\x80\x94\xc2\xa0\xd9\xa1\xd9\xa2";
+
+static void hash_ids(ws_hash *h, const ws_ids *ids) {
+    int64_t n = ids->n;
+    ws_hash_add(h, &n, sizeof n);
+    ws_hash_add(h, ids->id, (size_t)ids->n * sizeof *ids->id);
+}
+
+void ws_tokenizer_hash(const ws_tokenizer *t, char hex[65]) {
+    ws_hash *h = ws_hash_new();
+    ws_err err;
+    ws_ids ids = {0};
+    ws_hash_adds(h, "ws tokenizer 1");
+    ws_bpe_hash(t->bpe, h);
+    for (int i = 0; i < t->added.count; i++) {
+        const ws_added_token *a = &t->added.t[i];
+        const int32_t flags[] = {a->id, a->special, a->normalized, a->lstrip, a->rstrip};
+        ws_hash_add(h, flags, sizeof flags);
+        ws_hash_adds(h, a->content);
+    }
+    const int32_t special[] = {t->base_size, t->bos, t->eos, t->pad};
+    ws_hash_add(h, special, sizeof special);
+    hash_ids(h, &t->before), hash_ids(h, &t->after), hash_ids(h, &t->stops);
+    /* pre-tokenizer and normalisation are known by what they do; a vocabulary without all bytes may refuse the text */
+    if (!ws_tokenizer_encode(t, probe, sizeof probe - 1, 0, &ids, &err)) hash_ids(h, &ids);
+    ws_ids_free(&ids);
+    ws_hash_done(h, hex);
+}

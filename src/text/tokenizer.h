@@ -38,4 +38,6 @@ const char *ws_tokenizer_eos_text(const ws_tokenizer *t);
 /* Stop set = generation_config.eos U config.eos U tokenizer eos (models.md 9.4). */
 const int32_t *ws_tokenizer_stops(const ws_tokenizer *t, int *n);
 int ws_tokenizer_is_stop(const ws_tokenizer *t, int32_t id);
+/* SHA-256 over all that decides how text becomes ids and where an answer stops. */
+void ws_tokenizer_hash(const ws_tokenizer *t, char hex[65]);
 #endif
