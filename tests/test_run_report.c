@@ -114,6 +114,82 @@ static void test_each_part_of_the_rule(void **state) {
     }
 }
 
+static void set_cell(ws_sheet *s, int row, const char *column, const char *value) {
+    char **cell = &s->csv.cell[row * s->csv.cols + ws_csv_col(&s->csv, column)];
+    free(*cell);
+    *cell = strdup(value);
+}
+/* All tables of two runs as text; the number of marks for the best. */
+static int marks_of(ws_results *const *r, ws_str *s) {
+    ws_tables t = ws_tables_build(r, 2);
+    int n = 0;
+    ws_str_clear(s);
+    for (int i = 0; i < t.n; i++) ws_table_print(t.t[i], s, 0);
+    for (char *c = s->p; *c; c++) n += *c == '*', *c = *c == '\n' ? ' ' : *c; /* notes are wrapped: unwrap them */
+    ws_tables_free(&t);
+    return n;
+}
+
+/* Best is only said of figures that can be compared: one set of questions, one price k, strengths at the budget, and a
+ * behaviour that means to move Authority. */
+static void test_marks_need_comparable_runs(void **state) {
+    (void)state;
+    static const struct {
+        const char *key;
+        json_type type;
+        const char *says;
+    } spoil[] = {{"k", JSON_INTEGER, "differ in the price k"},
+                 {"vignettes_hash", JSON_STRING, "differ in the vignettes"},
+                 {"frames_hash", JSON_STRING, "differ in the questions"},
+                 {"loading_weighted", JSON_TRUE, "differ in the weighting"}};
+    ws_str s = {0};
+    ws_results *r[2] = {load(RUN "works"), load(RUN "works")};
+    set_cell(&r[1]->m[0].dlogit, 2, "mean", "-1.9"); /* the two differ, so there is a best */
+    int all = marks_of(r, &s);
+    assert_true(all > 0);
+    json_t *v[2] = {json_object_get(r[0]->m[0].eval, "vignettes"), json_object_get(r[1]->m[0].eval, "vignettes")};
+    for (size_t i = 0; i < sizeof spoil / sizeof *spoil; i++) {
+        json_t *was = json_deep_copy(v[1]);
+        for (int k = 0; k < 2; k++)
+            json_object_set_new(v[k], spoil[i].key,
+                                spoil[i].type == JSON_INTEGER  ? json_integer(2 - k)
+                                : spoil[i].type == JSON_STRING ? json_string(k ? "b" : "a")
+                                                               : json_boolean(k));
+        assert_int_equal(marks_of(r, &s), 0);
+        if (!strstr(s.p, spoil[i].says)) fail_msg("not said: %s", spoil[i].says);
+        json_object_clear(v[1]), json_object_update(v[1], was);
+        json_object_clear(v[0]), json_object_update(v[0], was);
+        json_decref(was);
+    }
+    assert_int_equal(marks_of(r, &s), all);
+    assert_null(strstr(s.p, "no aim"));
+    set_cell(&r[1]->m[0].si, 2, "k", "1"), set_cell(&r[1]->m[0].si, 2, "weighting", "loading");
+    marks_of(r, &s);
+    assert_non_null(
+        strstr(s.p, "k = 2; cells weighted by foundation; from works on: k = 1; cells weighted by loading"));
+    set_cell(&r[1]->m[0].dlogit, 9, "n", "31");
+    marks_of(r, &s);
+    assert_non_null(strstr(s.p, "31..39 of 40"));
+    set_cell(&r[1]->summary, 0, "status_neg", "above_range");
+    assert_int_equal(marks_of(r, &s), 0);
+    assert_non_null(strstr(s.p, "lora at alpha < 0 was not calibrated to the KL budget (above_range)"));
+    ws_str_clear(&s);
+    ws_verdict_honest(r[1], &r[1]->m[0], &s);
+    assert_non_null(
+        strstr(s.p, "The strength at alpha < 0 does not stand for the KL budget: its search ended above_range."));
+    set_cell(&r[1]->summary, 0, "status_neg", "ok");
+    json_object_set_new(v[1], "target_meant", json_false());
+    marks_of(r, &s);
+    const char *at = strstr(s.p, "dlogit: change");
+    assert_non_null(strstr(s.p, "Authority (no aim)"));
+    assert_non_null(strstr(s.p, "names no target foundation"));
+    assert_non_null(at);
+    const char *end = strstr(at, "dlogit for every"), *mark = strchr(at, '*');
+    assert_true(end && (!mark || mark > end));
+    ws_str_free(&s);
+    ws_results_free(r[0]), ws_results_free(r[1]);
+}
+
 static void test_samples_are_chosen_by_the_seed(void **state) {
     (void)state;
     ws_results *r = load(RUN "works");
@@ -205,15 +281,33 @@ static void test_bad_folders(void **state) {
     assert_int_equal(ws_tree_remove(dir, &err), WS_OK);
 }
 
+static void test_the_runs_own_method_comes_first(void **state) {
+    (void)state;
+    char dir[64] = "/tmp/ws_report_d.XXXXXX", cmd[256];
+    assert_non_null(mkdtemp(dir));
+    snprintf(cmd, sizeof cmd, "cp -r " RUN "works/. %s && cp -r " RUN "silent/lora %s/extra", dir, dir);
+    assert_int_equal(system(cmd), 0);
+    ws_results *r = load(dir);
+    assert_int_equal(r->n, 2);
+    assert_string_equal(r->m[0].name, "lora"); /* "extra" stands before it in the alphabet */
+    assert_string_equal(r->m[1].name, "extra");
+    assert_true(ws_verdict_of(&r->m[0]).works && !ws_verdict_of(&r->m[1]).works);
+    ws_results_free(r);
+    ws_err err;
+    assert_int_equal(ws_tree_remove(dir, &err), WS_OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_printed_report),
         cmocka_unit_test(test_several_runs_and_no_signal),
         cmocka_unit_test(test_verdict),
         cmocka_unit_test(test_each_part_of_the_rule),
+        cmocka_unit_test(test_marks_need_comparable_runs),
         cmocka_unit_test(test_samples_are_chosen_by_the_seed),
         cmocka_unit_test(test_same_results_same_files),
         cmocka_unit_test(test_bad_folders),
+        cmocka_unit_test(test_the_runs_own_method_comes_first),
         cmocka_unit_test(test_without_a_manifest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -174,6 +174,8 @@ static ws_status collect(work *w, ws_err *err) {
         }
     }
     for (int i = 0; i < w->n / 4; i++) ws_hash_adds(h, w->set->v[i].id);
+    ws_hash_add(h, w->words.yes.id, (size_t)w->words.yes.n * sizeof(int32_t));
+    ws_hash_add(h, w->words.no.id, (size_t)w->words.no.n * sizeof(int32_t));
     ws_hash_done(h, key);
     ws_raw raw;
     if (!st) st = ws_raw_open(&raw, e, "vignettes_raw.jsonl", "ws-vignettes-raw", key, w->n * S, take, w, err);
@@ -192,6 +194,18 @@ static ws_status check(const ws_eval *e, ws_err *err) {
             st = ws_fail(err, WS_EUSAGE, "--loading-weighted: vignette \"%s\" of %s has no loadings", s.v[i].id,
                          s.path[0]);
     ws_vigset_free(&s);
+    return st;
+}
+
+static ws_status hash_set(const ws_vigset *s, char hex[65], ws_err *err) {
+    ws_hash *h = ws_hash_new();
+    ws_status st = WS_OK;
+    for (int c = 0; c < 2 && !st; c++) {
+        char one[65] = "";
+        st = ws_hash_file(s->path[c], one, err);
+        ws_hash_adds(h, one);
+    }
+    ws_hash_done(h, hex);
     return st;
 }
 
@@ -221,6 +235,7 @@ static ws_status run(ws_eval *e, ws_err *err) {
     for (int s = 0; s < S && !st; s++)
         ws_answers_fill(&t.answers[s], n, w.lt + (size_t)s * (size_t)N, w.lf + (size_t)s * (size_t)N, e->o->floor);
     int own = e->behavior ? e->behavior->n_targets : 0;
+    t.meant = own || !e->behavior;
     t.n_targets = own ? own : 1;
     t.target = ws_xmalloc((size_t)t.n_targets * sizeof *t.target),
     t.sign = ws_xmalloc((size_t)t.n_targets * sizeof *t.sign);
@@ -233,6 +248,7 @@ static ws_status run(ws_eval *e, ws_err *err) {
         if (t.target[k] < 0)
             ws_warn("no vignette of %s has the foundation \"%s\" that is meant to move", t.set.path[0], name);
     }
+    if (!st) st = hash_set(&t.set, t.set_hash, err);
     if (!st) st = ws_hash_file(t.set.path[2], t.frames_hash, err);
     if (!st) st = ws_vigtables(&t, err);
 

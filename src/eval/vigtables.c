@@ -196,6 +196,11 @@ static void print(const boot *b, int signal, const char *why) {
     ws_str_addf(o, "Vignettes: the readout %s on this model: %s.\n", signal ? "carries signal" : "carries NO signal",
                 why);
     if (!signal) ws_str_adds(o, "What follows is printed for completeness; nothing in it is marked as best.\n");
+    if (!w->meant)
+        ws_str_addf(o,
+                    "The behaviour %s names no target foundation: %s stands first for comparison with other runs, "
+                    "nothing is meant to move it.\n",
+                    w->e->behavior->name, w->target_name);
     ws_str_addf(o,
                 "%d vignettes x 2 persons x 2 questions; logit of wrongness against the base, [95%% interval over "
                 "vignettes]\n\n",
@@ -281,13 +286,14 @@ ws_status ws_vigtables(ws_vigwork *w, ws_err *err) {
     if (!st) {
         print(&b, signal, why);
         json_t *v = json_pack(
-            "{s:b, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:f, s:f, s:s, s:i, s:f, s:b, s:s, s:s}", "signal",
-            signal, "signal_sentence", why, "n_vignettes", w->grid.n, "agreement", real_or_null(h.agreement),
+            "{s:b, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:f, s:f, s:s, s:i, s:b, s:f, s:b, s:s, s:s, s:s}",
+            "signal", signal, "signal_sentence", why, "n_vignettes", w->grid.n, "agreement", real_or_null(h.agreement),
             "agreement_lo", real_or_null(agree.lo), "agreement_hi", real_or_null(agree.hi), "human_r",
             real_or_null(h.human_r), "human_lo", real_or_null(human.lo), "human_hi", real_or_null(human.hi), "n_human",
             h.n_human, "pmass", real_or_null(h.pmass), "coverage", (double)h.n_valid / h.n_cells, "floor", e->o->floor,
-            "target", w->target_name, "target_sign", w->sign[0], "k", e->o->k, "loading_weighted",
-            e->o->loading_weighted, "source", w->set.path[0], "frames_hash", w->frames_hash);
+            "target", w->target_name, "target_sign", w->sign[0], "target_meant", w->meant, "k", e->o->k,
+            "loading_weighted", e->o->loading_weighted, "source", w->set.path[0], "vignettes_hash", w->set_hash,
+            "frames_hash", w->frames_hash);
         if (!v) BUG("eval.json cannot be packed");
         json_object_set_new(e->json, "vignettes", v);
     }

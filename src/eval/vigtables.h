@@ -8,12 +8,13 @@
 typedef struct ws_vigwork {
     ws_eval *e;
     ws_vigset set;
-    ws_grid grid;                  /* foundation weights */
-    ws_grid grid_si;               /* for SI and separation: loading shares with o->loading_weighted */
-    ws_answers *answers;           /* [n_settings] */
-    int n_targets, *target, *sign; /* the behaviour's, or Authority -1 */
-    const char *target_name;       /* of the first target */
-    char frames_hash[65];
+    ws_grid grid;                       /* foundation weights */
+    ws_grid grid_si;                    /* for SI and separation: loading shares with o->loading_weighted */
+    ws_answers *answers;                /* [n_settings] */
+    int n_targets, *target, *sign;      /* the behaviour's, or Authority -1 */
+    const char *target_name;            /* of the first target */
+    int meant;                          /* 0: the behaviour names no target, Authority stands there for comparison */
+    char set_hash[65], frames_hash[65]; /* of the two files of vignettes, of the questions */
 } ws_vigwork;
 /* Writes readout, foundations, vignettes, dlogit, si and effect.csv, and adds to e->report and e->json. */
 ws_status ws_vigtables(ws_vigwork *w, ws_err *err);

@@ -145,6 +145,19 @@ static ws_status load_data_report(ws_results *r, ws_err *err) {
     return err->code;
 }
 
+/* The method that the run trained comes first: samples, plots and the verdict are its own, whatever else was evaluated
+ * in the same folder. */
+static void main_first(ws_results *r) {
+    const char *adapter = json_string_value(json_object_get(json_object_get(r->manifest, "options"), "adapter"));
+    for (int i = 1; i < r->n && adapter; i++) {
+        if (strcmp(r->m[i].name, adapter)) continue;
+        ws_method_results main = r->m[i];
+        memmove(r->m + 1, r->m, (size_t)i * sizeof *r->m);
+        r->m[0] = main;
+        return;
+    }
+}
+
 ws_status ws_results_load(ws_results **out, const char *dir, ws_err *err) {
     ws_results *r = ws_xcalloc(1, sizeof *r);
     char **names = NULL, *path = NULL;
@@ -169,6 +182,7 @@ ws_status ws_results_load(ws_results **out, const char *dir, ws_err *err) {
     r->m = ws_xcalloc((size_t)n + 1, sizeof *r->m);
     for (int i = 0; i < n; i++)
         if (r->n++, load_method(&r->m[i], r->dir, names[i], err)) goto fail;
+    main_first(r);
     if (load_data_report(r, err)) goto fail;
     if (!r->n && !r->summary.csv.rows) {
         ws_fail(err, WS_EFORMAT,

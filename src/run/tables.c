@@ -145,6 +145,25 @@ static void moral(const show *s, ws_table *t) {
     if (s->no_best_moral) ws_table_no_best(t, s->no_best_moral);
 }
 
+static const json_t *vignettes_of(const ws_method_results *m) { return json_object_get(m->eval, "vignettes"); }
+
+/* 0: the behaviour names no target foundation (an eval.json without the key comes from a behaviour that does). */
+static int target_is_meant(const ws_method_results *m) {
+    return !json_is_false(json_object_get(vignettes_of(m), "target_meant"));
+}
+
+static int all_aim_at_authority(const show *s) {
+    EACH_METHOD(s, r, m) {
+        const json_t *v = vignettes_of(m);
+        const char *target = json_string_value(json_object_get(v, "target"));
+        if (!v) continue;
+        if (!target_is_meant(m) || !target || strcmp(target, "Authority") ||
+            json_integer_value(json_object_get(v, "target_sign")) != -1)
+            return 0;
+    }
+    return 1;
+}
+
 static void effect(const show *s, ws_tables *all) {
     ws_table *t = ws_table_new("effect", "Specific effect: target foundation minus the mean of the others");
     begin(s, t, "setting", "setting");
@@ -153,11 +172,13 @@ static void effect(const show *s, ws_tables *all) {
     interval_column(t, "d_others", "d others [95%]", "%+.2f");
     interval_column(t, "specific", "specific [95%]", "%+.2f");
     number_column(t, "n", "n", "%.0f");
+    int unmeant = 0;
     EACH_METHOD(s, r, m)
     for (int i = 0; i < m->effect.csv.rows; i++) {
+        const char *aim = !target_is_meant(m) ? "no aim" : ws_sheet_num(&m->effect, i, "sign") < 0 ? "down" : "up";
+        unmeant |= !target_is_meant(m);
         char *name = setting(&m->effect, i),
-             *target = ws_sprintf("%s (%s)", ws_sheet_text(&m->effect, i, "target"),
-                                  ws_sheet_num(&m->effect, i, "sign") < 0 ? "down" : "up");
+             *target = ws_sprintf("%s (%s)", ws_sheet_text(&m->effect, i, "target"), aim);
         row(s, t, r, name), ws_table_text(t, target);
         free(name), free(target);
         ci(t, &m->effect, i, "d_target", "d_target_lo", "d_target_hi");
@@ -167,6 +188,9 @@ static void effect(const show *s, ws_tables *all) {
     }
     ws_table_note(t, "change of logit(is wrong) in nats; paired bootstrap over vignettes. In brackets: where +alpha is "
                      "meant to move the target.");
+    if (unmeant)
+        ws_table_note(t, "no aim: the behaviour names no target foundation; this one stands there for comparison with "
+                         "other runs.");
     moral(s, t);
     keep(all, t);
 }
@@ -178,6 +202,20 @@ static int foundation_row(const ws_sheet *s, int like, const char *foundation) {
             ws_sheet_num(s, r, "alpha") == ws_sheet_num(s, like, "alpha"))
             return r;
     return -1;
+}
+
+/* "Care 39..40 of 40": values that are no number at some setting are missing there, so n differs between settings. */
+static void counts_of(ws_str *out, const ws_sheet *s, const char *foundation) {
+    double least = INFINITY, most = -INFINITY, total = 0;
+    for (int r = 0; r < s->csv.rows; r++) {
+        if (strcmp(ws_sheet_text(s, r, "foundation"), foundation)) continue;
+        double n = ws_sheet_num(s, r, "n");
+        least = fmin(least, n), most = fmax(most, n), total = fmax(total, ws_sheet_num(s, r, "n_total"));
+    }
+    if (most < least) return;
+    ws_str_addf(out, "%s%s %.0f", out->n ? ", " : "", foundation, least);
+    if (most > least) ws_str_addf(out, "..%.0f", most);
+    if (least < total) ws_str_addf(out, " of %.0f", total);
 }
 
 /* A row per steered setting, a column per foundation; `few` picks the two of the published table. */
@@ -200,7 +238,8 @@ static void dlogit(const show *s, ws_tables *all, int few) {
         char key[80], title[80];
         snprintf(key, sizeof key, "d_%s", name[i]);
         snprintf(title, sizeof title, "%s%s", few ? "d" : "", name[i]);
-        ws_best best = !few ? WS_BEST_NONE : i == 0 ? WS_BEST_MIN : WS_BEST_NEAR_ZERO;
+        /* what is best depends on what was meant: Authority down and Care unmoved, as in the published table */
+        ws_best best = !few || !all_aim_at_authority(s) ? WS_BEST_NONE : i == 0 ? WS_BEST_MIN : WS_BEST_NEAR_ZERO;
         ws_table_column(t, key, title, WS_CELL_SD, "%+.2f", best);
         if (few) snprintf(key, sizeof key, "n_%s", name[i]), number_column(t, key, "n", "%.0f");
     }
@@ -226,13 +265,10 @@ static void dlogit(const show *s, ws_tables *all, int few) {
     }
     EACH_METHOD(s, r, m) {
         ws_str ns = {0};
-        for (int k = 0; !few && m->dlogit.csv.rows && k < n; k++) {
-            int at = foundation_row(&m->dlogit, 0, name[k]);
-            if (at >= 0) ws_str_addf(&ns, "%s%s %s", ns.n ? ", " : "", name[k], ws_sheet_text(&m->dlogit, at, "n"));
-        }
+        for (int k = 0; !few && k < n; k++) counts_of(&ns, &m->dlogit, name[k]);
         if (ns.n)
-            ws_table_note(t, "n (vignettes x conditions)%s%s at the first setting: %s.", s->n > 1 ? " in " : "",
-                          s->n > 1 ? r->name : "", ns.p);
+            ws_table_note(t, "n (vignettes x conditions)%s%s, from the fewest to the most over the settings: %s.",
+                          s->n > 1 ? " in " : "", s->n > 1 ? r->name : "", ns.p);
         ws_str_free(&ns);
     }
     if (few)
@@ -254,11 +290,10 @@ static void si(const show *s, ws_tables *all) {
     ws_table_column(t, "pmass_scale", "pmass² x 100", WS_CELL_NUM, "%.1f", WS_BEST_MAX);
     number_column(t, "n_cho", "n_cho", "%.0f");
     number_column(t, "n_rej", "n_rej", "%.0f");
-    const char *weighting = "?";
-    double k = NAN;
+    ws_str how = {0}, last = {0}; /* "k = 2; cells weighted by foundation", once where it is the same in all rows */
     EACH_METHOD(s, r, m)
     for (int i = 0; i < m->si.csv.rows; i++) {
-        const char *target = json_string_value(json_object_get(json_object_get(m->eval, "vignettes"), "target"));
+        const char *target = json_string_value(json_object_get(vignettes_of(m), "target"));
         if (!target || strcmp(ws_sheet_text(&m->si, i, "foundation"), target)) continue;
         row(s, t, r, ws_sheet_text(&m->si, i, "method"));
         ws_table_text(t, target);
@@ -269,14 +304,21 @@ static void si(const show *s, ws_tables *all) {
             ws_table_none(t, "undefined: n < 10"), ws_table_none(t, "-"), ws_table_none(t, "-");
         ci(t, &m->si, i, "separation", "sep_lo", "sep_hi");
         num(t, &m->si, i, "pmass_scale"), num(t, &m->si, i, "n_cho"), num(t, &m->si, i, "n_rej");
-        weighting = ws_sheet_text(&m->si, i, "weighting");
-        k = ws_sheet_num(&m->si, i, "k");
+        char *now = ws_sprintf("k = %g; cells weighted by %s", ws_sheet_num(&m->si, i, "k"),
+                               ws_sheet_text(&m->si, i, "weighting"));
+        if (!last.n || strcmp(last.p, now)) {
+            if (last.n) ws_str_addf(&how, "; from %s on: ", s->n > 1 ? r->name : ws_sheet_text(&m->si, i, "method"));
+            ws_str_adds(&how, now);
+            ws_str_clear(&last), ws_str_adds(&last, now);
+        }
+        free(now);
     }
     ws_table_note(t,
-                  "k = %g; cells weighted by %s; sign: + is towards the POS persona, fixed before the evaluation. "
+                  "%s; sign: + is towards the POS persona, fixed before the evaluation. "
                   "n_cho, n_rej: cells where the base model already agrees, or disagrees, with the intent; SI is "
                   "undefined where either is below 10.",
-                  k, weighting);
+                  how.n ? how.p : "");
+    ws_str_free(&how), ws_str_free(&last);
     moral(s, t);
     keep(all, t);
 }
@@ -389,6 +431,44 @@ static void data(const show *s, ws_tables *all) {
     keep(all, t);
 }
 
+/* Why strengths do not stand for the same budget: a search that ended elsewhere; NULL when all are ok. */
+static char *off_budget(const show *s) {
+    static const char *const column[] = {"status_pos", "status_neg"};
+    for (int i = 0; i < s->n; i++) {
+        const ws_sheet *q = &s->run[i]->summary;
+        for (int j = 0; j < q->csv.rows; j++)
+            for (int k = 0; k < 2; k++) {
+                const char *status = ws_sheet_text(q, j, column[k]);
+                if (strcmp(status, "ok") && strcmp(status, "reference") && strcmp(status, "none"))
+                    return ws_sprintf("%s%s%s at alpha %s 0 was not calibrated to the KL budget (%s).",
+                                      s->n > 1 ? s->run[i]->name : "", s->n > 1 ? ", " : "",
+                                      ws_sheet_text(q, j, "method"), k ? "<" : ">", status);
+            }
+    }
+    return NULL;
+}
+
+/* Why figures of the vignettes are not comparable: another set, question, price or weighting; NULL when they are. */
+static char *other_questions(const show *s) {
+    static const char *const key[][2] = {{"vignettes_hash", "vignettes"},
+                                         {"frames_hash", "questions"},
+                                         {"k", "price k of a broken cell"},
+                                         {"loading_weighted", "weighting"},
+                                         {"floor", "probability floor"}};
+    const json_t *first = NULL;
+    EACH_METHOD(s, r, m) {
+        const json_t *v = vignettes_of(m);
+        if (!first) first = v;
+        for (size_t i = 0; v && i < sizeof key / sizeof *key; i++) {
+            const json_t *a = json_object_get(first, key[i][0]), *b = json_object_get(v, key[i][0]);
+            int same = json_is_number(a) && json_is_number(b) ? json_number_value(a) == json_number_value(b)
+                                                              : json_equal((json_t *)a, (json_t *)b);
+            if (a && b && !same) return ws_sprintf("the evaluations differ in the %s.", key[i][1]);
+        }
+    }
+    return NULL;
+}
+
 ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
     ws_tables all = {0};
     show s = {run, n_runs, NULL, NULL};
@@ -400,10 +480,12 @@ ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
                  ws_sheet_num(&run[i]->summary, 0, "target_p95") != ws_sheet_num(&run[0]->summary, 0, "target_p95"))
             s.no_best = ws_xstrdup("the runs have different KL budgets.");
     }
-    if (s.no_best) s.no_best_moral = ws_xstrdup(s.no_best);
     EACH_METHOD(&s, r, m)
-    if (!s.no_best_moral && ws_vignette_signal(m, &sentence) == 0)
+    if (!s.no_best && !s.no_best_moral && ws_vignette_signal(m, &sentence) == 0)
         s.no_best_moral = ws_sprintf("the vignette readout carries no signal on this model, because %s.", sentence);
+    if (!s.no_best) s.no_best = off_budget(&s);
+    if (s.no_best && !s.no_best_moral) s.no_best_moral = ws_xstrdup(s.no_best);
+    if (!s.no_best_moral) s.no_best_moral = other_questions(&s);
     dose(&s, &all);
     margin(&s, &all);
     effect(&s, &all);

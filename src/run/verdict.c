@@ -102,5 +102,13 @@ void ws_verdict_honest(const ws_results *r, const ws_method_results *m, ws_str *
                     sentence);
     else if (signal > 0)
         ws_str_addf(out, ". The vignette readout carries signal here, so its tables may be read: %s", sentence);
+    static const char *const status[] = {"status_pos", "status_neg"};
+    for (int i = 0; i < r->summary.csv.rows; i++)
+        for (int k = 0; k < 2 && !strcmp(ws_sheet_text(&r->summary, i, "method"), m->name); k++) {
+            const char *s = ws_sheet_text(&r->summary, i, status[k]);
+            if (strcmp(s, "ok") && strcmp(s, "reference") && strcmp(s, "none"))
+                ws_str_addf(out, ". The strength at alpha %s 0 does not stand for the KL budget: its search ended %s",
+                            k ? "<" : ">", s);
+        }
     if (out->n && out->p[out->n - 1] != '.') ws_str_addc(out, '.');
 }
