@@ -139,6 +139,7 @@ int ws_engine_generate(ws_engine *e, const ws_request *request, int n, ws_text_f
     if (!err.code) {
         delivery d = {e, on_text, arg};
         ws_gen_options o = {.stream = "engine",
+                            .sampling = {.top_p = 1}, /* every request brings its own */
                             .n_patches = e->steering.n,
                             .patch = e->steering.patch,
                             .vocab_limit = ws_tokenizer_size(e->tokenizer)};
