@@ -43,6 +43,10 @@ train neg pos && no "another side in the same place is refused" || { grep -q 'si
 
 train neg neg && "$WS" diff --model $M "$T/pos" "$T/neg" --out "$T/dw.safetensors" --json >"$T/diff" 2>"$T/err" && grep -q '"norm_dw":' "$T/diff" &&
     [ "$(wc -l <"$T/diff")" = 1 ] && ok "diff prints its diagnostics as JSON" || no "diff prints its diagnostics as JSON"
+# The signs, from answers to evaluation: +dW makes the POS answers likelier than the NEG ones, -dW the other way round.
+"$WS" eval --quiet --model $M --steer "$T/dw.safetensors" --alpha=-1,1 --readout margin --pairs "$T/pairs.jsonl" --bootstrap 200 --out "$T/ev" >/dev/null 2>"$T/err" &&
+    awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) c[$i] = i } $c["arm"] == "plus" && $c["delta_lo"] > 1 { p = 1 } $c["arm"] == "minus" && $c["delta_hi"] < -1 { m = 1 } END { exit !(p && m) }' "$T/ev/margin.csv" &&
+    ok "plus is towards POS, minus towards NEG" || no "plus is towards POS, minus towards NEG"
 for a in 0 2; do "$WS" logits --model $M --ids "3 4 5 6" --steer "$T/dw.safetensors:$a" --out "$T/l$a" 2>"$T/err"; done
 "$WS" logits --model $M --ids "3 4 5 6" --out "$T/lbase" 2>"$T/err"
 cmp -s "$T/l0" "$T/lbase" && ! cmp -s "$T/l2" "$T/lbase" && ok "alpha 0 is the base bit for bit, alpha 2 is not" || no "alpha 0 is the base bit for bit, alpha 2 is not"

@@ -296,7 +296,9 @@ static void si(const show *s, ws_tables *all) {
         const char *target = json_string_value(json_object_get(vignettes_of(m), "target"));
         if (!target || strcmp(ws_sheet_text(&m->si, i, "foundation"), target)) continue;
         row(s, t, r, ws_sheet_text(&m->si, i, "method"));
-        ws_table_text(t, target);
+        char *what = ws_sprintf("%s%s", target, target_is_meant(m) ? "" : " (no aim)");
+        ws_table_text(t, what);
+        free(what);
         if (ws_sheet_num(&m->si, i, "defined") > 0) {
             ci(t, &m->si, i, "si", "si_lo", "si_hi");
             num(t, &m->si, i, "si_fwd"), num(t, &m->si, i, "si_rev");
