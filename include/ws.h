@@ -2,9 +2,9 @@
  *
  *     ws_error err;
  *     ws_engine *e = ws_engine_open("SmolLM2-135M-Instruct.Q4_1.gguf", NULL, &err);
- *     int dial = ws_engine_load_steering(e, "dw.safetensors", &err);          // a contrast dW, or a PEFT adapter
- * directory float strength[1] = {2.5f};                                             // one number per loaded steering,
- * per request ws_request r = {.user = "How was your day?", .strength = strength, .max_new_tokens = 64};
+ *     ws_engine_load_steering(e, "dw.safetensors", &err);        // a contrast dW, or a PEFT adapter directory
+ *     float strength[1] = {2.5f};                                // a number per loaded steering, for each request
+ *     ws_request r = {.user = "How was your day?", .strength = strength, .max_new_tokens = 64};
  *     ws_engine_generate(e, &r, 1, print_text, NULL, &err);
  *     ws_engine_close(e);
  *
@@ -23,7 +23,7 @@ extern "C" {
 
 typedef struct ws_engine ws_engine;
 typedef struct ws_error {
-    int code; /* 0 none; else the number of a ws_status, see docs/formats.md */
+    int code; /* 0 none; else the number of a ws_status, see docs/formats.md, "Errors and exit statuses" */
     char message[1024];
 } ws_error;
 

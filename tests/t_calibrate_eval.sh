@@ -98,7 +98,7 @@ says() { # says STATUS TEXT NAME command...
 }
 says 2 "--steer is missing" "calibrate without method" "$WS" calibrate --model $T --out "$D/x"
 says 2 "has 210 prompts" "more prompts than the pool holds" calibrate "$D/x" --n 4000
-says 2 "must satisfy 0 < lower < upper" "a bracket from zero" calibrate "$D/x" --bracket 0:4
+says 2 "needs 0 < LO < HI" "a bracket from zero" calibrate "$D/x" --bracket 0:4
 says 1 "overflows at alpha" "an overflow names its strength" calibrate "$D/x" --bracket 1e37:1e38
 printf '{"category": "code", "text": ""}\n' >"$D/p.jsonl"
 says 1 "p.jsonl:1" "an empty prompt is named by its line" calibrate "$D/x" --prompts "$D/p.jsonl" --n 1

@@ -40,7 +40,7 @@ fails() {
 }
 fails 2 "--model is missing" score --file $F/llama/score.json
 fails 2 "--file is missing" score --model $F/llama
-fails 2 "is not a whole number" logits --model $F/llama --ids "1 x" --out "$dir/x"
+fails 2 "does not begin with a token id" logits --model $F/llama --ids "1 x" --out "$dir/x"
 fails 2 "--out F.safetensors is missing" logits --model $F/llama --ids "1 2"
 fails 2 "--dw, which is missing" logits --model $F/llama --ids "1 2" --alpha 2 --out "$dir/x"
 fails 2 "outside the model's vocabulary" logits --model $F/llama --ids "1 500" --out "$dir/x"

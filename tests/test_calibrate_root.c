@@ -28,8 +28,7 @@ static double get(const json_t *o, const char *key) {
     return json_is_null(v) ? NAN : json_number_value(v);
 }
 /* Both sides compute in double by the same formulas; only the last bits of log and exp may differ, and a step of the
- * search multiplies that by at most the slope of the curve: 1e-9 relative is far above it and far below any other step.
- */
+ * search multiplies that by at most the slope of the curve: 1e-9 relative is far above it and far below any other step. */
 #define SAME(a, b, tol)                                                                                                \
     do {                                                                                                               \
         double a_ = (a), b_ = (b);                                                                                     \

@@ -147,8 +147,7 @@ static void bad_numbers_are_errors(void **state) {
     assert_int_equal(ws_sampling_check(&s, &err), WS_OK);
 }
 
-/* The histogram path must agree with the sorted one on a vocabulary of real size: top_k = vocab - 1 sorts everything.
- */
+/* The histogram path must agree with the sorted one on a vocabulary of real size: top_k = vocab - 1 sorts everything. */
 static void histogram_equals_full_sort(void **state) {
     (void)state;
     enum { N = 20000 };

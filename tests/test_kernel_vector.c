@@ -105,8 +105,7 @@ static void softmax_steps_equal_a_softmax(void **state) {
             assert_true(fabs(l[r] - sum) <= 2e-6 * sum);
             for (int j = 0; j < 96; j++) {
                 double want = j < KEYS - r ? exp(s[r][j] - top) : 0;
-                /* s - m is rounded: at most 18 * 2^-24 = 1.1e-6 in each of up to three factors, and 2 ulp of exp each
-                 */
+                /* s - m is rounded: at most 18 * 2^-24 = 1.1e-6 in each of up to three factors, and 2 ulp of exp each */
                 assert_true(fabs(p[r][j] - want) <= 4e-6 * want);
             }
         }

@@ -75,8 +75,7 @@ static void probe_gradients(const tiny *t, int recompute, int lowest) {
     double nll[TINY_MAX_ROWS], worst = 0;
     probe trained, below;
     rows_of(t, rows);
-    /* Layers under `lowest` have their probes in a second, frozen patch: the losses stay the same, backward ends early.
-     */
+    /* Layers under `lowest` have their probes in a second, frozen patch: the losses stay the same, backward ends early. */
     probe_from_fixture(&trained, t, lowest);
     probe_from_fixture(&below, t, 0);
     for (int i = 0; i < ws_model_n_sites(t->m); i++)

@@ -5,8 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Invented figures; the rules to show: two rows share a best, NaN and unranked rows never win, spread has its own mark.
- */
+/* Invented figures; the rules to show: two rows share a best, NaN and unranked rows never win, spread has its own mark. */
 static ws_table *sample(void) {
     ws_table *t = ws_table_new("dlogit", "dlogit of \"is wrong\", +alpha (n = 40 vignettes)");
     ws_table_column(t, "method", "method", WS_CELL_TEXT, NULL, WS_BEST_NONE);

@@ -2,8 +2,8 @@
  * F32, F16, BF16 are plain; the GGUF block types hold 32 weights in a block with one fp16 scale d (and minimum m):
  *     Q8_0: d, 32 x int8              w = d q              Q4_0: d, 16 bytes of nibbles       w = d (q - 8)
  *     Q4_1: d, m, 16 bytes            w = d q + m          Q5_0: d, 4 bytes high bits, 16 b.  w = d (q - 16)
- *     Q5_1: d, m, 4 bytes, 16 bytes   w = d q + m          nibble j of byte j is weight j, its high nibble weight j +
- * 16 Source: the `gguf` package's quants module. */
+ *     Q5_1: d, m, 4 bytes, 16 bytes   w = d q + m
+ * The low nibble of byte j is weight j, its high nibble weight j + 16.  Source: the `gguf` package's quants module. */
 #ifndef WS_BASE_DTYPE_H
 #define WS_BASE_DTYPE_H
 #include <stddef.h>

@@ -30,8 +30,7 @@ struct ws_kl {
     float *logits;                   /* [HEAD_ROWS, vocab], then a scratch row per thread */
 };
 
-/* A steered row, and the base sequence that follows its tokens; rows of one prompt share it until their tokens differ.
- */
+/* A steered row, and the base sequence that follows its tokens; rows of one prompt share it until their tokens differ. */
 typedef struct row {
     int arm, prompt, seq;
     int32_t tok;

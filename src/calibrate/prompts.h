@@ -1,5 +1,4 @@
-/* src/calibrate/prompts.h - the pool of calibration prompts, and a conversation rendered up to the open assistant turn.
- */
+/* src/calibrate/prompts.h - the pool of calibration prompts, and a conversation rendered up to the open assistant turn. */
 #ifndef WS_CALIBRATE_PROMPTS_H
 #define WS_CALIBRATE_PROMPTS_H
 #include "text/chat.h"

@@ -1,6 +1,7 @@
 /* src/cmd/bench.c - what this machine can do, and which share of it our matrix products reach.
  * Subjects: machine, gemm.  Figures are the best of several runs; each GEMM's share is of the FMA peak measured right
  * beside it, because other programs and the clock move both. */
+#include "base/interrupt.h"
 #include "base/parallel.h"
 #include "base/progress.h"
 #include "cmd/cmd.h"
@@ -139,7 +140,8 @@ static ws_status gemm(const opts *o, int json, ws_err *err) {
         for (const char *t = o->types; *t;) {
             size_t n = strcspn(t, ",");
             ws_dtype type = WS_F32;
-            if (find_type(t, n, &type, err) || one(M, N, K, type, o, json, err)) return err->code;
+            if (ws_interrupt_check(err) || find_type(t, n, &type, err) || one(M, N, K, type, o, json, err))
+                return err->code;
             t += n + (t[n] == ',');
         }
     }
@@ -151,15 +153,21 @@ static ws_status run(int argc, char **argv, ws_err *err) {
               .types = "F32,BF16,Q8_0,Q4_1",
               .seconds = 0.3};
     ws_common c;
+    ws_sink sink;
+    static const char *const without[] = {"model", "steer", "force", "template", NULL};
     ws_common_init(&c);
+    c.without = without;
     ws_status st = ws_cmd_parse(argc, argv, options, parse, "machine|gemm", doc, &o, &c, err);
     if (st) return st;
-    if (!strcmp(o.subject, "machine"))
+    int is_machine = !strcmp(o.subject, "machine");
+    if (!is_machine && strcmp(o.subject, "gemm"))
+        return ws_fail(err, WS_EUSAGE, "bench: '%s' is no subject; there are machine and gemm", o.subject);
+    if ((st = ws_sink_open(&sink, c.out, err))) return st;
+    if (is_machine)
         machine(c.json);
-    else if (!strcmp(o.subject, "gemm"))
-        st = gemm(&o, c.json, err);
     else
-        st = ws_fail(err, WS_EUSAGE, "bench: '%s' is no subject; there are machine and gemm", o.subject);
+        st = gemm(&o, c.json, err);
+    st = ws_sink_close(&sink, st, err);
     return st;
 }
 

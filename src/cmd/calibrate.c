@@ -27,15 +27,19 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     ws_err err = {0};
     ws_status st = WS_OK;
     long long n = 0;
+    const char *name = ws_opt_name(state, parse, key); /* ws run has other names for some */
     switch (key) {
-    case K_TARGET: st = ws_opt_num("--target", arg, 1e-6, 1e3, &o->target, &err); break;
+    case K_TARGET: st = ws_opt_num(name, arg, 1e-6, 1e3, &o->target, &err); break;
     case K_PROMPTS: o->prompts = arg; break;
-    case K_N: st = ws_opt_int("--n", arg, 1, 1000000, &n, &err), o->n = (int)n; break;
-    case K_TOKENS: st = ws_opt_int("--tokens", arg, 1, 100000, &n, &err), o->tokens = (int)n; break;
-    case K_AUDIT: st = ws_opt_int("--audit", arg, 0, 1000000, &n, &err), o->audit = (int)n; break;
-    case K_BRACKET: st = ws_opt_range("--bracket", arg, &o->lo, &o->hi, &err); break;
-    case K_BOOTSTRAP: st = ws_opt_int("--bootstrap", arg, 1, 1000000, &n, &err), o->bootstrap = (int)n; break;
-    case K_MEMORY: st = ws_opt_int("--cache-mib", arg, 1, 1 << 24, &n, &err), o->budget = n << 20; break;
+    case K_N: st = ws_opt_int(name, arg, 1, 1000000, &n, &err), o->n = (int)n; break;
+    case K_TOKENS: st = ws_opt_int(name, arg, 1, 100000, &n, &err), o->tokens = (int)n; break;
+    case K_AUDIT: st = ws_opt_int(name, arg, 0, 1000000, &n, &err), o->audit = (int)n; break;
+    case K_BRACKET:
+        st = ws_opt_range(name, arg, &o->lo, &o->hi, &err);
+        if (!st && !(o->lo > 0 && o->lo < o->hi)) argp_error(state, "%s %s: needs 0 < LO < HI", name, arg);
+        break;
+    case K_BOOTSTRAP: st = ws_opt_int(name, arg, 1, 1000000, &n, &err), o->bootstrap = (int)n; break;
+    case K_MEMORY: st = ws_opt_int(name, arg, 1, 1 << 24, &n, &err), o->budget = n << 20; break;
     case K_FRESH: o->fresh = 1; break;
     case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", arg); break;
     default: return ARGP_ERR_UNKNOWN;
@@ -45,6 +49,15 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
 }
 
 const struct argp ws_calibrate_argp = {options, parse, 0, 0, 0, 0, 0};
+
+/* A number in `width` columns, or a dash where there is none. */
+static const char *cell(char text[32], const char *format, int width, double v) {
+    if (isfinite(v))
+        snprintf(text, 32, format, width, v);
+    else
+        snprintf(text, 32, "%*s", width, "-");
+    return text;
+}
 
 static json_t *real(double v) { return isfinite(v) ? json_real(v) : json_null(); }
 
@@ -65,11 +78,7 @@ static void print_json(const ws_calibration *c, const ws_calibrate_options *o) {
         }
         json_array_append_new(rows, v);
     }
-    ws_str s = {0};
-    ws_json_dump(rows, &s, 0);
-    puts(s.p);
-    ws_str_free(&s);
-    json_decref(rows);
+    ws_print_json(rows, 0);
 }
 
 static void print_table(const ws_calibration *c, const ws_calibrate_options *o) {
@@ -79,11 +88,11 @@ static void print_table(const ws_calibration *c, const ws_calibrate_options *o) 
     for (int i = 0; i < c->n; i++)
         for (int k = 0; k < c->row[i].n_sides; k++) {
             const ws_calibration_side *x = &c->row[i].side[k];
-            char interval[40];
+            char interval[40], audit[32], ratio[32], norm[32];
             snprintf(interval, sizeof interval, "[%.3f, %.3f]", x->p95_lo, x->p95_hi);
-            printf("%-16s %+9.4f %8.4f %-18s %7.4f %6d %10.4f %6.3f %12.5f  %s\n", c->row[i].method,
-                   k ? -x->alpha : x->alpha, x->at.p95, interval, x->at.mean, x->searched ? x->root.n : 0, x->audit.p95,
-                   x->audit.p95 / x->at.p95, x->rel_norm, x->status);
+            printf("%-16s %+9.4f %8.4f %-18s %7.4f %6d %s %s %s  %s\n", c->row[i].method, k ? -x->alpha : x->alpha,
+                   x->at.p95, interval, x->at.mean, x->searched ? x->root.n : 0, cell(audit, "%*.4f", 10, x->audit.p95),
+                   cell(ratio, "%*.3f", 6, x->audit.p95 / x->at.p95), cell(norm, "%*.5f", 12, x->rel_norm), x->status);
         }
     for (int i = 0; i < c->n; i++)
         if (c->row[i].note && *c->row[i].note) printf("%s: %s\n", c->row[i].method, c->row[i].note);

@@ -164,11 +164,11 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_contrast_options o;
     ws_contrast_result r = {0};
     char *dir = NULL;
+    static const char *const without[] = {"steer", "force", NULL};
     ws_common_init(&common);
+    common.without = without;
     ws_data_args_init(&a);
     if (ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &common, err)) return err->code;
-    if (common.n_steer)
-        return ws_fail(err, WS_EUSAGE, "--steer: the data stage speaks with the base model; use ws generate");
     ws_status st = ws_behavior_load(&b, a.behavior, err);
     if (!st) st = ws_session_open(&s, &common, err);
     if (!st) st = ws_session_chat(&s, &common, err);

@@ -1,10 +1,7 @@
 /* src/cmd/detokenize.c - ids -> text. */
 #include "cmd/cmd.h"
 #include "text/tokenizer.h"
-#include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 WS_ROOM(detokenize)
 
 typedef struct opts {
@@ -31,36 +28,29 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     return 0;
 }
 
-static ws_status read_ids(const char *text, ws_ids *ids, ws_err *err) {
-    for (const char *p = text;;) {
-        while (isspace((unsigned char)*p) || *p == ',') p++;
-        if (!*p) return WS_OK;
-        char *end;
-        errno = 0;
-        long v = strtol(p, &end, 10);
-        if (end == p || errno || v < 0 || v > INT32_MAX || (*end && *end != ',' && !isspace((unsigned char)*end)))
-            return ws_fail(err, WS_EUSAGE, "--ids: '%.40s' does not begin with a token id", p);
-        ws_ids_add(ids, (int32_t)v);
-        p = end;
-    }
-}
-
 static ws_status run(int argc, char **argv, ws_err *err) {
     opts o = {0};
     ws_common c;
     ws_session s;
     ws_ids ids = {0};
     ws_str text = {0};
+    ws_sink sink;
+    static const char *const without[] = {"steer", "force", "template", NULL};
     ws_common_init(&c);
-    ws_status st = ws_cmd_parse(argc, argv, options, parse, "--model M --ids \"1 2 3\"",
-                                "Print the text of token ids; nothing is added to it, not even a line break.\n\n"
-                                "  ws detokenize --model M.gguf --ids '19556 28 905 17'\n"
-                                "  ws detokenize --model M.gguf --ids '1 4093 198 2' --skip-special\n\n"
-                                "Bytes that form no UTF-8 character are shown as U+FFFD.",
-                                &o, &c, err);
-    if (st || (st = read_ids(o.ids, &ids, err)) || (st = ws_session_open_text(&s, &c, err))) goto out;
+    c.without = without;
+    ws_status st =
+        ws_cmd_parse(argc, argv, options, parse, "--model M --ids \"1 2 3\"",
+                     "Print the text of token ids; nothing is added to it, not even a line break.\n\n"
+                     "  ws detokenize --model M.gguf --ids '19556 28 905 17'\n"
+                     "  ws detokenize --model M.gguf --ids '1 4093 198 2' --skip-special\n\n"
+                     "Bytes that form no UTF-8 character are shown as U+FFFD. With --json: {\"text\": \"...\"}.",
+                     &o, &c, err);
+    if (st || (st = ws_opt_ids("--ids", o.ids, &ids, err)) || (st = ws_session_open_text(&s, &c, err))) goto out;
     st = ws_tokenizer_decode(s.tokenizer, ids.id, ids.n, o.skip_special, &text, err);
-    if (!st && text.n) fwrite(text.p, 1, text.n, stdout);
+    if (!st && !(st = ws_sink_open(&sink, c.out, err))) {
+        ws_print_text(&text, c.json);
+        st = ws_sink_close(&sink, st, err);
+    }
     ws_session_close(&s);
 out:
     ws_ids_free(&ids);

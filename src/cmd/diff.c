@@ -3,6 +3,7 @@
 #include "delta/delta.h"
 #include "io/json.h"
 #include "model/model.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,16 +67,17 @@ static void print(const args *a, const ws_delta_info *i, const char *out, int js
         json_t *j = json_pack("{s:s, s:s, s:i, s:i}", "out", out, "mode", mode, "sites", i->sites, "sites_one_sided",
                               i->sites_one_sided);
         for (size_t k = 0; k < n; k++)
-            json_object_set_new(j, row[k].key, row[k].v == row[k].v ? json_real(row[k].v) : json_null());
-        ws_str s = {0};
-        ws_json_dump(j, &s, 1);
-        puts(s.p);
-        ws_str_free(&s);
-        json_decref(j);
+            json_object_set_new(j, row[k].key, isfinite(row[k].v) ? json_real(row[k].v) : json_null());
+        ws_print_json(j, 1);
         return;
     }
     printf("%-32s %s\n%-32s %d (%d of them on one side only)\n", "mode", mode, "modules", i->sites, i->sites_one_sided);
-    for (size_t k = 0; k < n; k++) printf("%-32s %.6g\n", row[k].what, row[k].v);
+    for (size_t k = 0; k < n; k++) {
+        if (isfinite(row[k].v))
+            printf("%-32s %.6g\n", row[k].what, row[k].v);
+        else
+            printf("%-32s undefined\n", row[k].what);
+    }
 }
 
 static ws_status run(int argc, char **argv, ws_err *err) {
@@ -86,13 +88,14 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_adapter *side[2] = {NULL, NULL};
     ws_delta *d = NULL;
     ws_delta_info info;
+    static const char *const without[] = {"steer", "template", NULL};
     ws_common_init(&c);
+    c.without = without;
     ws_status st = ws_cmd_parse(argc, argv, options, parse, "POS_DIR NEG_DIR", doc, &a, &c, err);
     if (st) return st;
     if (a.n_dirs != 2) return ws_fail(err, WS_EUSAGE, "two adapter directories are needed: POS_DIR NEG_DIR");
     if (!c.model) return ws_fail(err, WS_EUSAGE, "--model is missing: the base that both adapters were trained on");
     if (!c.out) return ws_fail(err, WS_EUSAGE, "--out is missing: the dW file to write");
-    if (c.n_steer) return ws_fail(err, WS_EUSAGE, "--steer does not go with a contrast of two adapters");
     if ((st = ws_checkpoint_open(&ck, c.model, err)) || (st = ws_model_open(&m, ck, err))) goto cleanup;
     for (int i = 0; i < 2; i++)
         if ((st = ws_adapter_check_base(m, a.dir[i], c.force, err)) ||
@@ -114,7 +117,6 @@ cleanup:
     ws_adapter_free(side[0]), ws_adapter_free(side[1]);
     ws_model_free(m);
     ws_checkpoint_close(ck);
-    free(c.steer);
     return st;
 }
 

@@ -51,10 +51,10 @@ static const struct argp_option options[] = {
     {"dose-samples", K_SAMPLES, "N", 0, "texts a topic and strength (4)", 4},
     {"dose-tokens", K_TOKENS, "N", 0, "longest text (60)", 4},
     {"dose-min-tokens", K_MIN_TOKENS, "N", 0, "shortest text (0)", 4},
-    {"temperature", K_TEMPERATURE, "T", 0, "(0.7)", 4},
-    {"top-k", K_TOP_K, "N", 0, "(20)", 4},
-    {"top-p", K_TOP_P, "P", 0, "(0.8)", 4},
-    {"min-p", K_MIN_P, "P", 0, "(0)", 4},
+    {"temperature", K_TEMPERATURE, "T", 0, "of the free texts; 0: always the likeliest token (0.7)", 4},
+    {"top-k", K_TOP_K, "N", 0, "only the N likeliest tokens (20); 0: off", 4},
+    {"top-p", K_TOP_P, "P", 0, "only the likeliest tokens that make up P (0.8); 1: off", 4},
+    {"min-p", K_MIN_P, "P", 0, "only tokens at least P times as likely as the likeliest (0: off)", 4},
     {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
@@ -123,6 +123,11 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_common_init(&common);
     if (ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &common, err)) return err->code;
     if (!common.out) return ws_fail(err, WS_EUSAGE, "--out is missing: give a folder for the results");
+    if (a.alpha && a.o.calibration)
+        return ws_fail(err, WS_EUSAGE, "--alpha and --calibration both give the strengths; leave one of them out");
+    if ((a.alpha || a.o.calibration) && !common.n_steer)
+        return ws_fail(err, WS_EUSAGE, "%s needs --steer: without a method only the base is measured",
+                       a.alpha ? "--alpha" : "--calibration");
     a.o.out = common.out, a.o.seed = common.seed;
     ws_method **m = ws_xcalloc((size_t)common.n_steer + 1, sizeof *m);
     ws_status st = a.behavior ? ws_behavior_load(&behavior, a.behavior, err) : WS_OK;
@@ -131,12 +136,9 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     for (int i = 0; i < common.n_steer && !st; i++)
         st = ws_method_load(&m[i], s.model, common.steer[i], common.force, err);
     if (!st) st = ws_eval_run(s.model, s.tokenizer, s.chat, behavior, m, common.n_steer, &a.o, &report, &json, err);
-    if (!st && common.json) {
-        ws_str text = {0};
-        ws_json_dump(json, &text, 0);
-        puts(text.p);
-        ws_str_free(&text);
-    } else if (!st)
+    if (!st && common.json)
+        ws_print_json(json_incref(json), 0);
+    else if (!st)
         fwrite(report.p, 1, report.n, stdout);
     json_decref(json);
     ws_str_free(&report);

@@ -1,8 +1,6 @@
 /* src/cmd/generate.c - ws generate: what a model says, steered or not. */
 #include "generate/generate.h"
 #include "cmd/cmd.h"
-#include "io/file.h"
-#include "io/json.h"
 #include "steer/steer.h"
 #include "text/chat.h"
 #include <stdio.h>
@@ -65,7 +63,6 @@ typedef struct work {
     int n, cap;
     char **line; /* [n] finished answers that wait for those before them */
     int next;    /* answers printed */
-    FILE *out;
 } work;
 
 static ws_status with_where(ws_status st, const char *where, ws_err *err) {
@@ -128,13 +125,13 @@ static ws_status answer(void *arg, int index, const ws_gen_result *r, ws_err *er
     ws_str_addc(&line, '\n');
     w->line[index] = ws_str_take(&line);
     for (; w->next < w->n && w->line[w->next]; w->next++) {
-        fputs(w->line[w->next], w->out);
+        fputs(w->line[w->next], stdout);
         free(w->line[w->next]);
         w->line[w->next] = NULL;
     }
     json_decref(o);
     ws_str_free(&text);
-    return ferror(w->out) ? ws_fail(err, WS_EIO, "writing the answers failed (disk full or closed pipe?)") : WS_OK;
+    return ferror(stdout) ? ws_fail(err, WS_EIO, "writing the answers failed (disk full or closed pipe?)") : WS_OK;
 }
 
 static ws_status speak(work *w, const ws_steering *steer, ws_err *err) {
@@ -184,20 +181,17 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_common_init(&common);
     if (ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &common, err)) return err->code;
     if (!a.prompts) return ws_fail(err, WS_EUSAGE, "--prompts is missing: give a .jsonl file with a prompt a line");
-    work w = {.a = &a, .common = &common, .s = &s, .out = stdout};
-    ws_out file = {0};
+    work w = {.a = &a, .common = &common, .s = &s};
+    ws_sink sink;
     ws_status st = ws_session_open(&s, &common, err);
     if (!st) st = ws_jsonl_each(a.prompts, add_prompt, &w, err);
     if (!st && w.n == 0) st = ws_fail(err, WS_EFORMAT, "%s: no prompts", a.prompts);
     for (int i = 0; i < common.n_steer && !st; i++)
         st = ws_steering_add(&steer, s.model, common.steer[i], common.force, err);
-    if (!st && common.out) {
-        st = ws_out_open(&file, common.out, err);
-        w.out = file.f;
+    if (!st && !(st = ws_sink_open(&sink, common.out, err))) {
+        st = speak(&w, &steer, err);
+        st = ws_sink_close(&sink, st, err);
     }
-    if (!st) st = speak(&w, &steer, err);
-    if (!st && common.out) st = ws_out_commit(&file, err);
-    ws_out_abandon(&file);
     for (int i = 0; i < w.n; i++) ws_ids_free(&w.prompt[i]);
     free(w.prompt);
     ws_steering_free(&steer);

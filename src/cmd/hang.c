@@ -23,11 +23,9 @@ ws_status ws_hang_open(ws_hang *h, const ws_model *m, const ws_common *c, int ro
     ws_steering *s = &h->steering;
     for (int i = 0; i < c->n_steer; i++)
         if (ws_steering_add(s, m, c->steer[i], c->force, err)) return err->code;
-    if (h->dw) {
-        if (ws_steering_add(s, m, h->dw, c->force, err)) return ws_fail_prefix(err, "--dw");
-        s->alpha[s->n - 1] = h->has_alpha ? (float)h->alpha : 1;
-    }
-    if (h->adapter && ws_steering_add(s, m, h->adapter, c->force, err)) return ws_fail_prefix(err, "--adapter");
+    if (h->dw && ws_steering_hang(s, m, h->dw, h->has_alpha ? h->alpha : 1, c->force, err))
+        return ws_fail_prefix(err, "--dw");
+    if (h->adapter && ws_steering_hang(s, m, h->adapter, 1, c->force, err)) return ws_fail_prefix(err, "--adapter");
     h->row_alpha = ws_xcalloc((size_t)s->n, sizeof *h->row_alpha);
     for (int i = 0; i < s->n; i++) {
         h->row_alpha[i] = ws_xcalloc((size_t)rows, sizeof **h->row_alpha);

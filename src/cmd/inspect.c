@@ -445,7 +445,10 @@ static ws_status look(json_t *report, const args *a, ws_err *err) {
 static ws_status run(int argc, char **argv, ws_err *err) {
     args a = {0};
     ws_common c;
+    ws_sink sink;
+    static const char *const without[] = {"steer", "force", "template", NULL};
     ws_common_init(&c);
+    c.without = without;
     ws_status st = ws_cmd_parse(argc, argv, options, parse, "PATH",
                                 "Say what a model, GGUF, adapter directory, dW file or safetensors file is.\n\n"
                                 "  ws inspect SmolLM2-135M-Instruct.Q4_1.gguf\n"
@@ -454,18 +457,19 @@ static ws_status run(int argc, char **argv, ws_err *err) {
                                 "A model's tensors are spoken of in Hugging Face names and shapes, from a GGUF too.",
                                 &a, &c, err);
     if (st) return st;
+    if (a.path && c.model) return ws_fail(err, WS_EUSAGE, "a path and --model are two things; give one of them");
     if (!a.path) a.path = c.model;
     if (!a.path)
         return ws_fail(err, WS_EUSAGE, "give a path: a model, a .gguf, an adapter directory, a dW or safetensors file");
     json_t *report = json_object();
     st = look(report, &a, err);
-    if (!st && c.json) {
-        ws_str s = {0};
-        ws_json_dump(report, &s, 0);
-        puts(s.p);
-        ws_str_free(&s);
-    } else if (!st)
-        print_text(report, &a);
+    if (!st && !(st = ws_sink_open(&sink, c.out, err))) {
+        if (c.json)
+            ws_print_json(json_incref(report), 0);
+        else
+            print_text(report, &a);
+        st = ws_sink_close(&sink, st, err);
+    }
     json_decref(report);
     return st;
 }

@@ -3,10 +3,8 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "cmd/hang.h"
-#include "io/json.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 WS_ROOM(logits)
 
 typedef struct opts {
@@ -14,7 +12,7 @@ typedef struct opts {
     ws_hang hang;
 } opts;
 enum { K_IDS = 1, K_FILE };
-static const struct argp_option options[] = {{"ids", K_IDS, "IDS", 0, "token ids separated by spaces", 1},
+static const struct argp_option options[] = {{"ids", K_IDS, "IDS", 0, "token ids separated by spaces or commas", 1},
                                              {"ids-file", K_FILE, "F", 0, "a .json array of arrays of ids", 1},
                                              WS_HANG_OPTIONS,
                                              {0}};
@@ -31,29 +29,6 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     default: break;
     }
     return ws_hang_parse(&o->hang, key, arg, state);
-}
-
-/* The model only needs the checkpoint: no text is involved, so a model without a tokenizer will do. */
-static ws_status open_model(ws_checkpoint **c, ws_model **m, const ws_common *common, ws_err *err) {
-    if (!common->model)
-        return ws_fail(err, WS_EUSAGE, "--model is missing: give a directory, a .gguf file or a Hugging Face id");
-    if (ws_checkpoint_open(c, common->model, err)) return err->code;
-    return ws_model_open(m, *c, err);
-}
-
-static ws_status ids_from_text(ws_ids *out, const char *text, ws_err *err) {
-    for (const char *p = text + strspn(text, " \t\n"); *p; p += strspn(p, " \t\n")) {
-        char word[32];
-        size_t n = strcspn(p, " \t\n");
-        long long id;
-        if (n >= sizeof word) return ws_fail(err, WS_EUSAGE, "--ids: '%.40s' is not a token id", p);
-        memcpy(word, p, n);
-        word[n] = 0;
-        if (ws_opt_int("--ids", word, 0, INT32_MAX, &id, err)) return err->code;
-        ws_ids_add(out, (int32_t)id);
-        p += n;
-    }
-    return out->n ? WS_OK : ws_fail(err, WS_EUSAGE, "--ids: no id is given");
 }
 
 static ws_status ids_from_file(ws_ids **out, size_t *n, const char *path, ws_err *err) {
@@ -80,7 +55,9 @@ static ws_status ids_from_file(ws_ids **out, size_t *n, const char *path, ws_err
     return st;
 }
 
-static ws_status compute(ws_model *m, const ws_hang *h, const ws_ids *ids, size_t n, const char *out, ws_err *err) {
+/* `where`: what the rows are called in errors. */
+static ws_status compute(ws_model *m, const ws_hang *h, const ws_ids *ids, size_t n, const char *where, const char *out,
+                         ws_err *err) {
     int64_t vocab = ws_model_dims(m)->vocab, d = ws_model_dims(m)->hidden;
     ws_tensor *t = ws_xcalloc(n, sizeof *t);
     ws_progress bar;
@@ -99,7 +76,7 @@ static ws_status compute(ws_model *m, const ws_hang *h, const ws_ids *ids, size_
                          "no memory for the logits of row %zu (%d tokens x %lld); give fewer or shorter rows", i,
                          ids[i].n, (long long)vocab);
         else if ((st = ws_forward(m, NULL, &b, hidden, err)))
-            ws_fail_prefix(err, "ids %zu", i);
+            ws_fail_prefix(err, "%s %zu", where, i);
         else
             ws_head(m, hidden, ids[i].n, logits);
         free(hidden);
@@ -119,11 +96,12 @@ static ws_status compute(ws_model *m, const ws_hang *h, const ws_ids *ids, size_
 static ws_status run(int argc, char **argv, ws_err *err) {
     opts o = {0};
     ws_common c;
-    ws_checkpoint *checkpoint = NULL;
-    ws_model *m = NULL;
+    ws_session s = {0};
     ws_ids one = {0}, *ids = NULL;
     size_t n = 1;
+    static const char *const without[] = {"template", NULL};
     ws_common_init(&c);
+    c.without = without;
     ws_status st =
         ws_cmd_parse(argc, argv, options, parse, "--model M (--ids IDS | --ids-file F.json) --out F.safetensors",
                      "Write the logits of every position: tensors logits.0, logits.1, ... [tokens, vocabulary].\n\n"
@@ -133,24 +111,30 @@ static ws_status run(int argc, char **argv, ws_err *err) {
                      &o, &c, err);
     if (st) return st;
     if (!c.out) return ws_fail(err, WS_EUSAGE, "--out F.safetensors is missing");
-    if (o.ids)
-        st = ids_from_text(&one, o.ids, err);
-    else
+    if (o.ids) {
+        st = ws_opt_ids("--ids", o.ids, &one, err);
+        if (!st && !one.n) st = ws_fail(err, WS_EUSAGE, "--ids: no id is given");
+    } else
         st = ids_from_file(&ids, &n, o.file, err);
-    if (st || (st = open_model(&checkpoint, &m, &c, err)) || (st = ws_hang_open(&o.hang, m, &c, 1, err))) goto out;
-    if ((st = compute(m, &o.hang, ids ? ids : &one, n, c.out, err))) goto out;
+    /* no text is involved, so a model without a tokenizer will do */
+    if (st || (st = ws_session_open_weights(&s, &c, err)) || (st = ws_hang_open(&o.hang, s.model, &c, 1, err)) ||
+        (st = ws_out_try(c.out, err)))
+        goto out;
+    char *where = o.ids ? ws_xstrdup("--ids: row") : ws_sprintf("%s: entry", o.file);
+    st = compute(s.model, &o.hang, ids ? ids : &one, n, where, c.out, err);
+    free(where);
+    if (st) goto out;
+    int64_t vocab = ws_model_dims(s.model)->vocab;
     if (c.json)
-        printf("{\"out\": \"%s\", \"rows\": %zu, \"vocab\": %lld}\n", c.out, n, (long long)ws_model_dims(m)->vocab);
+        ws_print_json(json_pack("{s:s, s:I, s:I}", "out", c.out, "rows", (json_int_t)n, "vocab", (json_int_t)vocab), 1);
     else
-        ws_note("wrote %s: %zu row%s, vocabulary %lld", c.out, n, n == 1 ? "" : "s",
-                (long long)ws_model_dims(m)->vocab);
+        ws_note("wrote %s: %zu row%s, vocabulary %lld", c.out, n, n == 1 ? "" : "s", (long long)vocab);
 out:
     for (size_t i = 0; ids && i < n; i++) ws_ids_free(&ids[i]);
     free(ids);
     ws_ids_free(&one);
     ws_hang_close(&o.hang);
-    ws_model_free(m);
-    ws_checkpoint_close(checkpoint);
+    ws_session_close(&s);
     return st;
 }
 

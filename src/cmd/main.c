@@ -1,13 +1,16 @@
-/* src/cmd/main.c - finds the verb, runs it, turns its status into an exit status. */
+/* src/cmd/main.c - finds the verb, runs it, turns its status into an exit status (docs/formats.md). */
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "cmd/cmd.h"
 #include "kernel/kernel.h"
+#include "text/utf8.h"
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define WS_VERSION "0.1.0"
 
@@ -36,45 +39,51 @@ static void help(FILE *f) {
     fputs("\nExit status: 0 done, 1 failed, 2 wrong usage, 130/143 interrupted.\n", f);
 }
 
-/* Damerau would be kinder; plain edit distance finds most slips of the finger. */
-static size_t distance(const char *a, const char *b) {
-    size_t n = strlen(b), row[64];
-    if (n > 62) return 64;
-    for (size_t j = 0; j <= n; j++) row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diag = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t v = diag + (a[i - 1] != b[j - 1]);
-            diag = row[j];
-            if (row[j] + 1 < v) v = row[j] + 1;
-            if (row[j - 1] + 1 < v) v = row[j - 1] + 1;
-            row[j] = v;
-        }
-    }
-    return row[n];
-}
-
 static int unknown(const char *verb) {
     const ws_cmd *best = NULL;
     size_t d = 3;
     for (int i = 0; i < N_CMDS; i++)
-        if (distance(verb, cmds[i]->name) < d) best = cmds[i], d = distance(verb, cmds[i]->name);
+        if (ws_edit_distance(verb, cmds[i]->name) < d) best = cmds[i], d = ws_edit_distance(verb, cmds[i]->name);
     fprintf(stderr, "ws: unknown verb '%s'", verb);
     if (best) fprintf(stderr, "; did you mean '%s'?", best->name);
     fputs("  `ws help` lists them\n", stderr);
     return 2;
 }
 
+/* Help is printed by argp, which looks no further: what does not arrive must not end as success. */
+static void flush_at_exit(void) {
+    if (!fflush(stdout) && !ferror(stdout)) return;
+    fputs("ws: writing to standard output failed (disk full or closed pipe?)\n", stderr);
+    _exit(1);
+}
+
+/* Names and texts go into JSON, tables and tensor files, all of which are UTF-8. */
+static int arguments_are_text(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        size_t bad;
+        if (ws_utf8_valid(argv[i], strlen(argv[i]), &bad)) continue;
+        fprintf(stderr,
+                "ws: argument %d is not UTF-8: byte %zu is 0x%02x; rename the file, or give the text in a file\n", i,
+                bad, (unsigned char)argv[i][bad]);
+        return 0;
+    }
+    return 1;
+}
+
 int main(int argc, char **argv) {
     ws_err err = {0};
+    atexit(flush_at_exit);
+    if (!arguments_are_text(argc, argv)) return 2;
     qsort(cmds, N_CMDS, sizeof *cmds, by_order);
     if (argc < 2) {
         help(stderr);
         return 2;
     }
     const char *verb = argv[1];
-    if (!strcmp(verb, "--version") || !strcmp(verb, "version")) return printf("ws %s\n", WS_VERSION) < 0;
+    if (!strcmp(verb, "--version") || !strcmp(verb, "version")) {
+        printf("ws %s\n", WS_VERSION);
+        return 0;
+    }
     if (!strcmp(verb, "--help") || !strcmp(verb, "-h") || !strcmp(verb, "help")) {
         if (argc < 3 || verb[0] == '-') {
             help(stdout);
@@ -98,13 +107,17 @@ int main(int argc, char **argv) {
     argv[1] = name;
     double start = ws_now();
     ws_status st = cmd->run(argc - 1, argv + 1, &err);
-    if (!st && (fflush(stdout) || ferror(stdout)))
-        st = ws_fail(&err, WS_EIO, "writing to standard output failed (disk full or closed pipe?)");
+    if (fflush(stdout) || ferror(stdout)) {
+        if (!st) st = ws_fail(&err, WS_EIO, "writing to standard output failed (disk full or closed pipe?)");
+        __fpurge(stdout), clearerr(stdout); /* said once is enough */
+    }
     struct rusage use;
     if (!getrusage(RUSAGE_SELF, &use)) /* shown with -v */
         ws_detail("ws %s: %.1f s, peak memory %ld MiB", cmd->name, ws_now() - start, use.ru_maxrss / 1024);
     if (!st) return 0;
     ws_progress_clear_line();
+    for (char *c = err.msg; *c; c++) /* what a file says of itself must not steer the terminal */
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
     fprintf(stderr, "ws %s: %s\n", cmd->name, err.msg);
     if (st == WS_EUSAGE) return 2;
     if (st == WS_EINTERRUPTED) return 128 + ws_interrupted();

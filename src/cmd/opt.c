@@ -1,7 +1,8 @@
 /* src/cmd/opt.c - the options that all verbs share, and strict numbers. */
 #include "base/log.h"
 #include "base/parallel.h"
-#include "cmd/cmd.h"
+#include "cmd/stages.h"
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -64,8 +65,6 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     return 0;
 }
 
-const struct argp ws_common_argp = {options, parse, 0, 0, 0, 0, 0};
-
 enum { MOST_CHILDREN = 8 };
 typedef struct inputs {
     void *verb;
@@ -99,12 +98,47 @@ ws_status ws_cmd_parse_with(int argc, char **argv, const struct argp_option *opt
         WS_ASSERT(in.n_children < MOST_CHILDREN);
         children[in.n_children] = child[in.n_children];
     }
-    children[in.n_children] = (struct argp_child){&ws_common_argp, 0, "Common options:", 9};
+    struct argp_option *taken = ws_options_pick(options, common->without, NULL);
+    const struct argp shared = {taken, parse, 0, 0, 0, 0, 0};
+    children[in.n_children] = (struct argp_child){&shared, 0, "Common options:", 9};
     const struct argp argp = {opts, parse_verb, args_doc, doc, children, 0, 0};
     argp_err_exit_status = 2;
     setenv("ARGP_HELP_FMT", "rmargin=110", 0); /* examples stay on one line */
-    if (argp_parse(&argp, argc, argv, 0, NULL, &in)) return ws_fail(err, WS_EUSAGE, "see `%s --help`", argv[0]);
-    return WS_OK;
+    ws_status st = ws_options_known(&argp, argc, argv, err);
+    if (!st && argp_parse(&argp, argc, argv, 0, NULL, &in)) st = ws_fail(err, WS_EUSAGE, "see `%s --help`", argv[0]);
+    free(taken);
+    return st;
+}
+
+static const char *name_in(const struct argp *a, argp_parser_t parser, int key) {
+    for (const struct argp_option *o = a->parser == parser ? a->options : NULL; o && (o->name || o->key || o->doc); o++)
+        if (o->name && o->key == key) return o->name;
+    for (const struct argp_child *c = a->children; c && c->argp; c++) {
+        const char *found = name_in(c->argp, parser, key);
+        if (found) return found;
+    }
+    return NULL;
+}
+
+const char *ws_opt_name(const struct argp_state *state, argp_parser_t parser, int key) {
+    static char text[64]; /* one option is parsed at a time */
+    const char *name = name_in(state->root_argp, parser, key);
+    snprintf(text, sizeof text, "--%s", name ? name : "?");
+    return text;
+}
+
+ws_status ws_opt_ids(const char *option, const char *text, ws_ids *out, ws_err *err) {
+    for (const char *p = text;;) {
+        while (isspace((unsigned char)*p) || *p == ',') p++;
+        if (!*p) return WS_OK;
+        char *end;
+        errno = 0;
+        long v = strtol(p, &end, 10);
+        if (end == p || errno || v < 0 || v > INT32_MAX || (*end && *end != ',' && !isspace((unsigned char)*end)))
+            return ws_fail(err, WS_EUSAGE, "%s: '%.40s' does not begin with a token id", option, p);
+        ws_ids_add(out, (int32_t)v);
+        p = end;
+    }
 }
 
 ws_status ws_cmd_parse(int argc, char **argv, const struct argp_option *opts, argp_parser_t parser,

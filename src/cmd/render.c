@@ -23,6 +23,8 @@ static const struct argp_option options[] = {
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
     opts *o = state->input;
+    unsigned date[3];
+    char behind;
     switch (key) {
     case K_MESSAGES: o->messages = arg; break;
     case K_GENERATION: o->r.generation_prompt = 1; break;
@@ -31,7 +33,12 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         o->r.thinking = !strcmp(arg, "on");
         break;
     case K_CONTINUE: o->r.continue_final = 1; break;
-    case K_DATE: o->r.date = arg; break;
+    case K_DATE:
+        if (sscanf(arg, "%4u-%2u-%2u%c", &date[0], &date[1], &date[2], &behind) != 3 || strlen(arg) != 10 ||
+            date[1] < 1 || date[1] > 12 || date[2] < 1 || date[2] > 31)
+            argp_error(state, "--date %s: give it as 2026-11-22", arg);
+        o->r.date = arg;
+        break;
     case ARGP_KEY_ARG: argp_error(state, "'%s': give the file with --messages", arg); break;
     case ARGP_KEY_END:
         if (!o->messages) argp_error(state, "--messages is missing");
@@ -49,10 +56,14 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_session s = {0};
     json_t *doc = NULL;
     ws_str text = {0};
+    ws_sink sink;
+    static const char *const without[] = {"steer", "force", NULL};
     ws_common_init(&c);
+    c.without = without;
     ws_status st =
         ws_cmd_parse(argc, argv, options, parse, "--model M --messages F.json",
-                     "Print messages as the model's chat template writes them, byte for byte.\n\n"
+                     "Print messages as the model's chat template writes them, byte for byte (with --json: {\"text\": "
+                     "\"...\"}).\n\n"
                      "  ws render --model M.gguf --messages chat.json --generation-prompt\n"
                      "  ws render --model Qwen/Qwen3-0.6B --messages chat.json --generation-prompt --thinking off\n"
                      "  ws render --model M.gguf --messages chat.json --continue-final --template my.jinja\n\n"
@@ -69,8 +80,10 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     st = ws_chat_render(s.chat, messages, &o.r, &text, err);
     if (st)
         ws_fail_prefix(err, "%s", o.messages);
-    else if (text.n)
-        fwrite(text.p, 1, text.n, stdout);
+    else if (!(st = ws_sink_open(&sink, c.out, err))) {
+        ws_print_text(&text, c.json);
+        st = ws_sink_close(&sink, st, err);
+    }
 out:
     ws_session_close(&s);
     json_decref(doc);

@@ -128,7 +128,8 @@ static ws_status chain(const args *a, const stage_args *of, const ws_common *c, 
                         .eval = of->eval.o,
                         .seed = c->seed,
                         .fresh = a->fresh,
-                        .wait = !a->no_wait};
+                        .wait = !a->no_wait,
+                        .look = a->plan};
     if (a->bootstrap) o.calibrate.bootstrap = o.eval.bootstrap = a->bootstrap;
     ws_status st = ws_behavior_load(&b, d->behavior, err);
     if (!st) st = ws_session_open(&s, c, err);
@@ -167,7 +168,9 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     args a = {0};
     stage_args of = {.calibrate = ws_calibrate_defaults(), .eval = {.o = ws_eval_defaults()}};
     ws_common c;
+    static const char *const without[] = {"steer", "force", NULL}; /* a run makes its own dW from the base model */
     ws_common_init(&c);
+    c.without = without;
     ws_data_args_init(&of.data);
     ws_train_args_init(&of.train);
     struct argp part[4] = {ws_data_argp, ws_train_argp, ws_calibrate_argp, ws_eval_argp};
@@ -183,14 +186,12 @@ static ws_status run(int argc, char **argv, ws_err *err) {
                                        {0}};
     void *const input[] = {&of.data, &of.train, &of.calibrate, &of.eval};
     ws_status st = ws_cmd_parse_with(argc, argv, options, parse, "", doc, &a, child, input, &c, err);
-    if (!st && c.n_steer) st = ws_fail(err, WS_EUSAGE, "--steer: a run makes its own dW from the base model");
     if (!st) {
         of.calibrate.budget = of.eval.o.budget; /* --cache-mib of both */
         st = chain(&a, &of, &c, err);
     }
     for (int i = 0; i < 4; i++) free(picked[i]);
     free(of.eval.alpha);
-    free(c.steer);
     return st;
 }
 

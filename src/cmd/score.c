@@ -55,12 +55,16 @@ typedef struct work {
 static ws_status add_ids(const work *w, long line, const json_t *list, const char *key, ws_ids *out, ws_err *err) {
     const json_t *v;
     size_t i;
+    int64_t vocab = ws_model_dims(w->session.model)->vocab;
     if (!json_is_array(list))
         return ws_fail(err, WS_EFORMAT, "%s:%ld: '%s' is no array of token ids", w->path, line, key);
     json_array_foreach((json_t *)(uintptr_t)list, i, v) {
         json_int_t id = json_integer_value(v);
         if (!json_is_integer(v) || id < 0 || id > INT32_MAX)
             return ws_fail(err, WS_EFORMAT, "%s:%ld: '%s': element %zu is no token id", w->path, line, key, i);
+        if (id >= vocab)
+            return ws_fail(err, WS_EFORMAT, "%s:%ld: '%s': element %zu is %lld, outside the model's ids 0..%lld",
+                           w->path, line, key, i, (long long)id, (long long)vocab - 1);
         ws_ids_add(out, (int32_t)id);
     }
     return WS_OK;
@@ -116,16 +120,16 @@ static ws_status add(void *arg, json_t *v, long line, ws_err *err) {
     return WS_OK;
 }
 
-static void print(FILE *f, const float *lp, int n) {
+static void print(const float *lp, int n) {
     double sum = 0;
     for (int i = 0; i < n; i++) sum += (double)lp[i];
-    fprintf(f, "{\"n_tokens\": %d, \"logprob\": %.10g, \"per_token\": [", n, sum);
-    for (int i = 0; i < n; i++) fprintf(f, "%s%.9g", i ? ", " : "", (double)lp[i]);
-    fputs("]}\n", f);
+    printf("{\"n_tokens\": %d, \"logprob\": %.10g, \"per_token\": [", n, sum);
+    for (int i = 0; i < n; i++) printf("%s%.9g", i ? ", " : "", (double)lp[i]);
+    fputs("]}\n", stdout);
 }
 
 /* Items i .. i+k-1 in one batch. */
-static ws_status score(work *w, int first, int k, FILE *f, ws_err *err) {
+static ws_status score(work *w, int first, int k, ws_err *err) {
     ws_row row[BATCH_ROWS];
     int64_t out = 0, d = ws_model_dims(w->session.model)->hidden;
     for (int i = 0; i < k; i++) {
@@ -152,14 +156,14 @@ static ws_status score(work *w, int first, int k, FILE *f, ws_err *err) {
         ws_fail_prefix(err, "%s: entries %ld to %ld", w->path, w->item[first].line, w->item[first + k - 1].line);
     at = 0;
     for (int i = 0; i < k && !st; i++) {
-        print(f, lp + at, w->item[first + i].n_completion);
+        print(lp + at, w->item[first + i].n_completion);
         at += w->item[first + i].n_completion;
     }
     free(hidden), free(lp), free(target);
     return st;
 }
 
-static ws_status score_all(work *w, FILE *f, ws_err *err) {
+static ws_status score_all(work *w, ws_err *err) {
     ws_progress bar;
     ws_status st = WS_OK;
     ws_progress_start(&bar, "score", "rows", w->n);
@@ -167,7 +171,7 @@ static ws_status score_all(work *w, FILE *f, ws_err *err) {
         int k = 0, tokens = 0;
         while (i + k < w->n && k < BATCH_ROWS && (!k || tokens + w->item[i + k].ids.n <= BATCH_TOKENS))
             tokens += w->item[i + k++].ids.n;
-        st = score(w, i, k, f, err);
+        st = score(w, i, k, err);
         ws_progress_update(&bar, i += k, NULL);
         if (!st) st = ws_interrupt_check(err);
     }
@@ -175,18 +179,10 @@ static ws_status score_all(work *w, FILE *f, ws_err *err) {
     return st;
 }
 
-/* Without the tokenizer, which only rows of text need. */
-static ws_status open_model(ws_session *s, const ws_common *c, ws_err *err) {
-    if (!c->model)
-        return ws_fail(err, WS_EUSAGE, "--model is missing: give a directory, a .gguf file or a Hugging Face id");
-    if (ws_checkpoint_open(&s->checkpoint, c->model, err)) return err->code;
-    return ws_model_open(&s->model, s->checkpoint, err);
-}
-
 static ws_status run(int argc, char **argv, ws_err *err) {
     opts o = {0};
     ws_common c;
-    ws_out file = {0};
+    ws_sink sink;
     ws_common_init(&c);
     ws_status st = ws_cmd_parse(
         argc, argv, options, parse, "--model M --file F.json",
@@ -199,15 +195,13 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         &o, &c, err);
     if (st) return st;
     work w = {.path = o.file, .common = &c, .hang = &o.hang};
-    if ((st = open_model(&w.session, &c, err)) || (st = ws_jsonl_each(o.file, add, &w, err)) ||
-        (st = ws_hang_open(&o.hang, w.session.model, &c, BATCH_ROWS, err)) ||
-        (c.out && (st = ws_out_open(&file, c.out, err))))
-        goto out;
-    st = score_all(&w, c.out ? file.f : stdout, err);
-    if (c.out && !st)
-        st = ws_out_commit(&file, err);
-    else if (c.out)
-        ws_out_abandon(&file);
+    /* the tokenizer is opened by the first row of text: a model without one will do for ids */
+    if ((st = ws_session_open_weights(&w.session, &c, err)) || (st = ws_jsonl_each(o.file, add, &w, err))) goto out;
+    if (!w.n) st = ws_fail(err, WS_EFORMAT, "%s: no rows", o.file);
+    if (!st) st = ws_hang_open(&o.hang, w.session.model, &c, BATCH_ROWS, err);
+    if (st || (st = ws_sink_open(&sink, c.out, err))) goto out;
+    st = score_all(&w, err);
+    st = ws_sink_close(&sink, st, err);
 out:
     for (int i = 0; i < w.n; i++) ws_ids_free(&w.item[i].ids);
     free(w.item);

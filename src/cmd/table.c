@@ -95,7 +95,9 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_common c;
     ws_results **r = NULL;
     ws_tables all = {0};
+    static const char *const without[] = {"model", "steer", "force", "template", NULL};
     ws_common_init(&c);
+    c.without = without;
     ws_status st = ws_cmd_parse(argc, argv, options, parse, "RUN_DIR...", doc, &a, &c, err);
     if (!st && !a.n) st = ws_fail(err, WS_EUSAGE, "which run? give its folder, out/<behavior>");
     if (!st && c.out && a.n > 1) st = ws_fail(err, WS_EUSAGE, "--out writes the report of one run; %d were given", a.n);
@@ -120,7 +122,6 @@ out:
     for (int i = 0; r && i < a.n; i++) ws_results_free(r[i]);
     free(r);
     free(a.run);
-    free(c.steer);
     return st;
 }
 

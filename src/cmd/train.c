@@ -148,11 +148,7 @@ static void print(const ws_train_args *a, const ws_train_result *r, int json) {
         json_object_set_new(j, "resumed", json_integer(r->resumed));
         json_object_set_new(j, "seconds", json_real(r->seconds));
         json_object_set_new(j, "tokens_per_second", json_real(rate));
-        ws_str s = {0};
-        ws_json_dump(j, &s, 1);
-        puts(s.p);
-        ws_str_free(&s);
-        json_decref(j);
+        ws_print_json(j, 1);
         return;
     }
     printf("side       %s\nadapter    %s\nsteps      %lld\ntokens     %lld\nloss       %.6f\n", a->side, a->o.out,
@@ -168,14 +164,15 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_pairs *pairs = NULL;
     ws_examples *data = NULL;
     ws_train_result r;
+    static const char *const without[] = {"steer", NULL};
     ws_common_init(&c);
+    c.without = without;
     ws_train_args_init(&a);
     ws_status st = ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &c, err);
     if (st) return st;
     if (!a.pairs) return ws_fail(err, WS_EUSAGE, "--pairs is missing: the answers to learn");
     if (!a.side) return ws_fail(err, WS_EUSAGE, "--side is missing: pos or neg");
     if (!c.out) return ws_fail(err, WS_EUSAGE, "--out is missing: where the adapter goes");
-    if (c.n_steer) return ws_fail(err, WS_EUSAGE, "--steer does not go with training; --init starts from an adapter");
     if (a.o.init && a.shapes)
         return ws_fail(err, WS_EUSAGE,
                        "--init brings its own adapter, rank, alpha, layers and targets; leave those options out");
@@ -191,7 +188,6 @@ cleanup:
     ws_examples_free(data);
     ws_pairs_free(pairs);
     ws_session_close(&s);
-    free(c.steer);
     return st;
 }
 

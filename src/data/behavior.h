@@ -31,8 +31,7 @@ typedef struct ws_behavior {
     char *engineered_pos, *engineered_neg; /* NULL: none */
     char hash[65];
 } ws_behavior;
-/* `name_or_path`: a path to a .json file, or a name found in the data folder (WS_DATA_DIR, ./data, the installed one).
- */
+/* `name_or_path`: a path to a .json file, or a name found in the data folder (WS_DATA_DIR, ./data, the installed one). */
 ws_status ws_behavior_load(ws_behavior **out, const char *name_or_path, ws_err *err);
 void ws_behavior_free(ws_behavior *b);
 /* Sum over counters of weight * matches. */

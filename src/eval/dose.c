@@ -53,6 +53,14 @@ static ws_status check(const ws_eval *e, ws_err *err) {
         return ws_fail(err, WS_EUSAGE,
                        "the readout dose needs at least one sample and one token (and --dose-min-tokens no larger than "
                        "--dose-tokens)");
+    if (o->dose_topics > e->behavior->n_heldout)
+        return ws_fail(err, WS_EUSAGE, "--dose-topics %d: %s holds out %d topics", o->dose_topics, e->behavior->path,
+                       e->behavior->n_heldout);
+    int topics = o->dose_topics ? o->dose_topics : e->behavior->n_heldout, most = ws_model_dims(e->model)->max_pos;
+    if (5.0 * topics * o->dose_samples * (e->n_methods + 1) > 1e8)
+        return ws_fail(err, WS_EUSAGE, "--dose-samples %d on %d topics: more than 1e8 texts", o->dose_samples, topics);
+    if (most > 0 && o->dose_tokens >= most)
+        return ws_fail(err, WS_EUSAGE, "--dose-tokens %d: this model has %d positions", o->dose_tokens, most);
     return WS_OK;
 }
 
@@ -294,9 +302,6 @@ static ws_status tables(work *w, ws_err *err) {
 static ws_status run(ws_eval *e, ws_err *err) {
     const ws_eval_options *o = e->o;
     work w = {.e = e, .S = o->dose_samples, .T = e->behavior->n_heldout};
-    if (o->dose_topics > w.T)
-        return ws_fail(err, WS_EUSAGE, "--dose-topics %d: %s holds out %d topics", o->dose_topics, e->behavior->path,
-                       w.T);
     if (o->dose_topics) w.T = o->dose_topics;
     levels(&w);
     int total = w.T * w.S * w.L;

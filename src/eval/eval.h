@@ -2,8 +2,7 @@
  *     ... -> dW -> alpha -> [eval] -> table
  * This file is the corridor; every room exports `const ws_eval_ops ws_eval_<name>` and has a WS_ROOM line.  A room runs
  * all settings (base, +alpha, -alpha, ... of every method) in shared batches, appends raw results as they finish, and
- * writes its tables (docs/formats.md).  Started again after a kill it goes on from the raw results, to the same bytes.
- */
+ * writes its tables (docs/formats.md).  Started again after a kill it goes on from the raw results, to the same bytes. */
 #ifndef WS_EVAL_EVAL_H
 #define WS_EVAL_EVAL_H
 #include "data/behavior.h"

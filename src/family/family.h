@@ -1,7 +1,8 @@
 /* src/family/family.h - a family reads config.json, names its tensors and fills a description of its blocks; it
- * computes nothing. checkpoint -> [family] -> model -> ... A room folder: every src/family/<name>.c with
- * WS_ROOM(<name>) exports `const ws_family ws_family_<name>`; this file, bind.c and config.c are the corridor and what
- * families share. */
+ * computes nothing.
+ *     checkpoint -> [family] -> model -> ...
+ * A room folder: every src/family/<name>.c with WS_ROOM(<name>) exports `const ws_family ws_family_<name>`; this file,
+ * bind.c and config.c are the corridor and what families share. */
 #ifndef WS_FAMILY_FAMILY_H
 #define WS_FAMILY_FAMILY_H
 #include "io/checkpoint.h"
@@ -19,8 +20,7 @@ typedef struct ws_linear {
 
 typedef enum ws_mixer { WS_MIXER_ATTENTION } ws_mixer;
 
-/* Causal softmax attention with grouped kv heads (models.md 4.3); o_proj(attention(rope(norm(q)), rope(norm(k)), v)).
- */
+/* Causal softmax attention with grouped kv heads (models.md 4.3); o_proj(attention(rope(norm(q)), rope(norm(k)), v)). */
 typedef struct ws_attention_block {
     ws_linear q, k, v, o;
     float *q_norm, *k_norm; /* [head_dim] or NULL: per-head RMSNorm before RoPE */
@@ -30,8 +30,7 @@ typedef struct ws_mlp_block {
     ws_linear gate, up, down; /* down(silu(gate x) * up x) */
 } ws_mlp_block;
 
-/* x += mixer(norm1 x); x += mlp(norm2 x).  Norm weights are what multiplies: a zero-centred family stores 1 + w here.
- */
+/* x += mixer(norm1 x); x += mlp(norm2 x).  Norm weights are what multiplies: a zero-centred family stores 1 + w here. */
 typedef struct ws_block {
     float *norm1, *norm2; /* [hidden] */
     ws_mixer mixer;
@@ -78,8 +77,7 @@ void ws_arch_release(ws_arch *a);
 const char *const *ws_family_names(int *n);
 
 /* ---------- for families: config.c ---------- */
-/* Sizes, eps and RoPE into `a`; refuses what no family here computes (quantised checkpoints, other activations, ...).
- */
+/* Sizes, eps and RoPE into `a`; refuses what no family here computes (quantised checkpoints, other activations, ...). */
 ws_status ws_config_read(ws_arch *a, const ws_binder *b, const ws_config_rules *rules, ws_err *err);
 ws_status ws_config_flag(const ws_binder *b, const char *key, int dflt, int *out, ws_err *err);
 /* WS_EUNSUPPORTED when the config turns a sliding window on. */

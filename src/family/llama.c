@@ -1,5 +1,4 @@
-/* src/family/llama.c - Llama 3.x and SmolLM2 (models.md 2.5, 3.5, 6): no qk-norm, biases only where the config says so.
- */
+/* src/family/llama.c - Llama 3.x and SmolLM2 (models.md 2.5, 3.5, 6): no qk-norm, biases only where the config says so. */
 #include "family/family.h"
 WS_ROOM(llama)
 

@@ -279,7 +279,7 @@ static ws_status generate(work *w, ws_model *m, ws_err *err) {
     return st;
 }
 
-static ws_status check_options(const ws_contrast_options *o, ws_err *err) {
+ws_status ws_contrast_check(const ws_contrast_options *o, ws_err *err) {
     if (o->topics < 1 || o->personas < 1 || o->samples < 1)
         return ws_fail(err, WS_EUSAGE, "topics, personas and samples must all be at least 1");
     if ((double)o->topics * o->personas * o->samples + o->heldout > 1e8)
@@ -296,7 +296,7 @@ ws_status ws_contrast_run(ws_model *m, const ws_tokenizer *t, const ws_chat *c, 
     ws_contrast_result unused;
     work w = {.t = t, .c = c, .b = b, .result = result ? result : &unused};
     *w.result = (ws_contrast_result){0};
-    if (check_options(options, err)) return err->code;
+    if (ws_contrast_check(options, err)) return err->code;
     if (options->thinking >= 0 && !ws_chat_has(c, "enable_thinking"))
         return ws_fail(err, WS_EUSAGE, "--thinking %s: this model's chat template has no enable_thinking",
                        options->thinking ? "on" : "off");

@@ -22,8 +22,7 @@ typedef struct ws_contrast_options {
     const char *dir; /* pairs.jsonl, heldout.jsonl and data.json lie here */
 } ws_contrast_options;
 /* Defaults of pipeline.md 2 (20 x 5 x 10, 96 tokens) with 36 held-out rows.  Sampling: temperature 0.6, top_p 0.95,
- * top_k 20 for a template that knows enable_thinking, unless thinking is 0; else temperature 0.7, top_p 0.8, top_k 20.
- */
+ * top_k 20 for a template that knows enable_thinking, unless thinking is 0; else temperature 0.7, top_p 0.8, top_k 20. */
 void ws_contrast_defaults(ws_contrast_options *o, const ws_chat *c, int thinking);
 
 typedef struct ws_contrast_result {
@@ -45,6 +44,8 @@ typedef struct ws_cell {
 /* The shuffled grid (n = topics * personas * samples) and, after it, `heldout` rows spread evenly over the held-out
  * topics, every topic once before any twice, its personas in turn.  The caller frees. */
 ws_cell *ws_contrast_cells(const ws_behavior *b, const ws_contrast_options *o, int *n);
+/* WS_EUSAGE for sizes and sampling that make no sense; ws_contrast_run asks too. */
+ws_status ws_contrast_check(const ws_contrast_options *o, ws_err *err);
 /* `o` with sizes cut to what the behaviour has. */
 ws_contrast_options ws_contrast_clamp(const ws_behavior *b, const ws_contrast_options *o, int say);
 /* What the rows depend on, for data.json and for messages; caller decrefs. */

@@ -107,6 +107,7 @@ ws_status ws_out_open(ws_out *o, const char *path, ws_err *err) {
     *o = (ws_out){0};
     struct stat st;
     int there = stat(path, &st) == 0;
+    if (!*path) return ws_fail(err, WS_EUSAGE, "the name of the file to write is empty");
     if (there && S_ISDIR(st.st_mode))
         return ws_fail(err, WS_EIO, "%s: is a directory, and a file is to be written there", path);
     if (there && !S_ISREG(st.st_mode)) { /* a device or pipe is written to, never replaced */
@@ -123,13 +124,28 @@ ws_status ws_out_open(ws_out *o, const char *path, ws_err *err) {
         }
         o->tmp = ws_sprintf("%s.tmp.%ld", o->path, (long)getpid());
     }
-    const char *name = o->tmp ? o->tmp : o->path;
-    o->f = fopen(name, "wbe");
+    if (o->tmp) { /* a leftover of the same name goes; a link that somebody planted there is not followed */
+        unlink(o->tmp);
+        int fd = open(o->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        o->f = fd < 0 ? NULL : fdopen(fd, "wb");
+        if (fd >= 0 && !o->f) close(fd), unlink(o->tmp);
+    } else
+        o->f = fopen(o->path, "wbe");
     if (o->f) return WS_OK;
     ws_fail(err, WS_EIO, "cannot write %s: %s", path, strerror(errno));
     free(o->tmp), free(o->path);
     *o = (ws_out){0};
     return WS_EIO;
+}
+
+ws_status ws_out_try(const char *path, ws_err *err) {
+    struct stat st;
+    ws_out o;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return WS_OK; /* a reader may wait there */
+    if (ws_out_open(&o, path, err)) return err->code;
+    ws_out_abandon(&o);
+    return WS_OK;
 }
 
 ws_status ws_out_commit(ws_out *o, ws_err *err) {

@@ -28,7 +28,9 @@ typedef struct ws_out {
 } ws_out;
 ws_status ws_out_open(ws_out *o, const char *path, ws_err *err); /* makes missing folders */
 ws_status ws_out_commit(ws_out *o, ws_err *err);                 /* also closes; after failure nothing is left */
-void ws_out_abandon(ws_out *o);                                  /* NULL-safe, idempotent */
+/* Whether a file could be written there, without touching what is there: asked before long work. */
+ws_status ws_out_try(const char *path, ws_err *err);
+void ws_out_abandon(ws_out *o);                                                      /* NULL-safe, idempotent */
 ws_status ws_file_write(const char *path, const void *bytes, size_t n, ws_err *err); /* open, write, commit */
 
 /* Append-only line file (pairs.jsonl): each ws_lines_add is one write, synced at most once a second and on close.

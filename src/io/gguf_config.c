@@ -43,8 +43,7 @@ static int64_t count(source *s, const char *rest, int64_t dflt) {
     return s->rc ? 1 : v;
 }
 
-/* The shortest decimal that is the same fp32 number: 9.999999747378752e-06 was 1e-05 in the config.json it came from.
- */
+/* The shortest decimal that is the same fp32 number: 9.999999747378752e-06 was 1e-05 in the config.json it came from. */
 static double shortest(double v) {
     char text[32];
     if ((double)(float)v != v) return v;
@@ -130,8 +129,7 @@ static json_t *scaling(source *s, int64_t head_dim, int64_t context) {
         refuse(s, WS_EUNSUPPORTED, "names a rotary scaling other than none, linear or yarn");
         return NULL;
     }
-    /* llama.cpp multiplies its own 0.1 ln(factor) + 1 by attn_factor; Hugging Face's attention_factor is the product.
-     */
+    /* llama.cpp multiplies its own 0.1 ln(factor) + 1 by attn_factor; Hugging Face's attention_factor is the product. */
     o = json_pack("{s:s, s:f, s:I}", "rope_type", "yarn", "factor", f, "original_max_position_embeddings",
                   (json_int_t)count(s, "rope.scaling.original_context_length", context));
     const char *attn = ws_gguf_has(s->g, key(s, "rope.scaling.attn_factor")) ? "rope.scaling.attn_factor"

@@ -1,6 +1,7 @@
 /* src/io/hub.h - models that the Hugging Face client has downloaded (conventions.md 3.1, 3.2).  Reads the cache, never
- * the network. <cache>/models--org--name/refs/main -> commit;  <cache>/models--org--name/snapshots/<commit>/config.json
- * ... */
+ * the network.
+ *     <cache>/models--org--name/refs/main -> commit
+ *     <cache>/models--org--name/snapshots/<commit>/config.json ... */
 #ifndef WS_IO_HUB_H
 #define WS_IO_HUB_H
 #include "base/err.h"

@@ -8,8 +8,7 @@ typedef enum ws_name_kind {
     WS_NAME_UNKNOWN
 } ws_name_kind;
 
-/* "model.language_model.layers.0.x" -> "model.layers.0.x".  *out is NULL unless WS_NAME_DECODER; the caller frees it.
- */
+/* "model.language_model.layers.0.x" -> "model.layers.0.x".  *out is NULL unless WS_NAME_DECODER; the caller frees it. */
 ws_name_kind ws_name_canonical(const char *name, char **out);
 
 /* "blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight"; NULL: no name of the llama, qwen2 or qwen3

@@ -1,5 +1,4 @@
-/* src/io/safetensors.c - [u64 little-endian N][N bytes of JSON header][data]; offsets count from the end of the header.
- */
+/* src/io/safetensors.c - [u64 little-endian N][N bytes of JSON header][data]; offsets count from the end of the header. */
 #include "io/safetensors.h"
 #include "io/json.h"
 #include <stdlib.h>

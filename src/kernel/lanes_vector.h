@@ -16,8 +16,7 @@ WS_INLINE void st(float *p, vf a, int64_t left) {
 
 /* exp(x) = 2^k exp(r), k = round(x / ln 2), |r| <= ln 2 / 2: the polynomial of Cephes' expf (S. Moshier), whose error
  * is below 1 ulp.  2^k in two factors, so that results in the subnormal range and near the top come out right; x is cut
- * to
- * [-104, 89], beyond which the result is 0 or infinite anyway.  NaN passes through. */
+ * to [-104, 89], beyond which the result is 0 or infinite anyway.  NaN passes through. */
 WS_INLINE vf v_exp(vf x) {
     x = v_min(v_set(89), v_max(v_set(-104), x));
     vf k = v_round(v_mul(x, v_set(1.44269504088896341f)));

@@ -1,6 +1,5 @@
 /* src/model/patches.c - one door per linear: the base product over all tokens of the batch, then the patches on the
- * tokens of the rows that ask for them.  Tokens of rows at alpha 0 are never handed out, so they keep the base's bits.
- */
+ * tokens of the rows that ask for them.  Tokens of rows at alpha 0 are never handed out, so they keep the base's bits. */
 #include "base/parallel.h"
 #include "model/parts.h"
 #include "ops/linear.h"

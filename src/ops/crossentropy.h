@@ -1,6 +1,6 @@
 /* src/ops/crossentropy.h - LM head and cross entropy fused (models.md 8.3): the logits of a few hundred tokens at a
- * time, the vocabulary in chunks, sums in double. logits = h W'   nll_i = lse_i - logits_i[target_i]   gh_i = weight_i
- * (softmax_i - onehot_i) W */
+ * time, the vocabulary in chunks, sums in double.
+ *     logits = h W'    nll_i = lse_i - logits_i[target_i]    gh_i = weight_i (softmax_i - onehot_i) W */
 #ifndef WS_OPS_CROSSENTROPY_H
 #define WS_OPS_CROSSENTROPY_H
 #include "base/arena.h"

@@ -35,7 +35,8 @@ ws_engine *ws_engine_open(const char *model, const ws_engine_options *options, w
         if (options->template_file) e->template_file = ws_xstrdup(options->template_file);
         e->force = options->force;
     }
-    if (ws_kernels_init(&err) || ws_checkpoint_open(&e->checkpoint, model, &err) ||
+    if (!model) ws_fail(&err, WS_EUSAGE, "no model is named");
+    if (!model || ws_kernels_init(&err) || ws_checkpoint_open(&e->checkpoint, model, &err) ||
         ws_tokenizer_open(&e->tokenizer, e->checkpoint, &err) || ws_model_open(&e->model, e->checkpoint, &err)) {
         failed(&err, error);
         ws_engine_close(e);
@@ -57,10 +58,8 @@ void ws_engine_close(ws_engine *e) {
 
 int ws_engine_load_steering(ws_engine *e, const char *path, ws_error *error) {
     ws_err err = {0};
-    char *spec = ws_sprintf("%s:1", path); /* the strength of the spec is not used: requests bring theirs */
-    ws_status st = ws_steering_add(&e->steering, e->model, spec, e->force, &err);
-    free(spec);
-    return st ? failed(&err, error) : e->steering.n - 1;
+    /* the strength is not used: requests bring theirs */
+    return ws_steering_hang(&e->steering, e->model, path, 1, e->force, &err) ? failed(&err, error) : e->steering.n - 1;
 }
 
 int ws_engine_steering_count(const ws_engine *e) { return e->steering.n; }

@@ -21,13 +21,51 @@ void ws_manifest_free(ws_manifest *m) {
     free(m);
 }
 
-ws_status ws_manifest_open(ws_manifest **out, const char *dir, ws_err *err) {
+static ws_manifest *nothing_yet(const char *dir) {
     ws_manifest *m = ws_xcalloc(1, sizeof *m);
+    m->dir = ws_xstrdup(dir);
+    m->path = ws_path_join(dir, "manifest.json");
+    return m;
+}
+
+ws_manifest *ws_manifest_new(const char *dir) {
+    ws_manifest *m = nothing_yet(dir);
+    m->root = empty();
+    return m;
+}
+
+/* A relative path without a step upwards. */
+static int lies_below(const char *path) {
+    for (const char *s = path;; s += strcspn(s, "/")) {
+        s += s > path;
+        if (!*s || *s == '/' || (s[0] == '.' && s[1] == '.' && (!s[2] || s[2] == '/'))) return 0;
+        if (!strchr(s, '/')) return 1;
+    }
+}
+
+/* Records are read in many places, which rely on this. */
+static ws_status check_records(const ws_manifest *m, ws_err *err) {
+    const char *name, *key;
+    json_t *stage, *hash;
+    json_object_foreach(json_object_get(m->root, "stages"), name, stage) {
+        const json_t *out = json_object_get(stage, "outputs");
+        if (!json_is_object(stage) || (out && !json_is_object(out)))
+            return ws_fail(err, WS_EFORMAT, "%s: the record of stage \"%s\" is damaged; start over with --fresh",
+                           m->path, name);
+        json_object_foreach((json_t *)out, key, hash) {
+            if (json_is_string(hash) && lies_below(key)) continue;
+            return ws_fail(err, WS_EFORMAT, "%s: stage \"%s\": \"%s\" is no file of this run; start over with --fresh",
+                           m->path, name, key);
+        }
+    }
+    return WS_OK;
+}
+
+ws_status ws_manifest_open(ws_manifest **out, const char *dir, ws_err *err) {
+    ws_manifest *m = nothing_yet(dir);
     const char *format;
     int64_t version;
     *out = NULL;
-    m->dir = ws_xstrdup(dir);
-    m->path = ws_path_join(dir, "manifest.json");
     if (!ws_file_exists(m->path))
         m->root = empty();
     else {
@@ -46,6 +84,7 @@ ws_status ws_manifest_open(ws_manifest **out, const char *dir, ws_err *err) {
                     m->path, (long long)version, VERSION);
             goto fail;
         }
+        if (check_records(m, err)) goto fail;
     }
     *out = m;
     return WS_OK;
@@ -95,9 +134,8 @@ ws_status ws_manifest_claim(ws_manifest *m, const json_t *identity, ws_err *err)
     ws_str diff = {0};
     const char *key;
     json_t *v;
-    for (int side = 0; side < 2;
-         side++) /* the new options against the old ones, then those that only the old run has */
-        json_object_foreach((json_t *)(side ? old : new), key, v) {
+    /* the new options against the old ones, then those that only the old run has */
+    for (int side = 0; side < 2; side++) json_object_foreach((json_t *)(side ? old : new), key, v) {
             const json_t *other = json_object_get(side ? new : old, key);
             if (side ? other != NULL : other && json_equal(v, (json_t *)other)) continue;
             ws_str_addf(&diff, "%s--%s was ", diff.n ? "; " : "", key);
@@ -115,11 +153,6 @@ ws_status ws_manifest_claim(ws_manifest *m, const json_t *identity, ws_err *err)
 }
 
 void ws_manifest_note(ws_manifest *m, const char *key, json_t *value) { json_object_set_new(m->root, key, value); }
-
-void ws_manifest_forget(ws_manifest *m) {
-    json_decref(m->root);
-    m->root = empty();
-}
 
 const json_t *ws_manifest_stage(const ws_manifest *m, const char *name) {
     return json_object_get(json_object_get(m->root, "stages"), name);

@@ -10,6 +10,7 @@
 #include "run/pipeline_impl.h"
 #include "run/report.h"
 #include "run/tree.h"
+#include "train/schedule.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -260,6 +261,25 @@ static ws_status check_readouts(const ws_pipeline *p, ws_err *err) {
     }
 }
 
+/* Enough rows, and enough steps for an adapter to move at all. */
+static ws_status check_steps(const ws_pipeline *p, ws_err *err) {
+    const ws_contrast_options *d = &p->o.data;
+    const ws_train_options *t = &p->o.train;
+    ws_schedule s;
+    int64_t rows = (int64_t)d->topics * d->personas * d->samples, steps;
+    if (ws_schedule_new(&s, rows, t->holdout, t->shuffled, t->batch, t->accum, t->epochs, t->max_steps, t->lr,
+                        t->warmup, p->o.seed, err))
+        return err->code;
+    steps = s.total;
+    ws_schedule_release(&s);
+    if (steps < 2 && t->warmup > 0)
+        return ws_fail(err, WS_EUSAGE,
+                       "%lld pairs make %lld step of %d x %d rows, and the first step has learning rate 0; take more "
+                       "pairs (--samples), more --epochs, or a smaller --batch or --accum",
+                       (long long)rows, (long long)steps, t->accum, t->batch);
+    return WS_OK;
+}
+
 static ws_status check(const ws_pipeline *p, ws_err *err) {
     const ws_calibrate_options *c = &p->o.calibrate;
     ws_adapter *a = NULL;
@@ -268,7 +288,12 @@ static ws_status check(const ws_pipeline *p, ws_err *err) {
     if (p->o.train.init) return ws_fail(err, WS_EUSAGE, "--init: a run starts both sides from the same fresh adapter");
     st = ws_adapter_new(&a, p->in->model, &p->o.train.adapter, err);
     ws_adapter_free(a);
+    if (!st) st = ws_contrast_check(&p->o.data, err);
+    if (!st) st = check_steps(p, err);
     if (!st) st = check_readouts(p, err);
+    int most = ws_model_dims(p->in->model)->max_pos;
+    if (!st && most > 0 && c->tokens >= most)
+        st = ws_fail(err, WS_EUSAGE, "--kl-tokens %d: this model has %d positions", c->tokens, most);
     if (!st) st = ws_pool_load(&pool, p->prompts, err);
     if (!st && pool.n < c->n + (c->audit ? 1 : 0))
         st = ws_fail(err, WS_EUSAGE, "%s has %d prompts; --kl-prompts %d and the audit need more", p->prompts, pool.n,
@@ -294,10 +319,13 @@ ws_status ws_pipeline_new(ws_pipeline **out, const ws_run_input *in, const ws_ru
     p->calibration = ws_path_join(p->run, "kl_calibration"), p->report = ws_path_join(p->run, "report");
     json_t *identity = NULL;
     if (outside_files(p, err) || check(p, err)) goto fail;
-    if (ws_mkdirs(p->run, err) || ws_lock(&p->lock, p->run, o->wait, err)) goto fail;
-    if (ws_tree_sweep(p->run, err) || ws_tree_sweep(p->data, err)) goto fail;
-    if (ws_manifest_open(&p->manifest, p->run, err)) goto fail;
-    if (o->fresh) ws_manifest_forget(p->manifest);
+    if (!o->look && (ws_mkdirs(p->run, err) || ws_lock(&p->lock, p->run, o->wait, err) || ws_tree_sweep(p->run, err) ||
+                     ws_tree_sweep(p->data, err)))
+        goto fail;
+    if (o->fresh)
+        p->manifest = ws_manifest_new(p->run);
+    else if (ws_manifest_open(&p->manifest, p->run, err))
+        goto fail;
     identity = ws_run_identity(p);
     WS_ASSERT(identity);
     if (ws_manifest_claim(p->manifest, identity, err)) goto fail;

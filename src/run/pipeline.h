@@ -23,6 +23,7 @@ typedef struct ws_run_options {
     uint64_t seed;                  /* of every stage */
     int fresh;                      /* forget what another configuration left */
     int wait;                       /* for another run in the same place; 0: refuse */
+    int look;                       /* only the plan is wanted: nothing is made or locked */
 } ws_run_options;
 
 typedef struct ws_run_input {
@@ -33,7 +34,7 @@ typedef struct ws_run_input {
 } ws_run_input;
 
 typedef struct ws_pipeline ws_pipeline;
-/* Sets up the stages and takes the lock of the run directory.  WS_ESTATE: another model, behaviour or configuration is
+/* Sets up the stages and, unless `look`, takes the lock of the run directory.  WS_ESTATE: another model, behaviour or configuration is
  * there, or (wait 0) another process works there.  `in` and what it points to must outlive the pipeline. */
 ws_status ws_pipeline_new(ws_pipeline **out, const ws_run_input *in, const ws_run_options *o, ws_err *err);
 void ws_pipeline_free(ws_pipeline *p);

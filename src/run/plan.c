@@ -74,7 +74,7 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
 
     /* forward, and backward through the blocks above the lowest adapted one without weight gradients: about as much
      * again for 0.7 of the depth, and a recomputed forward where activations are not kept */
-    double train_rows = ceil(grid * (1 - o->train.holdout)), epochs = o->train.epochs;
+    double train_rows = grid - ceil(grid * o->train.holdout), epochs = o->train.epochs;
     double steps =
         o->train.max_steps ? (double)o->train.max_steps : ceil(train_rows / (o->train.batch * o->train.accum)) * epochs;
     double tokens =

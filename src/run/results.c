@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_TOPICS = 100000 };
+
 /* Columns that some table or plot reads. */
 static const char c_summary[] =
     "method unit target_p95 alpha_pos alpha_neg status_pos status_neg p95_at_pos p95_at_neg "
@@ -28,6 +30,9 @@ static ws_status sheet_load(ws_sheet *s, const char *dir, const char *file, cons
     s->path = ws_path_join(dir, file);
     if (!ws_file_exists(s->path)) return WS_OK;
     if (ws_csv_load(&s->csv, s->path, err)) return err->code;
+    for (int i = 0; i < s->csv.rows * s->csv.cols; i++) /* cells go to terminals, which obey control characters */
+        for (char *t = s->csv.cell[i]; *t; t++)
+            if ((unsigned char)*t < 0x20 || *t == 0x7f) *t = ' ';
     for (const char *c = columns; *c;) {
         char name[64];
         size_t n = strcspn(c, " ");
@@ -80,6 +85,11 @@ static ws_status take_sample(void *arg, json_t *v, long line, ws_err *err) {
         ws_json_num(v, "alpha", &s.alpha, where, err) || ws_json_num(v, "dose", &s.dose, where, err) ||
         ws_json_num_or(v, "score", NAN, &s.score, where, err)) {
         st = err->code;
+        goto out;
+    }
+    if (topic < 0 || topic > MOST_TOPICS || sample < 0 || sample > INT32_MAX) {
+        st = ws_fail(err, WS_EFORMAT, "%s: topic %lld, sample %lld: no numbers that ws eval writes", where,
+                     (long long)topic, (long long)sample);
         goto out;
     }
     s.topic = (int)topic, s.sample = (int)sample;

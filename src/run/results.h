@@ -1,7 +1,8 @@
 /* src/run/results.h - what one run directory holds, read for the report: manifest, calibration, training logs, and the
  * evaluation of every method (each folder below it with an eval.json).  docs/formats.md has the columns.
  *     RUN/manifest.json  RUN/kl_calibration/  RUN/<method>/{eval.json, *.csv, samples.jsonl}
- * RUN/<adapter>/{pos,neg}/log.csv Columns that a table needs are checked here, so an incomplete file is an error that
+ *     RUN/<adapter>/{pos,neg}/log.csv
+ * Columns that a table needs are checked here, so an incomplete file is an error that
  * names file and column. */
 #ifndef WS_RUN_RESULTS_H
 #define WS_RUN_RESULTS_H

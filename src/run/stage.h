@@ -1,9 +1,9 @@
 /* src/run/stage.h - a run as a list of stages; each is skipped when it is up to date.
  * Up to date: the hash of its name, format version, options and inputs' contents is the recorded one, and its outputs
- * are there with the recorded contents.  Time stamps mean nothing. not begun -> begun (fingerprint noted) -> done
- * (outputs hashed) A stage that was begun with the same fingerprint goes on where it stopped; what was begun with
- * another one is cleared first.  An output that somebody changed afterwards is kept beside as <name>.changed, said
- * aloud, and made anew. */
+ * are there with the recorded contents.  Time stamps mean nothing.
+ *     not begun -> begun (fingerprint noted) -> done (outputs hashed)
+ * A stage that was begun with the same fingerprint goes on where it stopped; what was begun with another one is cleared
+ * first.  An output that somebody changed afterwards is kept as RUN/changed/<name>, said aloud, and made anew. */
 #ifndef WS_RUN_STAGE_H
 #define WS_RUN_STAGE_H
 #include "run/manifest.h"
@@ -17,8 +17,7 @@ typedef struct ws_stage {
     int n_inputs;
     char **output; /* files that stand when it is done; run() may add some; owned */
     int n_outputs;
-    char *
-        *scratch; /* further files and folders of this stage alone, cleared before another fingerprint begins; owned */
+    char **scratch; /* further files and folders of this stage alone, cleared before it begins anew; owned */
     int n_scratch;
     double seconds;       /* estimate */
     int one_bar;          /* a single bar shows all of it: its pace tells better than the estimate */

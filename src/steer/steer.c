@@ -2,7 +2,7 @@
 #include "steer/steer.h"
 #include "base/hash.h"
 #include "io/peft.h"
-#include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +21,8 @@ const ws_steer_ops *ws_steer_find(const char *format) {
         if (rooms[i]->format && !strcmp(rooms[i]->format, format)) return rooms[i];
     return NULL;
 }
+
+static int there(const char *path) { return *path && ws_file_exists(path); }
 
 /* The metadata "format" of a safetensors file; a PEFT directory counts as ws-dw (theta - base). */
 static ws_status kind_of(const char *path, const ws_steer_ops **ops, ws_err *err) {
@@ -43,8 +45,14 @@ static ws_status kind_of(const char *path, const ws_steer_ops **ops, ws_err *err
 ws_status ws_method_load(ws_method **out, const ws_model *m, const char *path, int force, ws_err *err) {
     const ws_steer_ops *ops = NULL;
     *out = NULL;
-    if (!ws_file_exists(path) && !ws_is_dir(path))
+    if (!there(path)) {
+        const char *colon = strrchr(path, ':');
+        char *file = ws_xstrndup(path, colon ? (size_t)(colon - path) : 0);
+        int strength = there(file);
+        free(file);
+        if (strength) return ws_fail(err, WS_EUSAGE, "%s: no strength can be given here; leave out '%s'", path, colon);
         return ws_fail(err, WS_EIO, "%s: no such steering file or adapter directory", path);
+    }
     if (kind_of(path, &ops, err)) return err->code;
     if (!ops) return ws_fail(err, WS_EUNSUPPORTED, "%s: this build hangs no adapter directories", path);
     ws_method *x = ws_xcalloc(1, sizeof *x);
@@ -72,31 +80,12 @@ void ws_method_free(ws_method *m) {
     free(m);
 }
 
-ws_status ws_steering_add(ws_steering *s, const ws_model *m, const char *spec, int force, ws_err *err) {
-    const char *colon = strrchr(spec, ':');
-    char *path = ws_xstrdup(spec), *end;
-    double alpha = 1;
-    /* A file name may hold colons: what stands there as a whole is taken as it is. */
-    if (!ws_file_exists(spec) && !ws_is_dir(spec) && colon && colon[1]) {
-        errno = 0;
-        double v = strtod(colon + 1, &end);
-        if (!*end && isfinite(v) && fabs(v) <= 1e30 && colon[1] != ' ')
-            path[colon - spec] = 0, alpha = v;
-        else if (colon != spec) {
-            path[colon - spec] = 0;
-            int there = ws_file_exists(path) || ws_is_dir(path);
-            free(path);
-            if (there) return ws_fail(err, WS_EUSAGE, "--steer %s: '%s' is no finite number", spec, colon + 1);
-            return ws_fail(err, WS_EIO, "--steer %s: no such file", spec);
-        }
-    }
+ws_status ws_steering_hang(ws_steering *s, const ws_model *m, const char *path, double alpha, int force, ws_err *err) {
     ws_method *x = NULL;
-    ws_status st = ws_method_load(&x, m, path, force, err);
-    free(path);
-    if (st) return ws_fail_prefix(err, "--steer %s", spec);
+    if (ws_method_load(&x, m, path, force, err)) return err->code;
     if (!x->patch) {
-        ws_fail(err, WS_EUNSUPPORTED, "--steer %s: a %s method changes the prompt and has nothing to hang in the model",
-                spec, x->ops->name);
+        ws_fail(err, WS_EUNSUPPORTED, "%s: a %s method changes the prompt and has nothing to hang in the model", path,
+                x->ops->name);
         ws_method_free(x);
         return err->code;
     }
@@ -107,6 +96,28 @@ ws_status ws_steering_add(ws_steering *s, const ws_model *m, const char *spec, i
     s->method[s->n] = x, s->alpha[s->n] = (float)alpha, s->patch[s->n] = x->patch;
     s->n++;
     return WS_OK;
+}
+
+ws_status ws_steering_add(ws_steering *s, const ws_model *m, const char *spec, int force, ws_err *err) {
+    const char *colon = strrchr(spec, ':');
+    char *path = ws_xstrdup(spec), *end;
+    double alpha = 1;
+    /* A file name may hold colons: what stands there as a whole is taken as it is. */
+    if (!there(spec) && colon && colon > spec) {
+        double v = strtod(colon + 1, &end);
+        path[colon - spec] = 0;
+        if (end > colon + 1 && !*end && fabs(v) <= FLT_MAX) /* NaN is not */
+            alpha = v;
+        else {
+            int known = there(path);
+            free(path);
+            if (known) return ws_fail(err, WS_EUSAGE, "--steer %s: '%s' is no finite number", spec, colon + 1);
+            return ws_fail(err, WS_EIO, "--steer %s: no such file or adapter directory", spec);
+        }
+    }
+    ws_status st = ws_steering_hang(s, m, path, alpha, force, err);
+    free(path);
+    return st ? ws_fail_prefix(err, "--steer %s", spec) : WS_OK;
 }
 
 void ws_steering_free(ws_steering *s) {

@@ -7,25 +7,26 @@
 
 typedef struct ws_method ws_method;
 typedef struct ws_steer_ops {
-    const char *name;   /* "dw" */
-    const char *title;  /* one line for help and tables */
-    const char *format; /* metadata "format" of the files it loads: "ws-dw" */
-    const char *unit;   /* what strength counts */
+    const char *name;              /* "dw" */
+    const char *title;             /* one line for help and tables */
+    const char *format;            /* metadata "format" of the files it loads: "ws-dw" */
+    const char *unit;              /* what strength counts */
     double bracket_lo, bracket_hi; /* for calibration, in that unit */
     int identity_at_zero;
-    int two_sided;      /* 0: strength 1 only (prompt rows) */
+    int two_sided; /* 0: strength 1 only (prompt rows) */
     ws_status (*load)(ws_method *m, const ws_model *model, const char *path, int force, ws_err *err);
     void (*free)(ws_method *m);
-    double (*relative_norm)(const ws_method *m); /* ||dW|| / ||W|| over the touched matrices; NULL: no change of weights */
+    double (*relative_norm)(
+        const ws_method *m); /* ||dW|| / ||W|| over the touched matrices; NULL: no change of weights */
 } ws_steer_ops;
 struct ws_method {
     const ws_steer_ops *ops;
-    char *name;         /* row name in tables: file's metadata or its name */
+    char *name; /* row name in tables: file's metadata or its name */
     char *path;
-    void *impl;         /* the room's own */
-    ws_patch *patch;    /* or NULL */
+    void *impl;                   /* the room's own */
+    ws_patch *patch;              /* or NULL */
     const char *system_prompt[2]; /* [0] + side, [1] - side; NULL: none (prompt methods) */
-    char hash[65];      /* content of the file */
+    char hash[65];                /* content of the file */
 };
 /* Opens FILE by the kind in its metadata.  Also takes a PEFT adapter directory (as theta - base). */
 ws_status ws_method_load(ws_method **out, const ws_model *m, const char *path, int force, ws_err *err);
@@ -41,5 +42,7 @@ typedef struct ws_steering {
 } ws_steering;
 /* spec: "FILE" or "FILE:ALPHA" (default alpha 1). */
 ws_status ws_steering_add(ws_steering *s, const ws_model *m, const char *spec, int force, ws_err *err);
+/* The file alone, without a strength behind it. */
+ws_status ws_steering_hang(ws_steering *s, const ws_model *m, const char *path, double alpha, int force, ws_err *err);
 void ws_steering_free(ws_steering *s);
 #endif

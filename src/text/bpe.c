@@ -1,6 +1,5 @@
 /* src/text/bpe.c - vocabulary and merge tables (open addressing), merging by scan for short pieces and by heap for long
- * ones.  Every token remembers whether its own bytes merge to it alone; that answer is the cache for the common words.
- */
+ * ones.  Every token remembers whether its own bytes merge to it alone; that answer is the cache for the common words. */
 #include "text/bpe.h"
 #include "text/utf8.h"
 #include <stdatomic.h>
@@ -307,8 +306,7 @@ static int merge_long(const ws_bpe *b, int32_t *sym, int n, int32_t *prev, int32
     return m;
 }
 
-/* One symbol per byte.  Bytes without a token become `unk`, or vanish when there is none, and their neighbours touch.
- */
+/* One symbol per byte.  Bytes without a token become `unk`, or vanish when there is none, and their neighbours touch. */
 static int symbols(const ws_bpe *b, const char *p, size_t n, int32_t *sym) {
     int m = 0, last_unk = 0;
     for (size_t i = 0; i < n; i++) {

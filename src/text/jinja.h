@@ -13,7 +13,6 @@ typedef struct ws_jinja ws_jinja;
 /* `name` stands in errors: "chat template NAME, line 3: ...". */
 ws_status ws_jinja_new(ws_jinja **out, const char *text, size_t n, const char *name, ws_err *err);
 void ws_jinja_free(ws_jinja *j);
-/* Appends the text.  `vars`: object of variables.  `date`: "2026-11-22" for strftime_now, NULL: the clock. Thread-safe.
- */
+/* Appends the text.  `vars`: object of variables.  `date`: "2026-11-22" for strftime_now, NULL: the clock. Thread-safe. */
 ws_status ws_jinja_render(const ws_jinja *j, const json_t *vars, const char *date, ws_str *out, ws_err *err);
 #endif

@@ -1,7 +1,7 @@
 /* src/text/jinja_lex.c - template text to tokens, with Jinja2's rules for white space:
- *   {%- and -%} (also {{- {#-) eat all white space on their side; %} and #} eat one newline (trim_blocks); spaces
- * between the beginning of a line and {% or {# go away (lstrip_blocks) unless it is {%+; one newline at the template's
- * end is dropped. */
+ *   {%- and -%} (also {{- {#-) eat all white space on their side; %} and #} eat one newline (trim_blocks);
+ *   spaces between the beginning of a line and {% or {# go away (lstrip_blocks) unless it is {%+;
+ *   one newline at the template's end is dropped. */
 #include "text/jinja_impl.h"
 #include "text/utf8.h"
 #include <errno.h>

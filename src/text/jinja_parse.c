@@ -1,6 +1,6 @@
 /* src/text/jinja_parse.c - expressions, from loosest to tightest:
- *   a if b else c,  or,  and,  not,  == != < <= > >= in (chains),  + -,  ~,  * / // %,  **,  unary - +,  .x [x] (x)
- * |filter is test */
+ *   a if b else c,  or,  and,  not,  == != < <= > >= in (chains),  + -,  ~,  * / // %,  **,  unary - +,
+ *   .x  [x]  (x)  |filter  is test */
 #include "text/jinja_impl.h"
 #include <string.h>
 

@@ -19,8 +19,8 @@ typedef struct ws_pretok {
     struct {
         ws_regex *re;
         ws_pretok_kind kind;
-    } step[WS_PRETOK_STEPS]; /* in order, each on the pieces of the one before; look-ahead never sees outside its piece
-                              */
+    } step
+        [WS_PRETOK_STEPS]; /* in order, each on the pieces of the one before; look-ahead never sees outside its piece */
 } ws_pretok;
 
 /* The normalizer and pre_tokenizer objects of tokenizer.json; must end in ByteLevel. */

@@ -1,5 +1,4 @@
-/* src/text/utf8.h - UTF-8 by hand: strict checking, one code point at a time, and the repair that Rust and Python do.
- */
+/* src/text/utf8.h - UTF-8 by hand: strict checking, one code point at a time, and the repair that Rust and Python do. */
 #ifndef WS_TEXT_UTF8_H
 #define WS_TEXT_UTF8_H
 #include "base/str.h"
@@ -12,8 +11,7 @@ int ws_utf8_put(char out[4], uint32_t cp);               /* bytes written */
 void ws_utf8_add(ws_str *s, uint32_t cp);
 size_t ws_utf8_count(const char *p, size_t n); /* code points of valid text */
 /* Appends p[0..n); each maximal ill-formed part becomes one U+FFFD (Unicode 3.9, as Rust's from_utf8_lossy).  With
- * `hold`, an incomplete but so far valid character at the end is not appended; returns how many bytes were held (0..3).
- */
+ * `hold`, an incomplete but so far valid character at the end is not appended; returns how many bytes were held (0..3). */
 int ws_utf8_add_lossy(ws_str *s, const char *p, size_t n, int hold);
 int ws_is_space(uint32_t cp);    /* the 25 code points with Unicode property White_Space */
 int ws_is_py_space(uint32_t cp); /* Python's str.isspace: those and U+001C..1F */
