@@ -100,6 +100,9 @@ says 2 "--steer is missing" "calibrate without method" "$WS" calibrate --model $
 says 2 "has 210 prompts" "more prompts than the pool holds" calibrate "$D/x" --n 4000
 says 2 "needs 0 < LO < HI" "a bracket from zero" calibrate "$D/x" --bracket 0:4
 says 1 "overflows at alpha" "an overflow names its strength" calibrate "$D/x" --bracket 1e37:1e38
+for r in margin vignettes dose; do
+    says 1 "lora at alpha +1e+30" "an overflow in $r names its strength" evaluate "$D/over-$r" --alpha=1e30 --readout $r
+done
 printf '{"category": "code", "text": ""}\n' >"$D/p.jsonl"
 says 1 "p.jsonl:1" "an empty prompt is named by its line" calibrate "$D/x" --prompts "$D/p.jsonl" --n 1
 says 2 "there is no such readout; there are dose, margin, vignettes" "an unknown readout" evaluate "$D/x" --readout vignette

@@ -15,6 +15,21 @@ typedef struct task { /* one row of a forward */
     int64_t out; /* place of its first hidden state */
 } task;
 
+/* A value that is not finite: which strengths were in that forward. */
+static void name_settings(const ws_eval *e, const task *t, int n, ws_err *err) {
+    ws_str list = {0};
+    char *said = ws_xcalloc((size_t)e->n_settings, 1);
+    for (int i = 0; i < n; i++) {
+        const ws_setting *s = &e->setting[t[i].setting];
+        if (said[t[i].setting]) continue;
+        said[t[i].setting] = 1;
+        ws_str_addf(&list, "%s%s at alpha %+g", list.n ? ", " : "", s->name, s->alpha);
+    }
+    ws_fail_prefix(err, "among the texts of %s", list.p);
+    free(said);
+    ws_str_free(&list);
+}
+
 /* Forwards over consecutive tasks, as many as fit.  Rows without n_out leave their keys and values in their sequence. */
 static ws_status run(const ws_eval *e, ws_state *state, task *t, int n, float *hidden, ws_err *err) {
     int64_t d = ws_model_dims(e->model)->hidden;
@@ -39,6 +54,7 @@ static ws_status run(const ws_eval *e, ws_state *state, task *t, int n, float *h
             .n_rows = end - i, .row = row + i, .n_patches = e->n_patches, .patch = e->patch, .alpha = per_patch};
         st = ws_interrupt_check(err);
         if (!st) st = ws_forward(e->model, state, &b, hidden + t[i].out * d, err);
+        if (st == WS_ENONFINITE) name_settings(e, t + i, end - i, err);
         for (int k = i; k < end; k++)
             if (row[k].n_out && row[k].seq >= 0) ws_seq_free(state, row[k].seq), t[k].row.seq = -1;
         i = end;

@@ -236,6 +236,13 @@ static ws_status speak(work *w, ws_raw *raw, ws_err *err) {
                                   .vocab_limit = ws_tokenizer_size(e->tok),
                                   .progress = title};
         st = ws_generate(e->model, req, n, &o, on_done, NULL, w, err);
+        if (st == WS_ENONFINITE) {
+            ws_str list = {0};
+            for (int l = 0; l < w->L; l++)
+                ws_str_addf(&list, "%s%s at alpha %+g", l ? ", " : "", w->level[l].name, w->level[l].alpha);
+            ws_fail_prefix(err, "among the texts of %s", list.p);
+            ws_str_free(&list);
+        }
         if (!st) st = base_nll(w, n, nll, err);
         for (int i = 0; i < n && !st; i++) st = record(w, raw, i, nll[i], err);
         w->first = end;
