@@ -66,7 +66,8 @@ static inline int fixture_teardown(void **state) {
     return 0;
 }
 
-static inline const ws_tensor *want_tensor(const fixture *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static inline const ws_tensor *want_tensor(const fixture *f, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 static inline const ws_tensor *want_tensor(const fixture *f, const char *fmt, ...) {
     char name[256];
     va_list ap;
@@ -104,7 +105,8 @@ static inline float *logits_of(const fixture *f, ws_model *m, int r, ws_patch *p
     int32_t ids[64];
     int n = row_of(f, r, ids, NULL);
     const ws_dims *d = ws_model_dims(m);
-    float *h = malloc((size_t)n * (size_t)d->hidden * sizeof *h), *logits = malloc((size_t)n * (size_t)d->vocab * sizeof *logits);
+    float *h = malloc((size_t)n * (size_t)d->hidden * sizeof *h),
+          *logits = malloc((size_t)n * (size_t)d->vocab * sizeof *logits);
     ws_row row = {-1, ids, n, n};
     const float *strength = &alpha;
     ws_batch b = {1, &row, patch ? 1 : 0, &patch, &strength};

@@ -218,7 +218,7 @@ static void damaged_files_are_refused_by_name_and_offset(void **state) {
     OK(parse_changed(0, NULL, 0, 0));
     const uint32_t two = 2;
     OK(parse_changed(4, &two, 4, 0)); /* version 2 has the same layout */
-    char *copy = ws_xmalloc(good.n); /* a string value may hold a NUL: all its bytes are kept */
+    char *copy = ws_xmalloc(good.n);  /* a string value may hold a NUL: all its bytes are kept */
     memcpy(copy, good.p, good.n);
     copy[behind("a.str") + 12] = 0;
     ws_gguf *g;

@@ -33,7 +33,7 @@ typedef struct ws_calibration_side {
 } ws_calibration_side;
 typedef struct ws_calibration_row {
     char *method, *kind, *unit, *file, *note;
-    char hash[65]; /* of the file */
+    char hash[65];               /* of the file */
     int n_sides;                 /* 2; 1: plus side only */
     ws_calibration_side side[2]; /* [0] alpha > 0, [1] alpha < 0 */
 } ws_calibration_row;
@@ -46,6 +46,6 @@ ws_status ws_calibrate(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, 
 void ws_calibration_free(ws_calibration *c);
 /* alpha_pos and alpha_neg (positive) of `method` from DIR/summary.csv; a side that has none gives NaN.  WS_ESTATE when they
  * were found for a file of that name with other content than `hash`; a search that did not end ok is a warning. */
-ws_status ws_calibration_alphas(const char *dir, const char *method, const char *hash, double *alpha_pos, double *alpha_neg,
-                                ws_err *err);
+ws_status ws_calibration_alphas(const char *dir, const char *method, const char *hash, double *alpha_pos,
+                                double *alpha_neg, ws_err *err);
 #endif

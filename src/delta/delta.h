@@ -6,7 +6,7 @@
 
 typedef struct ws_delta ws_delta;
 typedef enum ws_contrast_mode { WS_CONTRAST_DW, WS_CONTRAST_BISECTOR } ws_contrast_mode;
-typedef struct ws_delta_info { /* the diagnostics of pipeline.md 4, in double */
+typedef struct ws_delta_info {       /* the diagnostics of pipeline.md 4, in double */
     double norm_pos, norm_neg, norm; /* Frobenius norms over all sites; norm is ||dW||, the same in both modes */
     double cos_pos_neg_flipped;      /* cos(delta_pos, -delta_neg) */
     double asymmetry;                /* norm_pos / norm_neg */
@@ -24,16 +24,16 @@ void ws_delta_free(ws_delta *d);
 /* <a, b> = sum over sites of tr(dWa' dWb) in double, O((d_out + d_in) k^2) a site. */
 double ws_delta_dot(const ws_delta *a, const ws_delta *b);
 int ws_delta_n_sites(const ws_delta *d);
-int ws_delta_site(const ws_delta *d, int i);               /* model site number */
+int ws_delta_site(const ws_delta *d, int i); /* model site number */
 const ws_edit *ws_delta_edit(const ws_delta *d, int i);
 double ws_delta_site_norm(const ws_delta *d, int i);
 double ws_delta_norm(const ws_delta *d);
-double ws_delta_weight_norm(const ws_delta *d);            /* ||W|| over the touched matrices */
+double ws_delta_weight_norm(const ws_delta *d); /* ||W|| over the touched matrices */
 /* design.md, Files: metadata format "ws-dw", version, base hash, mode, sources. */
 ws_status ws_delta_save(const ws_delta *d, const char *path, ws_err *err);
 /* Another base (by hash) is refused unless force. */
 ws_status ws_delta_load(ws_delta **out, const ws_model *m, const char *path, int force, ws_err *err);
 void ws_delta_set_source(ws_delta *d, const char *key, const char *value); /* kept in the metadata */
-const char *ws_delta_source(const ws_delta *d, const char *key);           /* NULL: none; "mode", "name", "pos", "neg" ... */
-ws_patch *ws_delta_patch(ws_delta *d);                      /* side product, per-row alpha; valid as long as d */
+const char *ws_delta_source(const ws_delta *d, const char *key); /* NULL: none; "mode", "name", "pos", "neg" ... */
+ws_patch *ws_delta_patch(ws_delta *d);                           /* side product, per-row alpha; valid as long as d */
 #endif

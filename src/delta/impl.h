@@ -8,11 +8,11 @@ struct ws_delta {
     ws_patch patch; /* first: a contrast is a patch */
     const ws_model *model;
     int n;
-    int *site;     /* [n] model site numbers, ascending */
-    ws_edit *edit; /* [n] */
-    float **ut;    /* [n] U transposed [k, d_out], for the product with V x */
-    int *at_site;  /* [model sites] -> index, -1: untouched */
-    json_t *meta;  /* string -> string */
+    int *site;          /* [n] model site numbers, ascending */
+    ws_edit *edit;      /* [n] */
+    float **ut;         /* [n] U transposed [k, d_out], for the product with V x */
+    int *at_site;       /* [model sites] -> index, -1: untouched */
+    json_t *meta;       /* string -> string */
     double weight_norm; /* < 0: not computed yet */
 };
 ws_delta *ws_delta_alloc(const ws_model *m);

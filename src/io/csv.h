@@ -4,10 +4,11 @@
 #include "io/file.h"
 typedef struct ws_csv {
     int cols, rows;
-    char **head;  /* [cols] */
-    char **cell;  /* [rows * cols] */
+    char **head; /* [cols] */
+    char **cell; /* [rows * cols] */
 } ws_csv;
-ws_status ws_csv_load(ws_csv *c, const char *path, ws_err *err); /* every row must have `cols` fields: error names the line */
+/* Every row must have `cols` fields: the error names the line. */
+ws_status ws_csv_load(ws_csv *c, const char *path, ws_err *err);
 void ws_csv_free(ws_csv *c);
 int ws_csv_col(const ws_csv *c, const char *name); /* -1: none */
 void ws_csv_field(ws_str *out, const char *text);  /* quoted when needed */

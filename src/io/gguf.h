@@ -14,9 +14,10 @@ const ws_tensor *ws_gguf_at(const ws_gguf *g, size_t i);
 const ws_tensor *ws_gguf_find(const ws_gguf *g, const char *name);
 /* Metadata.  A missing key returns 0 / NULL; a key of another type is an error reported by the caller. */
 int ws_gguf_has(const ws_gguf *g, const char *key);
-const char *ws_gguf_str(const ws_gguf *g, const char *key, size_t *len);     /* NUL-terminated copy held by g; NULL: missing or no string */
-int ws_gguf_int(const ws_gguf *g, const char *key, int64_t *out);           /* any integer or bool type; 1 found */
-int ws_gguf_num(const ws_gguf *g, const char *key, double *out);            /* any number; 1 found */
+/* NUL-terminated copy held by g; NULL: missing or no string. */
+const char *ws_gguf_str(const ws_gguf *g, const char *key, size_t *len);
+int ws_gguf_int(const ws_gguf *g, const char *key, int64_t *out); /* any integer or bool type; 1 found */
+int ws_gguf_num(const ws_gguf *g, const char *key, double *out);  /* any number; 1 found */
 /* Arrays: number of elements (0: missing or no array of that kind). */
 size_t ws_gguf_strings(const ws_gguf *g, const char *key, const char *const **out, const size_t **lens);
 size_t ws_gguf_ints(const ws_gguf *g, const char *key, const int64_t **out);

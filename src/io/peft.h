@@ -8,7 +8,8 @@ typedef struct ws_peft_dir {
     ws_safetensors *tensors;
     char *path;
 } ws_peft_dir;
-ws_status ws_peft_open(ws_peft_dir *d, const char *dir, ws_err *err); /* also follows a single sub-directory "default" */
+/* Also follows a single sub-directory that holds an adapter ("default"). */
+ws_status ws_peft_open(ws_peft_dir *d, const char *dir, ws_err *err);
 void ws_peft_close(ws_peft_dir *d);
 /* Sorted keys, indent 2, no trailing newline; both files atomically, tensors first. */
 ws_status ws_peft_write(const char *dir, const json_t *config, const ws_tensor *t, size_t n, ws_err *err);

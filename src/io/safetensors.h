@@ -30,12 +30,13 @@ typedef struct ws_safetensors ws_safetensors;
 /* Everything is validated before use: header size, nesting, types, ranges inside the file, sizes, overlaps. */
 ws_status ws_safetensors_open(ws_safetensors **out, const char *path, ws_err *err);
 /* The same on bytes that the caller keeps until close. */
-ws_status ws_safetensors_parse(ws_safetensors **out, const void *bytes, size_t n, const char *name_for_errors, ws_err *err);
+ws_status ws_safetensors_parse(ws_safetensors **out, const void *bytes, size_t n, const char *name_for_errors,
+                               ws_err *err);
 void ws_safetensors_close(ws_safetensors *s);
 size_t ws_safetensors_count(const ws_safetensors *s);
-const ws_tensor *ws_safetensors_at(const ws_safetensors *s, size_t i);       /* in file order of offsets */
+const ws_tensor *ws_safetensors_at(const ws_safetensors *s, size_t i);           /* in file order of offsets */
 const ws_tensor *ws_safetensors_find(const ws_safetensors *s, const char *name); /* NULL: none */
-const json_t *ws_safetensors_meta(const ws_safetensors *s);                  /* __metadata__ object, or NULL */
+const json_t *ws_safetensors_meta(const ws_safetensors *s);                      /* __metadata__ object, or NULL */
 
 /* Writer: names sorted, header padded to 8 with spaces, offsets in that order; `meta` string -> string, may be NULL
  * (then {"format":"pt"}).  Data pointers are read while writing.  Streams, so any size. */

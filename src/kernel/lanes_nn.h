@@ -48,17 +48,15 @@ static void nn_edge(int rows, int64_t cols, float *c, int64_t ldc, const float *
         else                                                                                                           \
             nn_tile(R, 2, left, c, ldc, a, rs, cs, b, ldb, K, load);                                                   \
         return;
-        X(1)
-        X(2)
-        X(3)
-        X(4)
-        X(5) X(6)
+        /* clang-format off */
+        X(1) X(2) X(3) X(4) X(5) X(6)
 #if LANES == 16
-            X(7) X(8) X(9) X(10) X(11) X(12)
+        X(7) X(8) X(9) X(10) X(11) X(12)
 #endif
 #undef X
-                default : return;
+    default: return;
     }
+    /* clang-format on */
 }
 
 static void tile(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M, const float *b, int64_t ldb,

@@ -72,7 +72,7 @@ static void nt_rows(int rows, const float *x, int64_t ldx, int64_t K, const floa
         X(6)
 #endif
 #undef X
-            default : return;
+    default: return;
     }
 }
 

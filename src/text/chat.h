@@ -6,17 +6,19 @@
 typedef struct ws_chat ws_chat;
 /* The template of the checkpoint (chat_template.jinja, tokenizer_config.json, GGUF metadata), or of `template_file` when
  * that is not NULL.  A model without one: WS_EUNSUPPORTED, "give --template FILE".  bos/eos texts come from `t`. */
-ws_status ws_chat_open(ws_chat **out, const ws_checkpoint *c, const ws_tokenizer *t, const char *template_file, ws_err *err);
-ws_status ws_chat_from_text(ws_chat **out, const char *template_text, const char *name, const char *bos, const char *eos, ws_err *err);
+ws_status ws_chat_open(ws_chat **out, const ws_checkpoint *c, const ws_tokenizer *t, const char *template_file,
+                       ws_err *err);
+ws_status ws_chat_from_text(ws_chat **out, const char *template_text, const char *name, const char *bos,
+                            const char *eos, ws_err *err);
 void ws_chat_free(ws_chat *c);
-const char *ws_chat_template(const ws_chat *c); /* the template's text */
+const char *ws_chat_template(const ws_chat *c);      /* the template's text */
 int ws_chat_has(const ws_chat *c, const char *word); /* the template mentions it, e.g. "enable_thinking" */
 
 typedef struct ws_render {
     int generation_prompt;
-    int thinking;       /* -1: not passed, the template's default; 0 / 1: enable_thinking */
-    int continue_final; /* cut after the last message's content; excludes generation_prompt */
-    const char *date;   /* strftime_now's fixed date "2026-11-22"; NULL: today */
+    int thinking;        /* -1: not passed, the template's default; 0 / 1: enable_thinking */
+    int continue_final;  /* cut after the last message's content; excludes generation_prompt */
+    const char *date;    /* strftime_now's fixed date "2026-11-22"; NULL: today */
     const json_t *tools; /* NULL: none */
     const json_t *extra; /* further template variables, NULL: none */
 } ws_render;
@@ -26,5 +28,6 @@ typedef struct ws_render {
 /* Append the rendered text.  `messages`: array of {"role","content",...}.  Errors carry the template's line. */
 ws_status ws_chat_render(const ws_chat *c, const json_t *messages, const ws_render *r, ws_str *out, ws_err *err);
 /* Convenience: up to three plain messages; NULL content is left out.  Order system, user, assistant. */
-ws_status ws_chat_render_plain(const ws_chat *c, const char *system, const char *user, const char *assistant, const ws_render *r, ws_str *out, ws_err *err);
+ws_status ws_chat_render_plain(const ws_chat *c, const char *system, const char *user, const char *assistant,
+                               const ws_render *r, ws_str *out, ws_err *err);
 #endif

@@ -8,15 +8,19 @@
 typedef struct ws_tokenizer ws_tokenizer;
 ws_status ws_tokenizer_open(ws_tokenizer **out, const ws_checkpoint *c, ws_err *err);
 /* From the JSON alone (tests, fuzzing); tokenizer_config may be NULL. */
-ws_status ws_tokenizer_from_json(ws_tokenizer **out, const json_t *tokenizer, const json_t *tokenizer_config, const char *where, ws_err *err);
+ws_status ws_tokenizer_from_json(ws_tokenizer **out, const json_t *tokenizer, const json_t *tokenizer_config,
+                                 const char *where, ws_err *err);
 void ws_tokenizer_free(ws_tokenizer *t);
 
-enum { WS_TOK_ADD_SPECIAL = 1, /* what the post-processor adds (BOS) */
-       WS_TOK_PLAIN = 2 };     /* added tokens inside the text are NOT parsed: untrusted text */
+enum {
+    WS_TOK_ADD_SPECIAL = 1, /* what the post-processor adds (BOS) */
+    WS_TOK_PLAIN = 2,       /* added tokens inside the text are NOT parsed: untrusted text */
+};
 /* Append the ids of text[0..n) to `out`.  Invalid UTF-8 is WS_EFORMAT.  Thread-safe. */
 ws_status ws_tokenizer_encode(const ws_tokenizer *t, const char *text, size_t n, int flags, ws_ids *out, ws_err *err);
 /* Append the text; invalid UTF-8 becomes U+FFFD as in Hugging Face; unknown ids are WS_EFORMAT. */
-ws_status ws_tokenizer_decode(const ws_tokenizer *t, const int32_t *ids, int n, int skip_special, ws_str *out, ws_err *err);
+ws_status ws_tokenizer_decode(const ws_tokenizer *t, const int32_t *ids, int n, int skip_special, ws_str *out,
+                              ws_err *err);
 
 /* Streaming: push ids one by one; only complete UTF-8 characters are appended to `out`; flush gives the rest (U+FFFD). */
 typedef struct ws_detok {
@@ -26,8 +30,8 @@ typedef struct ws_detok {
 ws_status ws_detok_push(ws_detok *d, const ws_tokenizer *t, int32_t id, int skip_special, ws_str *out, ws_err *err);
 void ws_detok_flush(ws_detok *d, ws_str *out);
 
-int ws_tokenizer_size(const ws_tokenizer *t);                        /* highest id + 1 */
-int ws_tokenizer_base_size(const ws_tokenizer *t);                   /* model vocabulary without added tokens ("vocab_size") */
+int ws_tokenizer_size(const ws_tokenizer *t);      /* highest id + 1 */
+int ws_tokenizer_base_size(const ws_tokenizer *t); /* model vocabulary without added tokens ("vocab_size") */
 int32_t ws_tokenizer_id(const ws_tokenizer *t, const char *content); /* added or vocabulary token; -1: none */
 int ws_tokenizer_is_special(const ws_tokenizer *t, int32_t id);
 int32_t ws_tokenizer_eos(const ws_tokenizer *t); /* -1: none */

@@ -31,8 +31,8 @@ typedef struct ws_examples {
 /* prompt = template([user]) with generation prompt, full = template([user, assistant]), both tokenised separately and cut to
  * max_len; the first min(len(prompt), len(full)) tokens carry no loss.  An answer that was cut by length ends with its own
  * last token unless keep_end: the model must not learn to stop mid-sentence. */
-ws_status ws_examples_build(ws_examples **out, const ws_pairs *pairs, ws_side side, const ws_tokenizer *tok, const ws_chat *chat,
-                            int max_len, int keep_end, ws_err *err);
+ws_status ws_examples_build(ws_examples **out, const ws_pairs *pairs, ws_side side, const ws_tokenizer *tok,
+                            const ws_chat *chat, int max_len, int keep_end, ws_err *err);
 /* From ids alone (tests, other sources); the ids are copied. */
 ws_examples *ws_examples_from_ids(const ws_example *row, int n, ws_side side, const char *name);
 void ws_examples_free(ws_examples *e);

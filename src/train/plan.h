@@ -17,5 +17,6 @@ typedef struct ws_train_cost {
 /* Bytes that this process may still take: MemAvailable and the cgroup's limit. */
 int64_t ws_memory_free(void);
 /* `from`: first step still to do.  budget 0: 3/5 of the free memory. */
-ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_examples *data, ws_schedule *s, int64_t from, int64_t eval_every, int64_t budget);
+ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_examples *data, ws_schedule *s, int64_t from,
+                               int64_t eval_every, int64_t budget);
 #endif

@@ -18,7 +18,8 @@ typedef enum ws_run_state { WS_RUN_NEW, WS_RUN_RESUMES, WS_RUN_DONE } ws_run_sta
 
 json_t *ws_train_config(const ws_model *m, const ws_examples *data, const ws_train_options *o, const char *init_hash);
 /* Looks into dir; config is stolen.  WS_ESTATE when another configuration is there and fresh is not set. */
-ws_status ws_run_open(ws_train_run *r, const char *dir, json_t *config, int fresh, ws_run_state *state, ws_train_result *done, ws_err *err);
+ws_status ws_run_open(ws_train_run *r, const char *dir, json_t *config, int fresh, ws_run_state *state,
+                      ws_train_result *done, ws_err *err);
 void ws_run_release(ws_train_run *r);
 /* Loads values, moments and log of the checkpoint. */
 ws_status ws_run_restore(ws_train_run *r, ws_adapter *a, ws_adamw *o, ws_err *err);

@@ -45,6 +45,6 @@ ws_status ws_train(ws_model *m, const ws_examples *data, const ws_train_options 
 
 /* Mean of a micro-batch's token losses, weighted by its number of sequences (adapters.md 4.6): the Trainer's eval_loss over
  * rows[0..n) in micro-batches of `batch`.  NaN when no row has a supervised token. */
-ws_status ws_train_evaluate(ws_model *m, const ws_examples *data, const int64_t *rows, int64_t n, int batch, ws_patch *const *patch,
-                            int n_patches, double *loss, ws_err *err);
+ws_status ws_train_evaluate(ws_model *m, const ws_examples *data, const int64_t *rows, int64_t n, int batch,
+                            ws_patch *const *patch, int n_patches, double *loss, ws_err *err);
 #endif
