@@ -190,6 +190,15 @@ static void another_configuration_is_not_mixed_in(void **state) {
     ws_contrast_options o = settings("state"), other = o;
     make(&o);
     ws_str before = bytes_of(o.dir, "pairs.jsonl");
+    char hash[3][65];
+    ws_tokenizer *twin = ascii_tokenizer(0);
+    ws_tokenizer_hash(f.tok, hash[0]), ws_tokenizer_hash(twin, hash[1]), ws_tokenizer_hash(f.mute, hash[2]);
+    assert_string_equal(hash[0], hash[1]);
+    assert_string_not_equal(hash[0], hash[2]);
+    ws_tokenizer_free(twin);
+    ws_err not_this = {0}; /* the same model and prompts, read by another tokenizer */
+    assert_int_equal(ws_contrast_run(f.t.m, f.mute, f.chat, f.b, &o, NULL, &not_this), WS_ESTATE);
+    says(&not_this, "tokenizer_hash");
     other.seed = 10, other.max_new = 12;
     refused(&other, WS_ESTATE, "seed: 9 there, 10 here; max_new_tokens: 14 there, 12 here", "--fresh");
     ws_str after = bytes_of(o.dir, "pairs.jsonl");
