@@ -30,7 +30,7 @@ size_t ws_checkpoint_count(const ws_checkpoint *c);
 const ws_tensor *ws_checkpoint_at(const ws_checkpoint *c, size_t i);
 /* "model.layers.0.mlp.up_proj.weight"; NULL: there is none. */
 const ws_tensor *ws_checkpoint_find(const ws_checkpoint *c, const char *canonical_name);
-size_t ws_checkpoint_ignored(const ws_checkpoint *c);            /* vision, mtp, buffers: counted, kept out */
+size_t ws_checkpoint_ignored(const ws_checkpoint *c); /* vision, mtp, buffers: counted, kept out */
 /* Identity of the weights: SHA-256 over config and, per tensor, name, type, shape and 16 sampled pages; so it is the same
  * for the same content wherever it lies, and costs milliseconds. */
 const char *ws_checkpoint_hash(const ws_checkpoint *c);
