@@ -122,15 +122,21 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     json_t *json = NULL;
     ws_common_init(&common);
     if (ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &common, err)) return err->code;
-    if (!common.out) return ws_fail(err, WS_EUSAGE, "--out is missing: give a folder for the results");
-    if (a.alpha && a.o.calibration)
-        return ws_fail(err, WS_EUSAGE, "--alpha and --calibration both give the strengths; leave one of them out");
-    if ((a.alpha || a.o.calibration) && !common.n_steer)
-        return ws_fail(err, WS_EUSAGE, "%s needs --steer: without a method only the base is measured",
-                       a.alpha ? "--alpha" : "--calibration");
+    ws_status st = WS_OK;
+    if (!common.out)
+        st = ws_fail(err, WS_EUSAGE, "--out is missing: give a folder for the results");
+    else if (a.alpha && a.o.calibration)
+        st = ws_fail(err, WS_EUSAGE, "--alpha and --calibration both give the strengths; leave one of them out");
+    else if ((a.alpha || a.o.calibration) && !common.n_steer)
+        st = ws_fail(err, WS_EUSAGE, "%s needs --steer: without a method only the base is measured",
+                     a.alpha ? "--alpha" : "--calibration");
+    if (st) {
+        free(a.alpha);
+        return st;
+    }
     a.o.out = common.out, a.o.seed = common.seed;
     ws_method **m = ws_xcalloc((size_t)common.n_steer + 1, sizeof *m);
-    ws_status st = a.behavior ? ws_behavior_load(&behavior, a.behavior, err) : WS_OK;
+    if (a.behavior) st = ws_behavior_load(&behavior, a.behavior, err);
     if (!st) st = ws_session_open(&s, &common, err);
     if (!st) st = ws_session_chat(&s, &common, err);
     for (int i = 0; i < common.n_steer && !st; i++)
