@@ -6,7 +6,7 @@
 #include <string.h>
 
 ws_status ws_delta_save(const ws_delta *d, const char *path, ws_err *err) {
-    ws_tensor *t = ws_xcalloc((size_t)(2 * d->n), sizeof *t);
+    ws_tensor *t = ws_xcalloc(2 * (size_t)d->n, sizeof *t);
     size_t n = 0;
     ws_status st = WS_OK;
     for (int i = 0; i < d->n && !st; i++) {

@@ -312,7 +312,7 @@ static ws_status run(ws_eval *e, ws_err *err) {
     if (o->dose_topics) w.T = o->dose_topics;
     levels(&w);
     int total = w.T * w.S * w.L;
-    w.prompt = ws_xcalloc((size_t)(w.T * w.L), sizeof *w.prompt);
+    w.prompt = ws_xcalloc((size_t)w.T * (size_t)w.L, sizeof *w.prompt);
     w.out = ws_xcalloc((size_t)total, sizeof *w.out);
     w.ids = ws_xcalloc(CHUNK, sizeof *w.ids), w.finish = ws_xcalloc(CHUNK, sizeof *w.finish);
     ws_hash *h = ws_raw_key(e, "ws-samples");

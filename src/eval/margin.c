@@ -192,8 +192,8 @@ static ws_status run(ws_eval *e, ws_err *err) {
     int n = p->n, S = e->n_settings;
     work w = {.e = e, .pairs = p};
     w.topic = ws_xmalloc((size_t)n * sizeof *w.topic);
-    w.ids = ws_xcalloc(2 * (size_t)(n * S), sizeof *w.ids), w.resp = ws_xcalloc(2 * (size_t)n, sizeof *w.resp);
-    w.cell = ws_xcalloc((size_t)(n * S), sizeof *w.cell);
+    w.ids = ws_xcalloc(2 * (size_t)n * (size_t)S, sizeof *w.ids), w.resp = ws_xcalloc(2 * (size_t)n, sizeof *w.resp);
+    w.cell = ws_xcalloc((size_t)n * (size_t)S, sizeof *w.cell);
     topics(&w);
     ws_hash *h = ws_raw_key(e, "ws-margin-raw");
     ws_status st = WS_OK;
