@@ -57,11 +57,11 @@ $(B)/%.o: src/%.c | $(GEN)
 
 # Kernels: each instruction set has its own flags; no other file is compiled with them.
 # (Unrolled vector code under UBSan takes minutes to compile; ASan, which finds what goes wrong there, stays on.)
-LANES = $(if $(filter release,$(CONFIG)),-O3,-fno-sanitize=undefined)
+LANES = $(if $(filter release,$(CONFIG)),-O3,-fno-sanitize=undefined) $(if $(findstring clang,$(CC)),-Wno-pass-failed)
 $(B)/kernel/avx2.o:       ISA = $(LANES) -mavx2 -mfma -mf16c
 $(B)/kernel/avx512.o:     ISA = $(LANES) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
 # The 16-lane kernels in plain C: only to run in bearable time.
-$(B)/tests/test_kernel_lanes16: ISA = -O2 -mavx2 -mfma
+$(B)/tests/test_kernel_lanes16: ISA = -O2 -mavx2 -mfma $(if $(findstring clang,$(CC)),-Wno-pass-failed)
 
 # A room registers itself by existing: X(lora) X(dora) ... is written from the file names.
 # The list is rewritten only when it changes, so adding or removing a room rebuilds just its corridor.

@@ -217,7 +217,7 @@ static ws_status clear(const ws_stage *s, const ws_manifest *m, ws_err *err) {
 /* ---------- the time that the whole still needs ---------- */
 typedef struct outlook {
     const ws_stage *s;
-    const char *todo; /* [n] */
+    const char *pending; /* [n] */
     int n, at;
     double begun;           /* of the stage that runs */
     double planned, needed; /* estimates and true times of the finished ones */
@@ -234,7 +234,7 @@ static double seconds_left(void *arg, double age, double share) {
     double pace = planned > 1 ? needed / planned : 1;
     double left = told ? age * (1 - share) / share : s->seconds * pace - (ws_now() - o->begun);
     for (int i = o->at + 1; i < o->n; i++)
-        if (o->todo[i]) after += o->s[i].seconds * pace;
+        if (o->pending[i]) after += o->s[i].seconds * pace;
     return (left > 0 ? left : 0) + after;
 }
 
@@ -271,13 +271,13 @@ out:
 
 ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r, ws_err *err) {
     double begun = ws_now();
-    char *todo = ws_xcalloc((size_t)n, 1), time[2][32];
-    outlook o = {s, todo, n, 0, 0, 0, 0};
+    char *pending = ws_xcalloc((size_t)n, 1), time[2][32];
+    outlook o = {s, pending, n, 0, 0, 0, 0};
     ws_status st = WS_OK;
     memset(r, 0, sizeof *r);
     err->code = WS_OK;
     /* what stands after a stage that must run again gets new inputs as a rule; the outlook counts it as work to do */
-    for (int i = 0, stale = 0; i < n; i++) todo[i] = (char)(stale |= !ws_stage_current(&s[i], m, NULL));
+    for (int i = 0, stale = 0; i < n; i++) pending[i] = (char)(stale |= !ws_stage_current(&s[i], m, NULL));
     for (int i = 0; i < n && !st; i++) {
         ws_str why = {0};
         double t = ws_now();
@@ -303,6 +303,6 @@ ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r,
         ws_str_free(&why);
     }
     r->seconds = ws_now() - begun;
-    free(todo);
+    free(pending);
     return st;
 }
