@@ -7,7 +7,7 @@ MODEL   ?=
 PKGS    := jansson libpcre2-8 libutf8proc cairo libcrypto
 CPPFLAGS = -Isrc -Iinclude -I$(B)/gen -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
 WARN     = -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Wstrict-prototypes -Wmissing-prototypes -Wno-sign-conversion
-CFLAGS   = -std=c11 -g -fopenmp -fno-math-errno -ffp-contract=off $(WARN) $(OPT) $(WERROR)
+CFLAGS   = -std=c11 -g -pthread -fno-math-errno -ffp-contract=off $(WARN) $(OPT) $(WERROR)
 LDLIBS   = $(shell pkg-config --libs $(PKGS)) -lm
 OPT.release = -O2
 OPT.debug   = -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer

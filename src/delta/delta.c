@@ -94,7 +94,6 @@ static void gram(double *g, const float *a, int64_t ka, int64_t at, int64_t ai, 
         for (int64_t i = 0; i < ka; i++) {
             const double x = (double)a[t * at + i * ai];
             double *gi = g + i * kb;
-#pragma omp simd
             for (int64_t j = 0; j < kb; j++) gi[j] += x * row[j];
         }
     }

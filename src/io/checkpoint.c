@@ -6,6 +6,7 @@
 #include "io/json.h"
 #include "io/names.h"
 #include <dirent.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -372,9 +373,11 @@ static void hash_tensor(ws_hash *h, const ws_tensor *t) {
         ws_hash_add(h, (const char *)t->data + (t->bytes - PAGE) / (PAGES - 1) * k, PAGE);
 }
 
+static pthread_mutex_t hashing = PTHREAD_MUTEX_INITIALIZER;
+
 const char *ws_checkpoint_hash(const ws_checkpoint *c) {
     char *hex = ((ws_checkpoint *)(uintptr_t)c)->hash; /* computed once, by whoever asks first */
-#pragma omp critical(ws_checkpoint_hash)
+    pthread_mutex_lock(&hashing);
     if (!*hex) {
         char done[65];
         ws_hash *h = ws_hash_new();
@@ -391,5 +394,6 @@ const char *ws_checkpoint_hash(const ws_checkpoint *c) {
         ws_str_free(&text);
         json_decref(config);
     }
+    pthread_mutex_unlock(&hashing);
     return hex;
 }
