@@ -110,8 +110,8 @@ static void expect_ids(const ws_tokenizer *t, const char *text, int flags, const
 static void the_real_smollm2_equals_the_library(void **state) {
     (void)state;
     const char *path = getenv("WS_TEST_MODEL");
-    ws_checkpoint *c;
-    ws_tokenizer *t;
+    ws_checkpoint *c = NULL;
+    ws_tokenizer *t = NULL;
     ws_err err = {0};
     int n;
     if (!path) {
