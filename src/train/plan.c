@@ -88,12 +88,12 @@ ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_exampl
     }
     double rate = gemm_rate(m, c.largest);
     if (rate > 0) {
-        double evals = eval_every > 0 && s->n_test
-                           ? (double)(s->total / eval_every - from / eval_every) + (s->total % eval_every != 0)
-                           : 0;
+        int64_t evals = 0; /* whole intervals between here and the end, and one more after a last short one */
+        if (eval_every > 0 && s->n_test)
+            evals = s->total / eval_every - from / eval_every + (s->total % eval_every != 0);
         double per_token = below + above * (c.memory.recompute ? 3 : 2) + 4.0 * (double)ws_adapter_size(a);
         double work = per_token * (double)c.tokens + 2 * head * (double)c.supervised +
-                      evals * (double)c.eval_tokens * (below + above + head);
+                      (double)evals * (double)c.eval_tokens * (below + above + head);
         c.seconds = 1.25 * work / rate; /* attention, norms, softmax and the optimiser: about a quarter on top */
     }
     return c;
