@@ -4,7 +4,7 @@ CONFIG  ?= release
 B       := build/$(CONFIG)
 MODEL   ?=
 
-PKGS    := jansson libpcre2-8 libutf8proc cairo libcrypto
+PKGS    := jansson libpcre2-8 libutf8proc cairo libcrypto libcurl
 CPPFLAGS = -Isrc -Iinclude -I$(B)/gen -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
 WARN     = -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Wstrict-prototypes -Wmissing-prototypes -Wno-sign-conversion
 CFLAGS   = -std=c11 -g -pthread -fno-math-errno -ffp-contract=off $(WARN) $(OPT) $(WERROR)
@@ -79,7 +79,7 @@ $(B)/tests/%: tests/%.c $(B)/libws.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(ISA) -MMD -MP -o $@ $< $(B)/libws.a $(LDLIBS) -lcmocka
 
-tests: $(TESTS) $(B)/ws
+tests: $(TESTS) $(B)/tests/hub_server $(B)/ws
 
 check: deps
 	@$(MAKE) --no-print-directory -j2 tests
@@ -112,4 +112,4 @@ clean:
 
 .PHONY: all help deps check test tests demo bench fuzz fuzz-build lint clean .FORCE
 .SECONDARY:
--include $(LIBOBJ:.o=.d) $(CMDOBJ:.o=.d) $(TESTS:%=%.d)
+-include $(LIBOBJ:.o=.d) $(CMDOBJ:.o=.d) $(TESTS:%=%.d) $(B)/tests/hub_server.d

@@ -194,9 +194,8 @@ static void ids_are_found_in_the_cache(void **state) {
     (void)state;
     ws_checkpoint *c;
     setenv("HF_HUB_CACHE", in_scratch("hub"), 1);
-    REFUSED(ws_checkpoint_open(&c, "org/my.model-1", &err), WS_EIO, "`hf download org/my.model-1` fetches it");
-    REFUSED(ws_checkpoint_open(&c, "org/my.model-1@v2", &err), WS_EIO,
-            "`hf download org/my.model-1 --revision v2` fetches it");
+    REFUSED(ws_checkpoint_open(&c, "org/my.model-1", &err), WS_EIO, "`ws pull org/my.model-1` fetches it");
+    REFUSED(ws_checkpoint_open(&c, "org/my.model-1@v2", &err), WS_EIO, "`ws pull org/my.model-1@v2` fetches it");
     put("hub/models--org--my.model-1/refs/main", "abc123\n");
     put("hub/models--org--my.model-1/refs/v2", "abc124");
     REFUSED(ws_checkpoint_open(&c, "org/my.model-1", &err), WS_EIO, "nor whole in the Hugging Face cache");
@@ -204,8 +203,7 @@ static void ids_are_found_in_the_cache(void **state) {
     OK(ws_mkdirs(in_scratch("hub/models--org--my.model-1/snapshots/abc123"), &err));
     char *cfg = ws_sprintf("%s/config.json", snap), *blob = ws_sprintf("%s/model.safetensors", snap);
     copy(FIXTURES "single/config.json", cfg);
-    REFUSED(ws_checkpoint_open(&c, "org/my.model-1", &err), WS_EFORMAT,
-            "`hf download org/my.model-1` completes the model");
+    REFUSED(ws_checkpoint_open(&c, "org/my.model-1", &err), WS_EFORMAT, "`ws pull org/my.model-1` completes the model");
     copy(FIXTURES "single/model.safetensors", "hub/models--org--my.model-1/blobs/f00");
     assert_int_equal(symlink("../../blobs/f00", in_scratch(blob)), 0);
     c = open_it("org/my.model-1");
@@ -216,8 +214,50 @@ static void ids_are_found_in_the_cache(void **state) {
     c = open_it(in_scratch(snap)); /* the path itself keeps the repository's name */
     assert_string_equal(ws_checkpoint_name(c), "my.model-1");
     ws_checkpoint_close(c);
-    REFUSED(ws_checkpoint_open(&c, "org/my.model-1@v2", &err), WS_EIO, "hf download");
+    REFUSED(ws_checkpoint_open(&c, "org/my.model-1@v2", &err), WS_EIO, "ws pull");
     free(cfg), free(blob);
+    unsetenv("HF_HUB_CACHE");
+}
+
+static void a_snapshot_is_whole_with_its_weights_and_tokenizer(void **state) {
+    (void)state;
+    setenv("HF_HUB_CACHE", in_scratch("part"), 1);
+#define SNAP "part/models--o--n/snapshots/c0/"
+    put("part/models--o--n/refs/main", "c0");
+    assert_false(ws_hub_whole("o/n"));
+    copy(FIXTURES "sharded/config.json", SNAP "config.json");
+    copy(FIXTURES "sharded/model.safetensors.index.json", SNAP "model.safetensors.index.json");
+    put(SNAP "tokenizer.json", "{}");
+    assert_false(ws_hub_whole("o/n"));
+    json_t *index, *file;
+    const char *tensor;
+    char last[256] = "";
+    OK(ws_json_load(&index, FIXTURES "sharded/model.safetensors.index.json", &err));
+    json_object_foreach(json_object_get(index, "weight_map"), tensor, file) {
+        assert_false(ws_hub_whole("o/n")); /* one shard is missing still, for the last tensor names a new one */
+        snprintf(last, sizeof last, SNAP "%s", json_string_value(file));
+        if (tensor) put(last, "x");
+        if (ws_hub_whole("o/n")) break;
+    }
+    json_decref(index);
+    assert_true(ws_hub_whole("o/n"));
+    assert_true(ws_hub_whole("o/n@c0"));
+    assert_false(ws_hub_whole("o/n@c1"));
+    unlink(in_scratch(last));
+    assert_int_equal(symlink("../../blobs/none", in_scratch(last)), 0); /* a link to nothing */
+    assert_false(ws_hub_whole("o/n"));
+    put("part/models--o--n/blobs/none", "x");
+    assert_true(ws_hub_whole("o/n"));
+    unlink(in_scratch(SNAP "tokenizer.json"));
+    assert_false(ws_hub_whole("o/n"));
+    put("part/models--o--n/.no_exist/c0/tokenizer.json", "");
+    assert_true(ws_hub_whole("o/n"));
+    /* GGUF files */
+    put("part/models--o--g/refs/main", "c0");
+    put("part/models--o--g/snapshots/c0/a.gguf", "x");
+    assert_true(ws_hub_whole("o/g"));
+    assert_true(ws_hub_whole("o/g:a.gguf"));
+    assert_false(ws_hub_whole("o/g:b.gguf"));
     unsetenv("HF_HUB_CACHE");
 }
 
@@ -245,10 +285,30 @@ static void the_cache_is_where_the_environment_says(void **state) {
 
 static void only_plain_ids_are_looked_up(void **state) {
     (void)state;
-    static const char *const ids[] = {"gpt2", "org/name", "org/name@main", "org/na-me_1.0@refs/pr/1"};
-    static const char *const none[] = {"",          "/abs",          "./rel",       "../up", "a/b/c",  "org/", "/name",
-                                       "org/name@", "org/name@../x", "org/name@/x", "a b",   "org/..", "-x/y"};
-    for (size_t i = 0; i < 4; i++) assert_true(ws_hub_is_id(ids[i]));
+    static const char *const ids[] = {
+        "gpt2", "org/name", "org/name@main", "org/na-me_1.0@refs/pr/1", "org/name:a.gguf", "org/name@v1:b/a b.gguf"};
+    static const char *const none[] = {"",
+                                       "/abs",
+                                       "./rel",
+                                       "../up",
+                                       "a/b/c",
+                                       "org/",
+                                       "/name",
+                                       "org/name@",
+                                       "org/name@../x",
+                                       "org/name@/x",
+                                       "a b",
+                                       "org/..",
+                                       "-x/y",
+                                       "org/a--b",
+                                       "org/a..b",
+                                       "org/name:",
+                                       "org/name:x",
+                                       "org/name:../x.gguf",
+                                       "org/name:/x.gguf",
+                                       "org/name:a//x.gguf",
+                                       "org/name@:x.gguf"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) assert_true(ws_hub_is_id(ids[i]));
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         if (ws_hub_is_id(none[i])) fail_msg("'%s' is taken for an id", none[i]);
 }
@@ -269,6 +329,20 @@ static void sha256_is_that_of_the_standard(void **state) {
     assert_string_not_equal(hex, again);
 }
 
+static void git_hashes_are_those_of_git(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *hash; /* `git hash-object` */
+    } t[] = {{"", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"}, {"hello\n", "ce013625030ba8dba906f756967f9e9ca394464a"}};
+    for (size_t i = 0; i < 2; i++) {
+        char hex[65];
+        ws_hash *h = ws_hash_new_git(strlen(t[i].text));
+        ws_hash_add(h, t[i].text, strlen(t[i].text));
+        ws_hash_done(h, hex);
+        assert_string_equal(hex, t[i].hash);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_layout_is_the_same_model_with_the_same_hash),
@@ -281,6 +355,8 @@ int main(void) {
         cmocka_unit_test(the_cache_is_where_the_environment_says),
         cmocka_unit_test(only_plain_ids_are_looked_up),
         cmocka_unit_test(sha256_is_that_of_the_standard),
+        cmocka_unit_test(git_hashes_are_those_of_git),
+        cmocka_unit_test(a_snapshot_is_whole_with_its_weights_and_tokenizer),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_drop);
 }

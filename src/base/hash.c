@@ -1,7 +1,6 @@
 #include "base/hash.h"
 #include <errno.h>
 #include <openssl/evp.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,10 +9,20 @@ struct ws_hash {
     EVP_MD_CTX *ctx;
 };
 
-ws_hash *ws_hash_new(void) {
+static ws_hash *begin(const EVP_MD *kind) {
     ws_hash *h = ws_xmalloc(sizeof *h);
     h->ctx = EVP_MD_CTX_new();
-    if (!h->ctx || !EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL)) BUG("libcrypto has no SHA-256");
+    if (!h->ctx || !EVP_DigestInit_ex(h->ctx, kind, NULL)) BUG("libcrypto lacks a hash");
+    return h;
+}
+
+ws_hash *ws_hash_new(void) { return begin(EVP_sha256()); }
+
+ws_hash *ws_hash_new_git(uint64_t size) {
+    char head[40];
+    ws_hash *h = begin(EVP_sha1());
+    int n = snprintf(head, sizeof head, "blob %llu", (unsigned long long)size);
+    ws_hash_add(h, head, (size_t)n + 1); /* with its NUL */
     return h;
 }
 
@@ -32,8 +41,8 @@ void ws_hash_adds(ws_hash *h, const char *text) {
 void ws_hash_done(ws_hash *h, char hex[65]) {
     uint8_t d[EVP_MAX_MD_SIZE];
     unsigned n = 0;
-    if (!EVP_DigestFinal_ex(h->ctx, d, &n) || n != 32) BUG("EVP_DigestFinal_ex failed");
-    for (unsigned i = 0; i < 32; i++) snprintf(hex + 2 * i, 3, "%02x", d[i]);
+    if (!EVP_DigestFinal_ex(h->ctx, d, &n) || n > 32) BUG("EVP_DigestFinal_ex failed");
+    for (unsigned i = 0; i < n; i++) snprintf(hex + 2 * i, 3, "%02x", d[i]);
     EVP_MD_CTX_free(h->ctx);
     free(h);
 }

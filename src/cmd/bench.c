@@ -154,7 +154,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
               .seconds = 0.3};
     ws_common c;
     ws_sink sink;
-    static const char *const without[] = {"model", "steer", "force", "template", NULL};
+    static const char *const without[] = {"model", "offline", "steer", "force", "template", NULL};
     ws_common_init(&c);
     c.without = without;
     ws_status st = ws_cmd_parse(argc, argv, options, parse, "machine|gemm", doc, &o, &c, err);

@@ -31,6 +31,7 @@ typedef struct ws_common {
     uint64_t seed;   /* --seed */
     const char *out; /* --out */
     int json;        /* --json */
+    int offline;     /* --offline, or HF_HUB_OFFLINE: a model is looked for, never fetched */
     /* Names of common options that mean nothing to this verb, ending with NULL: neither shown nor taken. */
     const char *const *without;
 } ws_common;
@@ -76,6 +77,11 @@ ws_status ws_sink_close(ws_sink *s, ws_status st, ws_err *err);
 void ws_print_json(json_t *v, int one_line);
 /* The bytes as they are; with `json` {"text": "..."} and a line break. */
 void ws_print_text(const ws_str *text, int json);
+
+struct ws_checkpoint;
+/* The checkpoint that `where` names.  A hub id that is not whole in the cache is fetched first, which is said (`ws pull`),
+ * or refused when --offline forbids it. */
+ws_status ws_cmd_checkpoint(struct ws_checkpoint **out, const char *where, const ws_common *c, ws_err *err);
 
 /* Opens --model with everything that most verbs need; frees with ws_session_close.  WS_EUSAGE: --model is missing. */
 typedef struct ws_session {

@@ -96,7 +96,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     if (a.n_dirs != 2) return ws_fail(err, WS_EUSAGE, "two adapter directories are needed: POS_DIR NEG_DIR");
     if (!c.model) return ws_fail(err, WS_EUSAGE, "--model is missing: the base that both adapters were trained on");
     if (!c.out) return ws_fail(err, WS_EUSAGE, "--out is missing: the dW file to write");
-    if ((st = ws_checkpoint_open(&ck, c.model, err)) || (st = ws_model_open(&m, ck, err))) goto cleanup;
+    if ((st = ws_cmd_checkpoint(&ck, c.model, &c, err)) || (st = ws_model_open(&m, ck, err))) goto cleanup;
     for (int i = 0; i < 2; i++)
         if ((st = ws_adapter_check_base(m, a.dir[i], c.force, err)) ||
             (st = ws_adapter_load(&side[i], m, a.dir[i], err)))

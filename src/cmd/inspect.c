@@ -420,7 +420,7 @@ static int begins_with_gguf(const char *path) {
     return n == 4 && !memcmp(magic, "GGUF", 4);
 }
 
-static ws_status look(json_t *report, const args *a, ws_err *err) {
+static ws_status look(json_t *report, const args *a, const ws_common *common, ws_err *err) {
     ws_checkpoint *c;
     int there = ws_file_exists(a->path), dir = there && ws_is_dir(a->path);
     if (dir && !has_file(a->path, "config.json")) {
@@ -434,7 +434,7 @@ static ws_status look(json_t *report, const args *a, ws_err *err) {
     }
     int gguf = there && !dir && begins_with_gguf(a->path);
     if (there && !dir && !gguf) return tensor_file(report, a->path, err);
-    ws_status st = ws_checkpoint_open(&c, a->path, err);
+    ws_status st = ws_cmd_checkpoint(&c, a->path, common, err);
     if (st == WS_EUNSUPPORTED && gguf) return bare_gguf(report, a->path, err->msg, err);
     if (st) return st;
     st = checkpoint(report, c, a, err);
@@ -462,7 +462,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     if (!a.path)
         return ws_fail(err, WS_EUSAGE, "give a path: a model, a .gguf, an adapter directory, a dW or safetensors file");
     json_t *report = json_object();
-    st = look(report, &a, err);
+    st = look(report, &a, &c, err);
     if (!st && !(st = ws_sink_open(&sink, c.out, err))) {
         if (c.json)
             ws_print_json(json_incref(report), 0);

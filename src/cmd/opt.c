@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "cmd/stages.h"
+#include "io/hub.h"
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -9,15 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { K_TEMPLATE = 0x400, K_FORCE, K_THREADS, K_SEED, K_OUT, K_JSON, K_COMPUTE, K_STEER };
+enum { K_TEMPLATE = 0x400, K_FORCE, K_THREADS, K_SEED, K_OUT, K_JSON, K_COMPUTE, K_STEER, K_OFFLINE };
 
 static const struct argp_option options[] = {
-    {"model", 'm', "M", 0, "a Hugging Face directory, a .gguf file, or an id in the Hugging Face cache", 0},
+    {"model", 'm', "M", 0, "a Hugging Face directory, a .gguf file, or a hub id (org/name), which is pulled if need be",
+     0},
     {"template", K_TEMPLATE, "FILE", 0, "chat template to use instead of the model's own", 0},
     {"steer", K_STEER, "FILE[:ALPHA]", 0,
      "hang a dW, an adapter directory or a vector, at strength ALPHA (1); repeatable", 0},
     {"force", K_FORCE, 0, 0, "accept a steering file that was made on another base model", 0},
     {"compute", K_COMPUTE, "TYPE", 0, "arithmetic of base-weight products: f32", 0},
+    {"offline", K_OFFLINE, 0, 0, "never use the network: a hub id must be in the cache (as HF_HUB_OFFLINE=1)", 0},
     {"threads", K_THREADS, "N", 0, "threads (default: the cores that this process may use)", 0},
     {"seed", K_SEED, "N", 0, "seed of every random choice (default 0)", 0},
     {"out", K_OUT, "PATH", 0, "where results go", 0},
@@ -29,7 +32,10 @@ static const struct argp_option options[] = {
 enum { MAX_STEER = 64 };
 static const char *steer[MAX_STEER];
 
-void ws_common_init(ws_common *c) { memset(c, 0, sizeof *c); }
+void ws_common_init(ws_common *c) {
+    memset(c, 0, sizeof *c);
+    c->offline = ws_hub_offline();
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
     ws_common *c = state->input;
@@ -58,6 +64,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         break;
     case K_OUT: c->out = arg; break;
     case K_JSON: c->json = 1; break;
+    case K_OFFLINE: c->offline = 1; break;
     case 'q': ws_log_level(0); break;
     case 'v': ws_log_level(2); break;
     default: return ARGP_ERR_UNKNOWN;

@@ -1,14 +1,46 @@
 /* src/cmd/session.c - what most verbs open first. */
+#include "base/log.h"
 #include "cmd/cmd.h"
+#include "io/checkpoint.h"
+#include "io/hub.h"
 #include "model/model.h"
 #include "text/chat.h"
+#include <stdlib.h>
 #include <string.h>
+
+/* A hub id is fetched where it is missing; a name without a slash is sooner a mistyped folder, and so is a path into a folder
+ * that is there. */
+static int worth_asking_the_hub(const char *where) {
+    const char *slash = strchr(where, '/');
+    if (ws_file_exists(where) || !slash || !ws_hub_is_id(where)) return 0;
+    char *first = ws_xstrndup(where, (size_t)(slash - where));
+    int here = ws_is_dir(first);
+    free(first);
+    return !here;
+}
+
+ws_status ws_cmd_checkpoint(ws_checkpoint **out, const char *where, const ws_common *c, ws_err *err) {
+    const ws_pull_options o = {.id = where, .offline = c->offline};
+    ws_pull_result r = {0};
+    ws_err why;
+    *out = NULL;
+    if (!worth_asking_the_hub(where) || ws_hub_whole(where)) return ws_checkpoint_open(out, where, err);
+    if (!o.offline) ws_note("%s is not whole in the cache; pulling it", where);
+    ws_status rc = ws_hub_pull(&r, &o, err);
+    if (!rc)
+        rc = ws_checkpoint_open(out, r.path, err);
+    else if (rc == WS_EIO && !ws_checkpoint_open(out, where, &why)) {
+        ws_warn("%s; going on with what the cache has", err->msg); /* weights without a tokenizer, say */
+        rc = WS_OK;
+    }
+    ws_pull_result_free(&r);
+    return rc;
+}
 
 static ws_status open_parts(ws_session *s, const ws_common *c, int text, int weights, ws_err *err) {
     memset(s, 0, sizeof *s);
-    if (!c->model)
-        return ws_fail(err, WS_EUSAGE, "--model is missing: give a directory, a .gguf file or a Hugging Face id");
-    if (ws_checkpoint_open(&s->checkpoint, c->model, err) ||
+    if (!c->model) return ws_fail(err, WS_EUSAGE, "--model is missing: give a directory, a .gguf file or a hub id");
+    if (ws_cmd_checkpoint(&s->checkpoint, c->model, c, err) ||
         (text && ws_tokenizer_open(&s->tokenizer, s->checkpoint, err)) ||
         (weights && ws_model_open(&s->model, s->checkpoint, err))) {
         ws_session_close(s);

@@ -95,7 +95,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_common c;
     ws_results **r = NULL;
     ws_tables all = {0};
-    static const char *const without[] = {"model", "steer", "force", "template", NULL};
+    static const char *const without[] = {"model", "offline", "steer", "force", "template", NULL};
     ws_common_init(&c);
     c.without = without;
     ws_status st = ws_cmd_parse(argc, argv, options, parse, "RUN_DIR...", doc, &a, &c, err);

@@ -139,7 +139,7 @@ static ws_status open_index(ws_checkpoint *c, const char *path, ws_err *err) {
         char *shard = ws_path_join(c->path, shards.v[i]);
         if (!ws_file_exists(shard))
             rc = ws_fail(err, WS_EIO, "%s: lists %s, which is missing; %s%s%s", path, shards.v[i],
-                         c->id ? "`hf download " : "copy it there", c->id ? c->id : "",
+                         c->id ? "`ws pull " : "copy it there", c->id ? c->id : "",
                          c->id ? "` completes the model" : "");
         free(shard);
         if (!rc) rc = add_shard(c, shards.v[i], err);
@@ -173,7 +173,7 @@ static ws_status open_weights(ws_checkpoint *c, ws_err *err) {
             rc = ws_fail(
                 err, WS_EFORMAT, "%s: has no *.safetensors%s%s%s%s", c->path,
                 bin ? "; pytorch_model.bin is not read, because unpickling runs code: convert it to safetensors" : "",
-                c->id && !bin ? "; `hf download " : "", c->id && !bin ? c->id : "",
+                c->id && !bin ? "; `ws pull " : "", c->id && !bin ? c->id : "",
                 c->id && !bin ? "` completes the model" : "");
             free(bin);
         }
@@ -237,7 +237,7 @@ static ws_status open_gguf(ws_checkpoint *c, ws_err *err) {
 /* ---- opening ---- */
 
 static void set_name(ws_checkpoint *c) {
-    char *real = realpath(c->path, NULL);
+    char *real = c->gguf ? NULL : realpath(c->path, NULL); /* in the cache a file's true name is a hash */
     if (!c->id) c->id = ws_hub_id_of(real ? real : c->path);
     const char *from = c->id && !c->gguf ? c->id : real ? real : c->path, *slash = strrchr(from, '/');
     c->name = ws_xstrdup(slash ? slash + 1 : from);
@@ -246,6 +246,16 @@ static void set_name(ws_checkpoint *c) {
     for (char *p = c->name; *p; p++)
         if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *p)) *p = '_';
     free(real);
+}
+
+/* Repositories of GGUF files may have a config.json too, without weights of its own. */
+static int ggufs_alone(const ws_checkpoint *c) {
+    names weights = {0}, ggufs = {0};
+    ws_err none;
+    int alone = !list(c->path, ".safetensors", &weights, &none) && !weights.n &&
+                !list(c->path, ".gguf", &ggufs, &none) && ggufs.n;
+    names_free(&weights), names_free(&ggufs);
+    return alone;
 }
 
 /* A directory without config.json that holds exactly one GGUF file stands for that file. */
@@ -273,18 +283,18 @@ ws_status ws_checkpoint_open(ws_checkpoint **out, const char *where, ws_err *err
     *out = NULL;
     if (ws_file_exists(where))
         c->path = ws_xstrdup(where);
-    else if (ends(where, ".gguf") || !ws_hub_is_id(where)) {
+    else if (!ws_hub_is_id(where) || (ends(where, ".gguf") && !strchr(where, ':'))) {
         rc = ws_fail(err, WS_EIO, "%s: no such file or directory", where);
         goto fail;
     } else if ((rc = ws_hub_find(&c->path, where, err)))
         goto fail;
     else
-        c->id = ws_xstrndup(where, strcspn(where, "@"));
+        c->id = ws_xstrndup(where, strcspn(where, "@:"));
 
     int dir = ws_is_dir(c->path);
     if (dir) {
         char *config = ws_checkpoint_file(c, "config.json"), *gguf = NULL;
-        if (!config && !(rc = only_gguf(c, &gguf, err))) free(c->path), c->path = gguf, dir = 0;
+        if ((!config || ggufs_alone(c)) && !(rc = only_gguf(c, &gguf, err))) free(c->path), c->path = gguf, dir = 0;
         free(config);
         if (rc) goto fail;
     }

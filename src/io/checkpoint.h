@@ -7,7 +7,7 @@
 #include "io/gguf.h"
 
 typedef struct ws_checkpoint ws_checkpoint;
-/* `where`: directory, .gguf file, or "org/name[@revision]" looked up in the Hugging Face cache (conventions.md 3.2).
+/* `where`: directory, .gguf file, or "org/name[@revision][:file.gguf]" looked up in the Hugging Face cache (io/hub.h).
  * Not found in the cache: the error says which command downloads it. */
 ws_status ws_checkpoint_open(ws_checkpoint **out, const char *where, ws_err *err);
 void ws_checkpoint_close(ws_checkpoint *c);
