@@ -74,6 +74,80 @@ static void functions_of_exp_are_close(void **state) {
     free(x), free(u), free(gy), free(y), free(z);
 }
 
+static void gates_are_close(void **state) {
+    (void)state;
+    float *x = floats(LONGEST, -30, 20), *u = floats(LONGEST, -2, 2), *gy = floats(LONGEST, -2, 2);
+    float *y = floats(LONGEST, 0, 0), *z = floats(LONGEST, 0, 0);
+    EACH_SET(k)
+    for (int s = 0; s < N_SIZES; s++) {
+        int n = sizes[s];
+        k->silu(y, x, n);
+        k->silu_backward(z, gy, x, n);
+        for (int i = 0; i < n; i++) {
+            double sg = 1 / (1 + exp(-(double)x[i])), terms = sg * (1 + fabs(x[i]) * (1 - sg));
+            assert_true(fabs(y[i] - x[i] * sg) <= 6e-7 * fabs(x[i] * sg) + 1e-37);
+            assert_true(fabs(z[i] - gy[i] * sg * (1 + x[i] * (1 - sg))) <= 1e-6 * fabs(gy[i]) * terms + 1e-37);
+        }
+        k->sigmoid_mul(y, x, u, n);
+        for (int i = 0; i < n; i++) {
+            double want = u[i] / (1 + exp(-(double)x[i]));
+            assert_true(fabs(y[i] - want) <= 6e-7 * fabs(want) + 1e-37);
+        }
+        memcpy(z, gy, (size_t)n * sizeof *z); /* in place */
+        k->sigmoid_mul_backward(y, z, z, x, u, n);
+        for (int i = 0; i < n; i++) {
+            double sg = 1 / (1 + exp(-(double)x[i]));
+            assert_true(fabs(z[i] - gy[i] * sg) <= 6e-7 * fabs(gy[i] * sg) + 1e-37);
+            /* 1 - s is rounded to 6e-8 */
+            assert_true(fabs(y[i] - gy[i] * u[i] * sg * (1 - sg)) <=
+                        fabs(gy[i] * u[i]) * sg * (1e-6 * (1 - sg) + 1.2e-7));
+        }
+        for (int i = 0; i < n; i += 1 + n / 3) {
+            float keep = x[i];
+            x[i] = NAN;
+            k->silu(y, x, n);
+            k->sigmoid_mul(z, x, u, n);
+            assert_true(isnan(y[i]) && isnan(z[i]));
+            x[i] = keep;
+        }
+    }
+    free(x), free(u), free(gy), free(y), free(z);
+}
+
+/* Sums of K products, whatever K, the position and the row it is stored over. */
+static void taps_sum_in_order(void **state) {
+    (void)state;
+    EACH_SET(k)
+    for (int s = 0; s < N_SIZES; s++)
+        for (int K = 0; K <= 5; K++) {
+            int n = sizes[s], ldw = n + 3;
+            float *w = floats((int64_t)ldw * 5, -1, 1), *y = floats(n, 0, 0), *row[5];
+            for (int j = 0; j < 5; j++) row[j] = floats(n, -2, 2);
+            const float *x[5] = {row[0], row[1], row[2], row[3], row[4]};
+            k->taps(y, x, w, ldw, K, n);
+            for (int i = 0; i < n; i++) {
+                double sum = 0, mag = 0;
+                for (int j = 0; j < K; j++) {
+                    double p = (double)w[j * ldw + i] * x[j][i];
+                    sum += p, mag += fabs(p);
+                }
+                assert_true(fabs(y[i] - sum) <= ((double)K + 1) * (FLT_EPSILON / 2) * mag);
+            }
+            for (int i = 0; K && i < n; i += 7) { /* alone: the same bits */
+                float one;
+                const float *xi[5] = {x[0] + i, x[1] + i, x[2] + i, x[3] + i, x[4] + i};
+                k->taps(&one, xi, w + i, ldw, K, 1);
+                assert_memory_equal(&one, y + i, sizeof one);
+            }
+            if (K > 1) {
+                k->taps(row[1], x, w, ldw, K, n);
+                assert_memory_equal(row[1], y, (size_t)n * sizeof *y);
+            }
+            for (int j = 0; j < 5; j++) free(row[j]);
+            free(w), free(y);
+        }
+}
+
 static void softmax_steps_equal_a_softmax(void **state) {
     (void)state;
     enum { ROWS = 5, KEYS = 70 };
@@ -250,6 +324,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exp_is_within_2_ulp_everywhere),
         cmocka_unit_test(functions_of_exp_are_close),
+        cmocka_unit_test(gates_are_close),
+        cmocka_unit_test(taps_sum_in_order),
         cmocka_unit_test(softmax_steps_equal_a_softmax),
         cmocka_unit_test(reductions_are_close_and_keep_nan),
         cmocka_unit_test(rmsnorm_and_its_gradient),

@@ -23,6 +23,13 @@ typedef struct ws_kernels {
     void (*silu_mul)(float *y, const float *g, const float *u, int64_t n); /* y = silu(g) u */
     /* gg = gy u silu'(g), gu = gy silu(g); gg may be g's own storage's twin but not overlap inputs */
     void (*silu_mul_backward)(float *gg, float *gu, const float *gy, const float *g, const float *u, int64_t n);
+    void (*silu)(float *y, const float *x, int64_t n);                            /* y = x sigmoid(x) */
+    void (*silu_backward)(float *gx, const float *gy, const float *x, int64_t n); /* gx = gy silu'(x) */
+    void (*sigmoid_mul)(float *y, const float *g, const float *u, int64_t n);     /* y = sigmoid(g) u */
+    /* gg = gy u sigmoid'(g), gu = gy sigmoid(g); outputs may be gy */
+    void (*sigmoid_mul_backward)(float *gg, float *gu, const float *gy, const float *g, const float *u, int64_t n);
+    /* y[i] = sum_k w[k * ldw + i] x[k][i], one chain of fused multiply-adds over k < K; y may be one of the x */
+    void (*taps)(float *y, const float *const *x, const float *w, int64_t ldw, int K, int64_t n);
     void (*rmsnorm)(float *y, const float *x, const float *w, float eps, int64_t n,
                     float *r_out); /* y = w x r, r = rsqrt(mean x^2 + eps); r_out may be NULL */
     void (*rmsnorm_backward)(float *gx, const float *gy, const float *x, const float *w, float r,

@@ -101,6 +101,36 @@ static void silu_mul_backward(float *gg, float *gu, const float *gy, const float
     }
 }
 
+static void silu(float *y, const float *x, int64_t n) {
+    EACH(i, n) {
+        vf a = ld(x + i, n - i);
+        st(y + i, v_mul(a, v_sigmoid(a)), n - i);
+    }
+}
+static void silu_backward(float *gx, const float *gy, const float *x, int64_t n) {
+    EACH(i, n) {
+        vf a = ld(x + i, n - i), s = v_sigmoid(a);
+        st(gx + i, v_mul(ld(gy + i, n - i), v_mul(s, v_fma(a, v_sub(v_set(1), s), v_set(1)))), n - i);
+    }
+}
+static void sigmoid_mul(float *y, const float *g, const float *u, int64_t n) {
+    EACH(i, n) st(y + i, v_mul(v_sigmoid(ld(g + i, n - i)), ld(u + i, n - i)), n - i);
+}
+static void sigmoid_mul_backward(float *gg, float *gu, const float *gy, const float *g, const float *u, int64_t n) {
+    EACH(i, n) {
+        vf s = v_sigmoid(ld(g + i, n - i)), y = ld(gy + i, n - i), b = ld(u + i, n - i);
+        st(gg + i, v_mul(v_mul(y, b), v_mul(s, v_sub(v_set(1), s))), n - i);
+        st(gu + i, v_mul(y, s), n - i);
+    }
+}
+static void taps(float *y, const float *const *x, const float *w, int64_t ldw, int K, int64_t n) {
+    EACH(i, n) {
+        vf s = v_zero();
+        for (int k = 0; k < K; k++) s = v_fma(ld(w + k * ldw + i, n - i), ld(x[k] + i, n - i), s);
+        st(y + i, s, n - i);
+    }
+}
+
 static void rmsnorm(float *y, const float *x, const float *w, float eps, int64_t n, float *r_out) {
     float r = (float)(1 / sqrt(sum_sq(x, n) / (double)n + (double)eps));
     EACH(i, n) st(y + i, v_mul(v_mul(ld(x + i, n - i), v_set(r)), ld(w + i, n - i)), n - i);
@@ -175,8 +205,9 @@ static int64_t fma_spin(int64_t rounds, float *sink) {
     {                                                                                                                  \
         .name = NAME, .usable = usable, .dot = dot, .sum_sq = sum_sq, .max = max, .axpy = axpy, .scale = scale,        \
         .add = add, .mul = mul, .exp = vexp, .exp_sum = exp_sum, .silu_mul = silu_mul,                                 \
-        .silu_mul_backward = silu_mul_backward, .rmsnorm = rmsnorm, .rmsnorm_backward = rmsnorm_backward,              \
-        .rope = rope, .adamw = adamw, .widen = widen, .tile = tile, .softmax32 = softmax32, .gemm_nt = gemm_nt,        \
-        .gemm_nn = gemm_nn, .fma_spin = fma_spin,                                                                      \
+        .silu_mul_backward = silu_mul_backward, .silu = silu, .silu_backward = silu_backward,                          \
+        .sigmoid_mul = sigmoid_mul, .sigmoid_mul_backward = sigmoid_mul_backward, .taps = taps, .rmsnorm = rmsnorm,    \
+        .rmsnorm_backward = rmsnorm_backward, .rope = rope, .adamw = adamw, .widen = widen, .tile = tile,              \
+        .softmax32 = softmax32, .gemm_nt = gemm_nt, .gemm_nn = gemm_nn, .fma_spin = fma_spin,                          \
     }
 #endif

@@ -68,6 +68,34 @@ static void silu_mul_backward(float *gg, float *gu, const float *gy, const float
     }
 }
 
+static void silu(float *y, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = (float)(x[i] * sigmoid(x[i]));
+}
+static void silu_backward(float *gx, const float *gy, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        double s = sigmoid(x[i]);
+        gx[i] = gy[i] * (float)(s * (1 + x[i] * (1 - s)));
+    }
+}
+static void sigmoid_mul(float *y, const float *g, const float *u, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = (float)sigmoid(g[i]) * u[i];
+}
+static void sigmoid_mul_backward(float *gg, float *gu, const float *gy, const float *g, const float *u, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        double s = sigmoid(g[i]);
+        float y = gy[i];
+        gg[i] = y * u[i] * (float)(s * (1 - s));
+        gu[i] = y * (float)s;
+    }
+}
+static void taps(float *y, const float *const *x, const float *w, int64_t ldw, int K, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        double s = 0;
+        for (int k = 0; k < K; k++) s += (double)w[k * ldw + i] * x[k][i];
+        y[i] = (float)s;
+    }
+}
+
 static void rmsnorm(float *y, const float *x, const float *w, float eps, int64_t n, float *r_out) {
     float r = (float)(1 / sqrt(sum_sq(x, n) / (double)n + (double)eps));
     for (int64_t i = 0; i < n; i++) y[i] = x[i] * r * w[i];
@@ -166,9 +194,10 @@ static int64_t fma_spin(int64_t rounds, float *sink) {
     {                                                                                                                  \
         .name = "ref", .usable = usable, .dot = dot, .sum_sq = sum_sq, .max = max, .axpy = axpy, .scale = scale,       \
         .add = add, .mul = mul, .exp = vexp, .exp_sum = exp_sum, .silu_mul = silu_mul,                                 \
-        .silu_mul_backward = silu_mul_backward, .rmsnorm = rmsnorm, .rmsnorm_backward = rmsnorm_backward,              \
-        .rope = rope, .adamw = adamw, .widen = ws_dtype_to_f32, .tile = tile, .softmax32 = softmax32,                  \
-        .gemm_nt = gemm_nt, .gemm_nn = gemm_nn, .fma_spin = fma_spin,                                                  \
+        .silu_mul_backward = silu_mul_backward, .silu = silu, .silu_backward = silu_backward,                          \
+        .sigmoid_mul = sigmoid_mul, .sigmoid_mul_backward = sigmoid_mul_backward, .taps = taps, .rmsnorm = rmsnorm,    \
+        .rmsnorm_backward = rmsnorm_backward, .rope = rope, .adamw = adamw, .widen = ws_dtype_to_f32, .tile = tile,    \
+        .softmax32 = softmax32, .gemm_nt = gemm_nt, .gemm_nn = gemm_nn, .fma_spin = fma_spin,                          \
     }
 const ws_kernels ws_kernels_ref = REF_TABLE;
 /* Until ws_kernels_init picks a better set: the reference, so no entry is ever missing. */
