@@ -53,6 +53,11 @@ WS_INLINE vmask v_or_nan(vmask m, vf a) {
 }
 WS_INLINE int v_any_nan(vmask m) { return m; }
 WS_INLINE float v_first_lane(vf a) { return a.f[0]; }
+WS_INLINE void v_transpose(vf a[LANES]) {
+    vf b[LANES];
+    memcpy(b, a, sizeof b);
+    for (int j = 0; j < 16; j++) EACH_LANE a[j].f[i] = b[i].f[j];
+}
 WS_INLINE float v_sum(vf a) {
     float t[8];
     for (int i = 0; i < 8; i++) t[i] = a.f[i] + a.f[i + 8];

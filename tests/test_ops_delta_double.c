@@ -18,6 +18,10 @@ static void d_tile(real *c, int64_t ldc, const real *a, int64_t rs, int64_t cs, 
             c[m * ldc + n] = s;
         }
 }
+static void d_transpose(real *t, int64_t ldt, const real *s, int64_t lds, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++) t[j * ldt + i] = s[i * lds + j];
+}
 static void d_exp(real *y, const real *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = exp(x[i]);
 }
@@ -47,6 +51,7 @@ static void d_l2norm_backward(real *gx, const real *gy, const real *y, real r, r
 #define AXPY(...)            d_axpy(__VA_ARGS__)
 #define SCALE(...)           d_scale(__VA_ARGS__)
 #define DOT(...)             d_dot(__VA_ARGS__)
+#define TRANSPOSE(...)       d_transpose(__VA_ARGS__)
 #define L2NORM(...)          d_l2norm(__VA_ARGS__)
 #define L2NORM_BACKWARD(...) d_l2norm_backward(__VA_ARGS__)
 #define RSQRT(x)             (1 / sqrt((double)(x)))

@@ -30,6 +30,8 @@ typedef struct ws_kernels {
     void (*sigmoid_mul_backward)(float *gg, float *gu, const float *gy, const float *g, const float *u, int64_t n);
     /* y[i] = sum_k w[k * ldw + i] x[k][i], one chain of fused multiply-adds over k < K; y may be one of the x */
     void (*taps)(float *y, const float *const *x, const float *w, int64_t ldw, int K, int64_t n);
+    /* t[j * ldt + i] = s[i * lds + j] for i < rows, j < cols */
+    void (*transpose)(float *t, int64_t ldt, const float *s, int64_t lds, int64_t rows, int64_t cols);
     void (*rmsnorm)(float *y, const float *x, const float *w, float eps, int64_t n,
                     float *r_out); /* y = w x r, r = rsqrt(mean x^2 + eps); r_out may be NULL */
     void (*rmsnorm_backward)(float *gx, const float *gy, const float *x, const float *w, float r,

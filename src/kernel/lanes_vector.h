@@ -131,6 +131,19 @@ static void taps(float *y, const float *const *x, const float *w, int64_t ldw, i
     }
 }
 
+static void transpose(float *t, int64_t ldt, const float *s, int64_t lds, int64_t rows, int64_t cols) {
+    EACH(i, rows) {
+        const int64_t down = rows - i < LANES ? rows - i : LANES;
+        EACH(j, cols) {
+            const int64_t across = cols - j < LANES ? cols - j : LANES;
+            vf a[LANES];
+            for (int r = 0; r < LANES; r++) a[r] = r < down ? ld(s + (i + r) * lds + j, across) : v_zero();
+            v_transpose(a);
+            for (int c = 0; c < across; c++) st(t + (j + c) * ldt + i, a[c], down);
+        }
+    }
+}
+
 static void rmsnorm(float *y, const float *x, const float *w, float eps, int64_t n, float *r_out) {
     float r = (float)(1 / sqrt(sum_sq(x, n) / (double)n + (double)eps));
     EACH(i, n) st(y + i, v_mul(v_mul(ld(x + i, n - i), v_set(r)), ld(w + i, n - i)), n - i);
@@ -206,8 +219,9 @@ static int64_t fma_spin(int64_t rounds, float *sink) {
         .name = NAME, .usable = usable, .dot = dot, .sum_sq = sum_sq, .max = max, .axpy = axpy, .scale = scale,        \
         .add = add, .mul = mul, .exp = vexp, .exp_sum = exp_sum, .silu_mul = silu_mul,                                 \
         .silu_mul_backward = silu_mul_backward, .silu = silu, .silu_backward = silu_backward,                          \
-        .sigmoid_mul = sigmoid_mul, .sigmoid_mul_backward = sigmoid_mul_backward, .taps = taps, .rmsnorm = rmsnorm,    \
-        .rmsnorm_backward = rmsnorm_backward, .rope = rope, .adamw = adamw, .widen = widen, .tile = tile,              \
-        .softmax32 = softmax32, .gemm_nt = gemm_nt, .gemm_nn = gemm_nn, .fma_spin = fma_spin,                          \
+        .sigmoid_mul = sigmoid_mul, .sigmoid_mul_backward = sigmoid_mul_backward, .taps = taps,                        \
+        .transpose = transpose, .rmsnorm = rmsnorm, .rmsnorm_backward = rmsnorm_backward, .rope = rope,                \
+        .adamw = adamw, .widen = widen, .tile = tile, .softmax32 = softmax32, .gemm_nt = gemm_nt, .gemm_nn = gemm_nn,  \
+        .fma_spin = fma_spin,                                                                                          \
     }
 #endif

@@ -96,6 +96,11 @@ static void taps(float *y, const float *const *x, const float *w, int64_t ldw, i
     }
 }
 
+static void transpose(float *t, int64_t ldt, const float *s, int64_t lds, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++) t[j * ldt + i] = s[i * lds + j];
+}
+
 static void rmsnorm(float *y, const float *x, const float *w, float eps, int64_t n, float *r_out) {
     float r = (float)(1 / sqrt(sum_sq(x, n) / (double)n + (double)eps));
     for (int64_t i = 0; i < n; i++) y[i] = x[i] * r * w[i];
@@ -195,9 +200,10 @@ static int64_t fma_spin(int64_t rounds, float *sink) {
         .name = "ref", .usable = usable, .dot = dot, .sum_sq = sum_sq, .max = max, .axpy = axpy, .scale = scale,       \
         .add = add, .mul = mul, .exp = vexp, .exp_sum = exp_sum, .silu_mul = silu_mul,                                 \
         .silu_mul_backward = silu_mul_backward, .silu = silu, .silu_backward = silu_backward,                          \
-        .sigmoid_mul = sigmoid_mul, .sigmoid_mul_backward = sigmoid_mul_backward, .taps = taps, .rmsnorm = rmsnorm,    \
-        .rmsnorm_backward = rmsnorm_backward, .rope = rope, .adamw = adamw, .widen = ws_dtype_to_f32, .tile = tile,    \
-        .softmax32 = softmax32, .gemm_nt = gemm_nt, .gemm_nn = gemm_nn, .fma_spin = fma_spin,                          \
+        .sigmoid_mul = sigmoid_mul, .sigmoid_mul_backward = sigmoid_mul_backward, .taps = taps,                        \
+        .transpose = transpose, .rmsnorm = rmsnorm, .rmsnorm_backward = rmsnorm_backward, .rope = rope,                \
+        .adamw = adamw, .widen = ws_dtype_to_f32, .tile = tile, .softmax32 = softmax32, .gemm_nt = gemm_nt,            \
+        .gemm_nn = gemm_nn, .fma_spin = fma_spin,                                                                      \
     }
 const ws_kernels ws_kernels_ref = REF_TABLE;
 /* Until ws_kernels_init picks a better set: the reference, so no entry is ever missing. */

@@ -48,6 +48,26 @@ WS_INLINE vmask v_or_nan(vmask m, vf a) { return _mm256_or_ps(m, _mm256_cmp_ps(a
 WS_INLINE int v_any_nan(vmask m) { return _mm256_movemask_ps(m) != 0; }
 WS_INLINE float v_first_lane(vf a) { return _mm256_cvtss_f32(a); }
 
+/* LANES vectors as the rows of a square: its transpose. */
+WS_INLINE void v_transpose(vf a[LANES]) {
+    vf b[LANES];
+    for (int i = 0; i < 8; i += 2) { /* pairs of rows, interleaved inside halves */
+        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) { /* four rows */
+        a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
+        a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
+        a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+        a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) { /* the halves */
+        vf low = a[i], high = a[i + 4];
+        a[i] = _mm256_permute2f128_ps(low, high, 0x20);
+        a[i + 4] = _mm256_permute2f128_ps(low, high, 0x31);
+    }
+}
+
 /* ---- over lanes: one fixed tree, ((0+2)+(1+3)) + ((4+6)+(5+7)) ---- */
 typedef __m128 v4; /* four floats */
 WS_INLINE v4 v_sum4(vf a, vf b, vf c, vf d) {

@@ -39,6 +39,31 @@ WS_INLINE vmask v_or_nan(vmask m, vf a) { return (vmask)(m | _mm512_cmp_ps_mask(
 WS_INLINE int v_any_nan(vmask m) { return m != 0; }
 WS_INLINE float v_first_lane(vf a) { return _mm512_cvtss_f32(a); }
 
+/* As in simd_avx2.h. */
+WS_INLINE void v_transpose(vf a[LANES]) {
+    vf b[LANES];
+    for (int i = 0; i < 16; i += 2) { /* pairs of rows, interleaved inside quarters */
+        b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) { /* four rows: a[i + j] has columns 4 q + j in quarter q */
+        a[i] = _mm512_shuffle_ps(b[i], b[i + 2], 0x44);
+        a[i + 1] = _mm512_shuffle_ps(b[i], b[i + 2], 0xee);
+        a[i + 2] = _mm512_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+        a[i + 3] = _mm512_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+    }
+    for (int j = 0; j < 4; j++) { /* quarters of the four groups of rows */
+        vf lo01 = _mm512_shuffle_f32x4(a[j], a[j + 4], 0x44), hi01 = _mm512_shuffle_f32x4(a[j], a[j + 4], 0xee);
+        vf lo23 = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0x44),
+           hi23 = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0xee);
+        b[j] = _mm512_shuffle_f32x4(lo01, lo23, 0x88);
+        b[j + 4] = _mm512_shuffle_f32x4(lo01, lo23, 0xdd);
+        b[j + 8] = _mm512_shuffle_f32x4(hi01, hi23, 0x88);
+        b[j + 12] = _mm512_shuffle_f32x4(hi01, hi23, 0xdd);
+    }
+    for (int i = 0; i < 16; i++) a[i] = b[i];
+}
+
 /* ---- over lanes: first 0+8, 1+9 ..., then the tree of simd_avx2.h ---- */
 typedef __m128 v4;
 WS_INLINE __m256 v_fold(vf a) { return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)); }

@@ -16,6 +16,7 @@ typedef float real;
 #define AXPY(...)            ws_k.axpy(__VA_ARGS__)
 #define SCALE(...)           ws_k.scale(__VA_ARGS__)
 #define DOT(...)             ws_k.dot(__VA_ARGS__)
+#define TRANSPOSE(...)       ws_k.transpose(__VA_ARGS__)
 #define L2NORM(...)          ws_l2norm_forward(__VA_ARGS__)
 #define L2NORM_BACKWARD(...) ws_l2norm_backward(__VA_ARGS__)
 #define RSQRT(x)             ((real)(1 / sqrt((double)(x))))
@@ -129,8 +130,8 @@ static inline void rule_keys(const rule_chunk *c, const real *q, const real *k, 
         real *ki = c->kq + i * c->dk;
         L2NORM(ki, k + i * ld, 1, c->dk);
         L2NORM(ki + m * c->dk, q + i * ld, RSQRT(c->dk), c->dk);
-        for (int64_t x = 0; x < c->dk; x++) c->kt[x * c->C + c->i0 + i] = ki[x];
     }
+    TRANSPOSE(c->kt + c->i0, c->C, c->kq, c->dk, m, c->dk);
     TILE(c->kk, c->C, c->kq, c->dk, 1, 2 * m, c->kt, c->C, c->dk, c->i1, 0);
 }
 

@@ -57,8 +57,7 @@ static inline void rule_transpose(real *t, const real *s, int64_t K, int64_t N) 
     for (int64_t n = 0; n < N; n += PANEL)
         for (int64_t k = 0; k < K; k += PANEL) {
             const int64_t w = N - n < PANEL ? N - n : PANEL, u = K - k < PANEL ? K - k : PANEL;
-            for (int64_t i = 0; i < w; i++)
-                for (int64_t j = 0; j < u; j++) t[k * N + (n + i) * u + j] = s[n * K + (k + j) * w + i];
+            TRANSPOSE(t + k * N + n * u, u, s + n * K + k * w, w, u, w);
         }
 }
 
@@ -72,8 +71,8 @@ static inline void rule_tape_keys(const rule_tape *t, const ws_delta_shape *s, i
             const real *x = row->c + (c * C + i) * ld;
             r[i] = L2NORM(kq + i * dk, x + (s->key_heads + h) * dk, 1, dk);
             r[m + i] = L2NORM(kq + (m + i) * dk, x + h * dk, RSQRT(dk), dk);
-            for (int64_t k = 0; k < dk; k++) t->kt[k * C + i] = kq[i * dk + k];
         }
+        TRANSPOSE(t->kt, C, kq, dk, m, dk);
         TILE(t->kk + c * 2 * C * C, C, kq, dk, 1, 2 * m, t->kt, C, dk, m, 0);
     }
     memset(t->gkq, 0, (size_t)(t->chunks * 2 * C * dk) * sizeof *t->gkq);
@@ -162,9 +161,9 @@ static inline void rule_chunk_back(const rule_tape *t, const ws_delta_shape *s, 
     real *gv = row->gc + t0 * ld + 2 * s->key_heads * dk + j * dv;
     for (int64_t i = 0; i < m; i++) {
         memcpy(go + i * dv, row->go + ((t0 + i) * Hv + j) * dv, (size_t)dv * sizeof *go);
-        for (int64_t k = 0; k < dv; k++) t->dt[k * C + i] = d[i * dv + k];
         gb[i] = 0;
     }
+    TRANSPOSE(t->dt, C, d, dv, m, dv);
     rule_triangles(t, c, m, beta, Hv);
     TILE(y, dv, t->p, 1, C, m, go, dv, m, dv, 0);
     if (follows) {
