@@ -19,6 +19,9 @@ endif
 
 # Folders in the order of the data's path; a ROOMS folder registers its own files (see $(B)/gen below).
 DIRS    := base io kernel linalg ops text family model adapter data train generate delta steer calibrate eval report run
+ifeq ($(CONFIG),fuzz)
+DIRS    := base io text# where files and texts from outside are read
+endif
 ROOMS   := family adapter steer eval cmd
 LIBSRC  := $(foreach d,$(DIRS),$(sort $(wildcard src/$(d)/*.c)))
 CMDSRC  := $(sort $(wildcard src/cmd/*.c))
@@ -83,6 +86,7 @@ tests: $(TESTS) $(B)/tests/hub_server $(B)/ws
 
 check: deps
 	@$(MAKE) --no-print-directory -j2 tests
+	@! command -v clang >/dev/null || { sh tools/deps.sh libclang-rt-dev && $(MAKE) --no-print-directory -j2 CONFIG=fuzz fuzz-build; }
 	@B=$(B) sh tests/run.sh
 
 test: tests
@@ -100,6 +104,7 @@ build/fuzz/tests/fuzz/%: tests/fuzz/%.c build/fuzz/libws.a
 	@mkdir -p $(@D)
 	clang $(CPPFLAGS) -Itests $(CFLAGS) -fsanitize=fuzzer -o $@ $< build/fuzz/libws.a $(LDLIBS)
 fuzz:
+	@sh tools/deps.sh clang libclang-rt-dev
 	@$(MAKE) --no-print-directory CONFIG=fuzz fuzz-build
 	@for f in $(FUZZ); do FUZZ_SECONDS=$(FUZZ_SECONDS) sh tests/fuzz/run.sh $$f || exit 1; done
 fuzz-build: $(FUZZ:%=build/fuzz/tests/fuzz/%)

@@ -1,14 +1,15 @@
 #!/bin/sh
-# Installs the Debian packages that are missing; says what.  Root, or sudo.
+# deps.sh [PACKAGE...]: installs the Debian packages that are missing, and those named; says what.  Root, or sudo.
 set -eu
 want="gcc make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libcairo2-dev libssl-dev libcurl4-openssl-dev ca-certificates libcmocka-dev"
 command -v pip3 >/dev/null 2>&1 || command -v pip >/dev/null 2>&1 || want="$want python3-pip"
 command -v unzip >/dev/null 2>&1 || want="$want unzip"
+want="$want $*"
 missing=""
 for p in $want; do
     dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' && continue
     case $p in
-    gcc | make) command -v "$p" >/dev/null 2>&1 && continue ;;
+    gcc | make | clang) command -v "$p" >/dev/null 2>&1 && continue ;;
     pkg-config) command -v pkg-config >/dev/null 2>&1 && continue ;;
     esac
     missing="$missing $p"
