@@ -25,6 +25,26 @@ kill -9 $child
 wait $child 2>/dev/null
 [ ! -e "$T/cut/adapter_model.safetensors" ] && train pos cut --save-every 2 && same pos cut && ok "SIGKILL, then the same command: the same bytes" || no "SIGKILL, then the same command: the same bytes"
 
+# A checkpoint is written while the next step computes; still a step that is done is never more than --save-every away from
+# one on disk.  Killed at four moments, each time further on.
+late=""
+for rows in 4 9 14 25; do
+    "$WS" train --model $M --pairs "$T/pairs.jsonl" --side pos --rank 4 --batch 2 --accum 2 --epochs 20 --seed 3 --out "$T/cut2" --save-every 3 -q >"$T/stdout" 2>"$T/err" &
+    child=$!
+    while [ "$(cat "$T/cut2/log.csv" 2>/dev/null | wc -l)" -lt $rows ] && kill -0 $child 2>/dev/null; do :; done
+    kill -9 $child
+    wait $child 2>/dev/null
+    done=$(($(cat "$T/cut2/log.csv" | tr -cd '\n' | wc -c) - 1)) # whole lines without the head
+    at=$(head -c 4096 "$T/cut2/checkpoint.safetensors" 2>/dev/null | grep -ao '"step": *"[0-9]*"' | tr -cd 0-9)
+    [ $((done - ${at:-0})) -le 3 ] || late="$late $done-${at:-0}"
+done
+[ -z "$late" ] && train pos cut2 --save-every 3 && same pos cut2 && ok "SIGKILL costs no more than --save-every steps" || no "SIGKILL costs no more than --save-every steps:$late"
+
+# A checkpoint that cannot be written is an error of the run, not of nobody.
+mkdir -p "$T/full/checkpoint.safetensors/x"
+train pos full --save-every 1
+[ $? = 1 ] && grep -q 'checkpoint.safetensors: is a directory' "$T/err" && [ ! -e "$T/full/adapter_model.safetensors" ] && ok "a failed checkpoint is an error" || no "a failed checkpoint is an error"
+
 "$WS" train --model $M --pairs "$T/pairs.jsonl" --side pos --rank 4 --batch 2 --accum 2 --epochs 20 --seed 3 --out "$T/int" -q >"$T/stdout" 2>"$T/err" &
 child=$!
 while [ "$(cat "$T/int/log.csv" 2>/dev/null | wc -l)" -lt 5 ] && kill -0 $child 2>/dev/null; do :; done

@@ -160,3 +160,12 @@ void ws_counter_permutation(int64_t *out, int64_t n, uint64_t seed, const char *
         out[i] = out[j], out[j] = t;
     }
 }
+
+void ws_counter_bell(float *out, int64_t n, uint64_t key, uint64_t first) {
+    const float scale = (float)(1 / 37837.22546); /* four uniforms on 0..65535: variance 4 (65536^2 - 1) / 12 */
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t z = mix(key + (first + (uint64_t)i) * 0x9e3779b97f4a7c15u);
+        int sum = (int)(z & 0xffff) + (int)(z >> 16 & 0xffff) + (int)(z >> 32 & 0xffff) + (int)(z >> 48);
+        out[i] = (float)(sum - 131070) * scale;
+    }
+}

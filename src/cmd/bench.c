@@ -1,10 +1,11 @@
-/* src/cmd/bench.c - what this machine can do, and which share of it our matrix products reach.
- * Subjects: machine, gemm.  Figures are the best of several runs; each GEMM's share is of the FMA peak measured right
- * beside it, because other programs and the clock move both. */
+/* src/cmd/bench.c - what this machine can do, and which share of it our matrix products and a model's work reach.
+ * Figures are the best of several runs; each GEMM's share is of the FMA peak measured right beside it, because other
+ * programs and the clock move both. */
+#include "cmd/bench.h"
 #include "base/interrupt.h"
 #include "base/parallel.h"
 #include "base/progress.h"
-#include "cmd/cmd.h"
+#include "io/hub.h"
 #include "kernel/gemm.h"
 #include "kernel/kernel.h"
 #include "kernel/peak.h"
@@ -13,12 +14,26 @@
 #include <string.h>
 WS_ROOM(bench)
 
-typedef struct opts {
-    const char *subject, *shapes, *types;
-    int nn;
-    double seconds;
-} opts;
-enum { K_SHAPES = 1, K_TYPES, K_NN, K_SECONDS };
+typedef ws_bench_opts opts;
+enum {
+    K_SHAPES = 1,
+    K_TYPES,
+    K_NN,
+    K_SECONDS,
+    K_ROWS,
+    K_TOKENS,
+    K_CONTEXT,
+    K_ROUNDS,
+    K_RANK,
+    K_MEMORY,
+    K_LIKE,
+    K_DTYPE,
+    K_TEXT_ONLY,
+    K_MODEL, /* this and what follows: common options */
+    K_OFFLINE,
+    K_SEED,
+    K_OUT
+};
 static const struct argp_option options[] = {
     {"shapes", K_SHAPES, "MxNxK,...", 0,
      "products of the subject gemm: M tokens, W [N, K] (default: SmolLM2's and a 4B model's)", 1},
@@ -26,46 +41,88 @@ static const struct argp_option options[] = {
      "stored types of W: F32,F16,BF16,Q8_0,Q4_0,Q4_1,Q5_0,Q5_1 (default F32,BF16,Q8_0,Q4_1)", 1},
     {"gradient", K_NN, 0, 0, "y = A W (gradients with respect to activations) instead of y = x W^T", 1},
     {"seconds", K_SECONDS, "S", 0, "time for each figure (default 0.3)", 1},
+    {"rows", K_ROWS, "N", 0, "sequences at once (train 4, prefill 1, decode 16)", 2},
+    {"tokens", K_TOKENS, "N", 0, "tokens of a sequence (train, prefill: 512), of an answer (decode: 8)", 2},
+    {"context", K_CONTEXT, "N", 0, "decode: tokens of each prompt (1024)", 2},
+    {"rounds", K_ROUNDS, "N", 0, "repetitions; the fastest counts (train 1, prefill 2, open 3)", 2},
+    {"rank", K_RANK, "R", 0, "train: of the LoRA on the default layers and modules (32)", 2},
+    {"memory", K_MEMORY, "GIB", 0, "train: for activations; above it blocks are recomputed (3/5 of what is free)", 2},
+    {"like", K_LIKE, "MODEL", 0,
+     "make-checkpoint: qwen3.5-4b, qwen3.5-2b, qwen3.5-0.8b, qwen3-0.6b, smollm2-135m, tiny, tiny-qwen3", 3},
+    {"dtype", K_DTYPE, "TYPE", 0, "make-checkpoint: bf16 or f32 (bf16)", 3},
+    {"text-only", K_TEXT_ONLY, 0, 0, "make-checkpoint: without the vision tower and the MTP block", 3},
     {0}};
 static const char doc[] =
-    "Measures this machine, and matrix products as a share of it.\n\n"
+    "Measures this machine, matrix products, and a model's work as a share of the machine.\n\n"
     "  ws bench machine                                         peaks: FMA, memory; one thread and all\n"
     "  ws bench gemm                                            GFLOP/s of usual shapes and weight types\n"
-    "  ws bench gemm --shapes 512x1536x576,1x49152x576 --types Q4_1 --threads 1\n\v"
+    "  ws bench gemm --shapes 512x1536x576,1x49152x576 --types Q4_1 --threads 1\n"
+    "  ws bench train --model M --rows 4 --tokens 512           a whole LoRA step: tokens/s, FLOP/s, memory\n"
+    "  ws bench prefill --model M --tokens 512                  reading prompts\n"
+    "  ws bench decode --model M --rows 16 --context 1024       writing many answers at once\n"
+    "  ws bench open --model M                                  how long a model and its tokenizer take to open\n"
+    "  ws bench make-checkpoint --like qwen3.5-4b DIR           a model directory of that shape, random weights\n\v"
+    "Figures of a model count model FLOPs: recomputed blocks and masked-out positions count nothing. "
     "WS_KERNELS=ref|avx2|avx512 forces a kernel set.";
+
+#define BIT(key) (1u << (key))
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
     opts *o = state->input;
     ws_err err = {0};
+    ws_status st = WS_OK;
+    double x = 0;
     switch (key) {
     case K_SHAPES: o->shapes = arg; break;
     case K_TYPES: o->types = arg; break;
     case K_NN: o->nn = 1; break;
-    case K_SECONDS:
-        if (ws_opt_num("--seconds", arg, 0.01, 60, &o->seconds, &err)) argp_error(state, "%s", err.msg);
+    case K_SECONDS: st = ws_opt_num("--seconds", arg, 0.01, 60, &o->seconds, &err); break;
+    case K_ROWS: st = ws_opt_int("--rows", arg, 1, 4096, &o->rows, &err); break;
+    case K_TOKENS: st = ws_opt_int("--tokens", arg, 4, 1 << 20, &o->tokens, &err); break;
+    case K_CONTEXT: st = ws_opt_int("--context", arg, 1, 1 << 20, &o->context, &err); break;
+    case K_ROUNDS: st = ws_opt_int("--rounds", arg, 1, 1000, &o->rounds, &err); break;
+    case K_RANK: st = ws_opt_int("--rank", arg, 1, 65536, &o->rank, &err); break;
+    case K_MEMORY:
+        st = ws_opt_num("--memory", arg, 0.001, 1e6, &x, &err);
+        o->memory = (int64_t)(x * (double)(1 << 30));
         break;
+    case K_LIKE: o->like = arg; break;
+    case K_DTYPE:
+        if (strcmp(arg, "bf16") && strcmp(arg, "f32")) argp_error(state, "--dtype %s: bf16 or f32", arg);
+        o->f32 = !strcmp(arg, "f32");
+        break;
+    case K_TEXT_ONLY: o->text_only = 1; break;
     case ARGP_KEY_ARG:
-        if (o->subject) argp_error(state, "'%s': one subject at a time", arg);
-        o->subject = arg;
-        break;
+        if (!o->subject)
+            o->subject = arg;
+        else if (!o->dir && !strcmp(o->subject, "make-checkpoint"))
+            o->dir = arg;
+        else
+            argp_error(state, "'%s': one subject at a time", arg);
+        return 0;
     case ARGP_KEY_END:
-        if (!o->subject) argp_error(state, "name a subject: machine or gemm");
-        break;
+        if (!o->subject)
+            argp_error(state, "name a subject: machine, gemm, train, prefill, decode, open or make-checkpoint");
+        return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
+    if (st) argp_error(state, "%s", err.msg);
+    o->given |= BIT(key);
     return 0;
 }
 
-static void machine(int json) {
+static ws_status machine(const opts *o, const ws_common *c, ws_err *err) {
+    (void)o, (void)err;
     ws_peaks p = ws_peaks_measure(0);
-    if (json) {
+    if (c->json) {
         printf("{\"kernels\": \"%s\", \"threads\": %d, \"fma_gflops\": [%.1f, %.1f], \"read_gbs\": [%.1f, %.1f]}\n",
                ws_k.name, p.threads, p.fma_one, p.fma_all, p.read_one, p.read_all);
-        return;
+        return WS_OK;
     }
     printf("kernel set %s\n%-24s %12s %9d threads\n", ws_k.name, "", "1 thread", p.threads);
     printf("%-24s %12.1f %9.1f  GFLOP/s\n", "fused multiply-add", p.fma_one, p.fma_all);
     printf("%-24s %12.1f %9.1f  GB/s\n", "reading memory", p.read_one, p.read_all);
+    return WS_OK;
 }
 
 static ws_status find_type(const char *name, size_t n, ws_dtype *t, ws_err *err) {
@@ -125,7 +182,8 @@ out:
     return st;
 }
 
-static ws_status gemm(const opts *o, int json, ws_err *err) {
+static ws_status gemm(const opts *o, const ws_common *c, ws_err *err) {
+    const int json = c->json;
     if (!json) {
         printf("kernel set %s, %d threads, %s\n", ws_k.name, ws_threads(), o->nn ? "y = A W" : "y = x W^T");
         printf("%-5s %6s  %6s  %6s %10s %9s %8s %9s\n", "W", "M", "N", "K", "GFLOP/s", "FMA peak", "share", "W GB/s");
@@ -148,27 +206,61 @@ static ws_status gemm(const opts *o, int json, ws_err *err) {
     return WS_OK;
 }
 
+/* Which options a subject takes; the others are refused, not ignored. */
+typedef struct subject {
+    const char *name;
+    unsigned takes;
+    ws_status (*run)(const opts *o, const ws_common *c, ws_err *err);
+} subject;
+#define SIZES (BIT(K_ROWS) | BIT(K_TOKENS) | BIT(K_MODEL) | BIT(K_OFFLINE) | BIT(K_OUT))
+static const subject subjects[] = {
+    {"machine", BIT(K_OUT), machine},
+    {"gemm", BIT(K_SHAPES) | BIT(K_TYPES) | BIT(K_NN) | BIT(K_SECONDS) | BIT(K_OUT), gemm},
+    {"train", SIZES | BIT(K_ROUNDS) | BIT(K_RANK) | BIT(K_MEMORY), ws_bench_train},
+    {"prefill", SIZES | BIT(K_ROUNDS), ws_bench_prefill},
+    {"decode", SIZES | BIT(K_CONTEXT), ws_bench_decode},
+    {"open", BIT(K_MODEL) | BIT(K_OFFLINE) | BIT(K_ROUNDS) | BIT(K_OUT), ws_bench_open},
+    {"make-checkpoint", BIT(K_LIKE) | BIT(K_DTYPE) | BIT(K_TEXT_ONLY) | BIT(K_SEED), ws_bench_make_checkpoint}};
+enum { N_SUBJECTS = sizeof subjects / sizeof *subjects };
+
+static ws_status check_taken(const subject *s, unsigned given, ws_err *err) {
+    static const char *const common[] = {"model", "offline", "seed", "out"};
+    for (int key = 1; key <= K_OUT; key++) {
+        if (!(given & BIT(key)) || s->takes & BIT(key)) continue;
+        const char *name = key >= K_MODEL ? common[key - K_MODEL] : NULL;
+        for (const struct argp_option *o = options; !name && o->name; o++)
+            if (o->key == key) name = o->name;
+        return ws_fail(err, WS_EUSAGE, "%s takes no --%s", s->name, name);
+    }
+    return WS_OK;
+}
+
 static ws_status run(int argc, char **argv, ws_err *err) {
     opts o = {.shapes = "512x1536x576,512x576x1536,512x576x576,256x2560x2560,32x1536x576,1x1536x576,1x9216x2560",
               .types = "F32,BF16,Q8_0,Q4_1",
               .seconds = 0.3};
     ws_common c;
     ws_sink sink;
-    static const char *const without[] = {"model", "offline", "steer", "force", "template", NULL};
+    static const char *const without[] = {"steer", "force", "template", NULL};
+    const subject *s = NULL;
     ws_common_init(&c);
     c.without = without;
-    ws_status st = ws_cmd_parse(argc, argv, options, parse, "machine|gemm", doc, &o, &c, err);
+    ws_status st = ws_cmd_parse(argc, argv, options, parse, "SUBJECT [DIR]", doc, &o, &c, err);
     if (st) return st;
-    int is_machine = !strcmp(o.subject, "machine");
-    if (!is_machine && strcmp(o.subject, "gemm"))
-        return ws_fail(err, WS_EUSAGE, "bench: '%s' is no subject; there are machine and gemm", o.subject);
+    for (int i = 0; i < N_SUBJECTS; i++)
+        if (!strcmp(subjects[i].name, o.subject)) s = &subjects[i];
+    if (!s)
+        return ws_fail(err, WS_EUSAGE,
+                       "'%s' is no subject; there are machine, gemm, train, prefill, decode, open and make-checkpoint",
+                       o.subject);
+    if (c.model) o.given |= BIT(K_MODEL);
+    if (c.offline && !ws_hub_offline()) o.given |= BIT(K_OFFLINE);
+    if (c.seed) o.given |= BIT(K_SEED);
+    if (c.out) o.given |= BIT(K_OUT);
+    if (check_taken(s, o.given, err)) return err->code;
     if ((st = ws_sink_open(&sink, c.out, err))) return st;
-    if (is_machine)
-        machine(c.json);
-    else
-        st = gemm(&o, c.json, err);
-    st = ws_sink_close(&sink, st, err);
-    return st;
+    st = s->run(&o, &c, err);
+    return ws_sink_close(&sink, st, err);
 }
 
 const ws_cmd ws_cmd_bench = {240, "bench", "speed: this machine's peaks, and our share of them", run};

@@ -227,9 +227,30 @@ const ws_tensor *ws_safetensors_find(const ws_safetensors *s, const char *name) 
 
 /* ---- writing ---- */
 
-ws_status ws_safetensors_write(const char *path, const ws_tensor *t, size_t n, const json_t *meta, ws_err *err) {
+enum { PIECE = 8 << 20 }; /* bytes asked for at once; a multiple of every element's size */
+
+/* All of one tensor into the file. */
+static ws_status put_tensor(ws_out *o, const ws_tensor *t, ws_tensor_fill_fn fill, void *arg, uint8_t *piece,
+                            ws_err *err) {
+    size_t bytes = ws_dtype_bytes(t->type, ws_tensor_numel(t));
+    if (!fill) {
+        if (bytes) fwrite(t->data, 1, bytes, o->f); /* commit reports every failed write */
+        return WS_OK;
+    }
+    for (size_t at = 0; at < bytes && !ferror(o->f); at += PIECE) {
+        size_t n = bytes - at < PIECE ? bytes - at : PIECE;
+        ws_status rc = fill(arg, t, at, piece, n, err);
+        if (rc) return rc;
+        fwrite(piece, 1, n, o->f);
+    }
+    return WS_OK;
+}
+
+static ws_status write_file(const char *path, const ws_tensor *t, size_t n, const json_t *meta, ws_tensor_fill_fn fill,
+                            void *arg, ws_err *err) {
     const ws_tensor **sorted = ws_xmalloc((n + 1) * sizeof *sorted);
     json_t *header = json_object(), *m = meta ? json_deep_copy(meta) : json_pack("{s:s}", "format", "pt");
+    uint8_t *piece = fill ? ws_xmalloc(PIECE) : NULL;
     ws_str text = {0};
     ws_out o = {0};
     ws_status rc = WS_OK;
@@ -255,16 +276,27 @@ ws_status ws_safetensors_write(const char *path, const ws_tensor *t, size_t n, c
     if ((rc = ws_out_open(&o, path, err))) goto done;
     uint8_t le[8];
     for (int i = 0; i < 8; i++) le[i] = (uint8_t)((uint64_t)text.n >> (8 * i));
-    fwrite(le, 1, 8, o.f); /* commit reports every failed write */
+    fwrite(le, 1, 8, o.f);
     fwrite(text.p, 1, text.n, o.f);
-    for (size_t i = 0; i < n && !ferror(o.f); i++) {
-        size_t bytes = ws_dtype_bytes(sorted[i]->type, ws_tensor_numel(sorted[i]));
-        if (bytes) fwrite(sorted[i]->data, 1, bytes, o.f);
-    }
-    rc = ws_out_commit(&o, err);
+    for (size_t i = 0; i < n && !rc && !ferror(o.f); i++) rc = put_tensor(&o, sorted[i], fill, arg, piece, err);
+    if (rc)
+        ws_out_abandon(&o);
+    else
+        rc = ws_out_commit(&o, err);
 done:
+    free(piece);
     free(sorted);
     json_decref(header);
     ws_str_free(&text);
     return rc;
+}
+
+ws_status ws_safetensors_write(const char *path, const ws_tensor *t, size_t n, const json_t *meta, ws_err *err) {
+    return write_file(path, t, n, meta, NULL, NULL, err);
+}
+
+ws_status ws_safetensors_stream(const char *path, const ws_tensor *t, size_t n, const json_t *meta,
+                                ws_tensor_fill_fn fill, void *arg, ws_err *err) {
+    WS_ASSERT(fill);
+    return write_file(path, t, n, meta, fill, arg, err);
 }

@@ -41,4 +41,9 @@ const json_t *ws_safetensors_meta(const ws_safetensors *s);                     
 /* Writer: names sorted, header padded to 8 with spaces, offsets in that order; `meta` string -> string, may be NULL
  * (then {"format":"pt"}).  Data pointers are read while writing.  Streams, so any size. */
 ws_status ws_safetensors_write(const char *path, const ws_tensor *t, size_t n, const json_t *meta, ws_err *err);
+/* The same for tensors that are in no memory: `fill` is asked for bytes [from, from + n) of each tensor in the order of the
+ * file, a few MiB at a time; the data pointers of `t` are not looked at.  An error of `fill` ends it, and no file is left. */
+typedef ws_status (*ws_tensor_fill_fn)(void *arg, const ws_tensor *t, size_t from, void *out, size_t n, ws_err *err);
+ws_status ws_safetensors_stream(const char *path, const ws_tensor *t, size_t n, const json_t *meta,
+                                ws_tensor_fill_fn fill, void *arg, ws_err *err);
 #endif

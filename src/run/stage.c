@@ -293,6 +293,7 @@ ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r,
             ws_progress_whole(seconds_left, &o);
             st = run_one(&s[i], m, v, err);
             ws_progress_whole(NULL, NULL);
+            if (st) r->failed = s[i].name;
             o.planned += s[i].seconds, o.needed += ws_now() - t;
             r->ran++;
             o.at = i + 1, o.begun = ws_now();

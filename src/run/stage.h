@@ -35,6 +35,7 @@ void ws_stages_free(ws_stage *s, int n);
 typedef struct ws_stages_result {
     int ran, skipped;
     double seconds;
+    const char *failed; /* name of the stage that an error came from; NULL: none */
 } ws_stages_result;
 /* Runs what is not up to date, in order.  The manifest is saved before and after each stage. */
 ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r, ws_err *err);

@@ -81,7 +81,7 @@ ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_exampl
     }
     c.eval_tokens = tokens_of(data, s->test, s->n_test, NULL);
     c.memory = ws_train_plan_for(m, c.largest, lowest, budget ? budget : ws_memory_free() / 5 * 3);
-    c.state = 4 * ws_adapter_size(a) * (int64_t)sizeof(float);
+    c.state = 7 * ws_adapter_size(a) * (int64_t)sizeof(float);
     for (int i = 0; i < ws_model_n_sites(m); i++) {
         const ws_site *at = ws_model_site(m, i);
         if (at->kind == WS_SITE_LINEAR) *(at->layer < lowest ? &below : &above) += (double)at->d_in * (double)at->d_out;

@@ -10,7 +10,7 @@ typedef struct ws_train_cost {
     int64_t eval_tokens;        /* of one evaluation */
     int64_t largest;            /* tokens of the largest micro-batch */
     ws_train_plan memory;       /* of that micro-batch */
-    int64_t state;              /* bytes: adapter, gradients, moments */
+    int64_t state;              /* bytes: adapter, gradients, moments, and the copy that checkpoints are written from */
     double seconds;             /* estimate from a measured matrix product; 0: not measured */
 } ws_train_cost;
 

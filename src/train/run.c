@@ -226,24 +226,23 @@ ws_status ws_run_note(const ws_train_run *r, const ws_train_result *result, ws_e
 
 /* ---------- checkpoint ---------- */
 
-ws_status ws_run_save(const ws_train_run *r, ws_adapter *a, const ws_adamw *o, ws_err *err) {
-    int64_t n = o->size;
+ws_status ws_run_write_checkpoint(const char *dir, const char hash[65], int64_t step, const double *log,
+                                  const float *values, const float *m, const float *v, int64_t n, ws_err *err) {
     size_t bytes = (size_t)n * sizeof(float);
-    ws_tensor t[4] = {
-        {.name = "values", .type = WS_F32, .dims = 1, .dim = {n}, .data = ws_adapter_values(a), .bytes = bytes},
-        {.name = "m", .type = WS_F32, .dims = 1, .dim = {n}, .data = o->m, .bytes = bytes},
-        {.name = "v", .type = WS_F32, .dims = 1, .dim = {n}, .data = o->v, .bytes = bytes},
-        {.name = "log",
-         .type = WS_F64,
-         .dims = 2,
-         .dim = {r->step, WS_LOG_COLUMNS},
-         .data = r->log,
-         .bytes = (size_t)r->step * WS_LOG_COLUMNS * sizeof(double)}};
-    char step[32];
-    snprintf(step, sizeof step, "%lld", (long long)r->step);
-    json_t *meta = json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", "ws-train-checkpoint", "version", "1", "step", step,
-                             "config_hash", r->hash, "kernels", ws_k.name);
-    char *path = ws_path_join(r->dir, "checkpoint.safetensors");
+    ws_tensor t[4] = {{.name = "values", .type = WS_F32, .dims = 1, .dim = {n}, .data = values, .bytes = bytes},
+                      {.name = "m", .type = WS_F32, .dims = 1, .dim = {n}, .data = m, .bytes = bytes},
+                      {.name = "v", .type = WS_F32, .dims = 1, .dim = {n}, .data = v, .bytes = bytes},
+                      {.name = "log",
+                       .type = WS_F64,
+                       .dims = 2,
+                       .dim = {step, WS_LOG_COLUMNS},
+                       .data = log,
+                       .bytes = (size_t)step * WS_LOG_COLUMNS * sizeof(double)}};
+    char number[32];
+    snprintf(number, sizeof number, "%lld", (long long)step);
+    json_t *meta = json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", "ws-train-checkpoint", "version", "1", "step",
+                             number, "config_hash", hash, "kernels", ws_k.name);
+    char *path = ws_path_join(dir, "checkpoint.safetensors");
     ws_status st = ws_safetensors_write(path, t, 4, meta, err);
     free(path);
     json_decref(meta);

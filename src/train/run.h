@@ -23,7 +23,9 @@ ws_status ws_run_open(ws_train_run *r, const char *dir, json_t *config, int fres
 void ws_run_release(ws_train_run *r);
 /* Loads values, moments and log of the checkpoint. */
 ws_status ws_run_restore(ws_train_run *r, ws_adapter *a, ws_adamw *o, ws_err *err);
-ws_status ws_run_save(const ws_train_run *r, ws_adapter *a, const ws_adamw *o, ws_err *err);
+/* checkpoint.safetensors: values and moments [n], log [step, WS_LOG_COLUMNS].  saver.h calls it. */
+ws_status ws_run_write_checkpoint(const char *dir, const char hash[65], int64_t step, const double *log,
+                                  const float *values, const float *m, const float *v, int64_t n, ws_err *err);
 void ws_run_log(ws_train_run *r, const double row[WS_LOG_COLUMNS]); /* adds a row and counts the step */
 void ws_run_log_line(const double row[WS_LOG_COLUMNS], ws_str *out);
 ws_status ws_run_write_log(const ws_train_run *r, ws_err *err); /* log.csv as far as `log` goes */

@@ -3,7 +3,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/progress.h"
-#include "train/run.h"
+#include "train/saver.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +64,7 @@ typedef struct loop {
     ws_adamw opt;
     ws_schedule s;
     ws_train_run run;
+    ws_saver saver;
     ws_progress bar;
     ws_lines log;
     int64_t tokens; /* trained on in this call */
@@ -115,6 +116,7 @@ static ws_status one_step(loop *l, int64_t k, ws_err *err) {
     double loss, norm, lr = ws_schedule_lr(&l->s, k), eval = (double)NAN;
     int64_t tokens;
     if (gradients(l, k, &loss, &tokens, err)) return err->code;
+    if (ws_saver_wait(&l->saver, err)) return err->code; /* saver.h: before this step counts */
     if (ws_adamw_step(&l->opt, l->a, l->m, k, lr, &norm, err))
         return ws_fail_prefix(err, "training step %lld", (long long)k + 1);
     l->tokens += tokens;
@@ -147,11 +149,15 @@ static ws_status all_steps(loop *l, ws_err *err) {
                           ws_now() - l->saved >= l->o->save_seconds);
         if (l->run.step == l->s.total || l->run.step == on_disk || !(stop || due)) continue;
         ws_err other;
-        ws_status saved = ws_run_save(&l->run, l->a, &l->opt, st ? &other : err);
+        ws_status saved = ws_saver_start(&l->saver, &l->run, l->a, &l->opt, st ? &other : err);
+        if (!saved && stop) saved = ws_saver_wait(&l->saver, st ? &other : err); /* the program ends now */
         if (saved && st) ws_warn("the checkpoint could not be written: %s", other.msg);
         if (!st) st = saved ? saved : ws_interrupt_check(err);
         on_disk = l->run.step, l->saved = ws_now();
     }
+    if (!st) return ws_saver_wait(&l->saver, err);
+    ws_err late;
+    if (ws_saver_wait(&l->saver, &late)) ws_warn("the last checkpoint could not be written: %s", late.msg);
     return st;
 }
 
@@ -250,6 +256,7 @@ cleanup:
         ws_err other;
         if (ws_lines_close(&l.log, st ? &other : err) && !st) st = err->code;
     }
+    ws_saver_release(&l.saver);
     ws_adapter_free(l.a);
     ws_adamw_release(&l.opt);
     ws_schedule_release(&l.s);
