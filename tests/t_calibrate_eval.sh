@@ -19,6 +19,16 @@ P
 calibrate() { o=$1; shift; $KILL "$WS" calibrate --quiet --model $T --steer $T/adapter --n 10 --tokens 12 --audit 10 --bootstrap 200 --seed 3 --out "$o" "$@"; }
 evaluate() { o=$1; shift; $KILL "$WS" eval --quiet --model $T --steer $T/adapter --alpha=-0.6,0,0.7 --floor 0 --behavior enthusiasm --pairs "$D/pairs.jsonl" --dose-topics 4 \
     --dose-samples 3 --dose-tokens 10 --bootstrap 200 --seed 3 --out "$o" "$@"; }
+only() { # only READOUT OUT...: that readout alone, with its own options
+    case $1 in
+    vignettes) a="--floor 0" ;;
+    margin) a="--pairs $D/pairs.jsonl" ;;
+    dose) a="--dose-topics 4 --dose-samples 3 --dose-tokens 10" ;;
+    esac
+    r=$1 o=$2
+    shift 2
+    "$WS" eval --quiet --model $T --steer $T/adapter --alpha=-0.6,0,0.7 --behavior enthusiasm --readout "$r" $a --bootstrap 200 --seed 3 --out "$o" "$@"
+}
 
 calibrate "$D/c" >"$D/c.txt" 2>"$D/c.err"
 ok $? "calibrate runs"
@@ -101,12 +111,21 @@ says 2 "has 210 prompts" "more prompts than the pool holds" calibrate "$D/x" --n
 says 2 "needs 0 < LO < HI" "a bracket from zero" calibrate "$D/x" --bracket 0:4
 says 1 "overflows at alpha" "an overflow names its strength" calibrate "$D/x" --bracket 1e37:1e38
 for r in margin vignettes dose; do
-    says 1 "lora at alpha +1e+30" "an overflow in $r names its strength" evaluate "$D/over-$r" --alpha=1e30 --readout $r
+    says 1 "lora at alpha +1e+30" "an overflow in $r names its strength" only $r "$D/over-$r" --alpha=1e30
 done
 printf '{"category": "code", "text": ""}\n' >"$D/p.jsonl"
 says 1 "p.jsonl:1" "an empty prompt is named by its line" calibrate "$D/x" --prompts "$D/p.jsonl" --n 1
 says 2 "there is no such readout; there are dose, margin, vignettes" "an unknown readout" evaluate "$D/x" --readout vignette
 says 2 "needs held-out pairs" "margin without pairs" "$WS" eval --model $T --steer $T/adapter --alpha=1 --readout margin --out "$D/x"
+says 2 "--pairs is for the readout margin, and --readout dose does not ask for it" "an option of another readout" only dose "$D/none" --pairs "$D/pairs.jsonl"
+says 2 "--floor is for the readout vignettes, and --readout margin" "a floor without vignettes" only margin "$D/none" --floor 0.5
+says 2 "--dose-tokens is for the readout dose, and --readout vignettes,margin" "dose's options without dose" "$WS" eval --model $T --steer $T/adapter --alpha=1 --readout vignettes,margin --pairs "$D/pairs.jsonl" --dose-tokens 5 --out "$D/none"
+says 2 "--max-rows is for texts that are spoken" "rows in flight where nothing is spoken" only vignettes "$D/none" --max-rows 3
+says 2 "--vignettes is for the readout vignettes, and --readout dose" "a run says the same" "$WS" run --model $T --behavior enthusiasm --readout dose --vignettes "$D/v" --out "$D/none"
+says 2 "knows no <think> tag" "thinking without a think tag" only vignettes "$D/none" --max-think 8
+says 2 "is outside 0..1000000" "a budget below zero" only vignettes "$D/none" --max-think -1
+[ ! -e "$D/none" ]
+ok $? "and no folder is made for what is refused"
 says 2 "no strengths" "neither --alpha nor --calibration" "$WS" eval --model $T --steer $T/adapter --readout vignettes --out "$D/x"
 says 1 "another model" "results of other strengths are not mixed in" evaluate "$D/e" --alpha=-0.6,0.8
 sums "$D/e" | cmp -s - "$D/e.sum"
@@ -114,9 +133,9 @@ ok $? "and nothing is changed by the refusal"
 mkdir "$D/v"
 head -3 data/vignettes/other_violate.jsonl >"$D/v/vignettes_mini_other_violate.jsonl"
 head -2 data/vignettes/self_violate.jsonl >"$D/v/vignettes_mini_self_violate.jsonl"
-says 1 'vignette "care-03" has no partner' "a missing partner is named by its id" evaluate "$D/x" --readout vignettes --vignettes "$D/v"
+says 1 'vignette "care-03" has no partner' "a missing partner is named by its id" only vignettes "$D/x" --vignettes "$D/v"
 head -3 data/vignettes/self_violate.jsonl >"$D/v/vignettes_mini_self_violate.jsonl"
-evaluate "$D/x1" --readout vignettes --vignettes "$D/v" >/dev/null 2>&1 && evaluate "$D/x2" --readout vignettes --vignettes "$D/v/vignettes_mini" >/dev/null 2>&1 &&
+only vignettes "$D/x1" --vignettes "$D/v" >/dev/null 2>&1 && only vignettes "$D/x2" --vignettes "$D/v/vignettes_mini" >/dev/null 2>&1 &&
     cmp -s "$D/x1/vignettes_raw.jsonl" "$D/x2/vignettes_raw.jsonl"
 ok $? "tinymfv's file names, by folder and by prefix"
 exit $bad

@@ -190,6 +190,39 @@ static void test_marks_need_comparable_runs(void **state) {
     ws_results_free(r[0]), ws_results_free(r[1]);
 }
 
+/* A thought before the answer makes another readout: its figures stand in tables of their own. */
+static void test_modes_never_share_a_table(void **state) {
+    (void)state;
+    static const char *const moral[] = {"effect", "dlogit", "dlogit_foundations", "si", "bare"};
+    ws_results *r[2] = {load(RUN "works"), load(RUN "silent")};
+    ws_str s = {0};
+    json_object_set_new(json_object_get(r[1]->m[0].eval, "vignettes"), "max_think", json_integer(64));
+    ws_tables t = ws_tables_build(r, 2);
+    int seen = 0;
+    for (int i = 0; i < t.n; i++)
+        for (int k = 0; k < 10; k++) {
+            char name[64];
+            snprintf(name, sizeof name, "%s%s", moral[k / 2], k % 2 ? "_think64" : "");
+            if (strcmp(ws_table_name(t.t[i]), name)) continue;
+            ws_str_clear(&s);
+            ws_table_csv(t.t[i], &s);
+            assert_true(strstr(s.p, k % 2 ? "silent" : "works") && !strstr(s.p, k % 2 ? "works" : "silent"));
+            ws_str_clear(&s);
+            ws_table_print(t.t[i], &s, 0);
+            assert_non_null(
+                strstr(s.p, k % 2 ? "Mode B: answers after a thought of at most 64 tokens" : "Mode A: answers"));
+            seen++;
+        }
+    assert_int_equal(seen, 10);
+    ws_tables_free(&t);
+    t = ws_tables_build(&r[1], 1); /* one mode: the plain names */
+    for (seen = 0; seen < t.n && strcmp(ws_table_name(t.t[seen]), "effect");) seen++;
+    assert_true(seen < t.n);
+    ws_tables_free(&t);
+    ws_str_free(&s);
+    ws_results_free(r[0]), ws_results_free(r[1]);
+}
+
 static void test_samples_are_chosen_by_the_seed(void **state) {
     (void)state;
     ws_results *r = load(RUN "works");
@@ -304,6 +337,7 @@ int main(void) {
         cmocka_unit_test(test_verdict),
         cmocka_unit_test(test_each_part_of_the_rule),
         cmocka_unit_test(test_marks_need_comparable_runs),
+        cmocka_unit_test(test_modes_never_share_a_table),
         cmocka_unit_test(test_samples_are_chosen_by_the_seed),
         cmocka_unit_test(test_same_results_same_files),
         cmocka_unit_test(test_bad_folders),

@@ -45,6 +45,24 @@ double ws_std(const double *x, int64_t n, int ddof) {
     return sqrt(sum / (double)div);
 }
 
+/* Runs are compared where they lie: `at` holds their first places. */
+static int by_run(const void *a, const void *b, void *arg) {
+    const int32_t *x = *(const int32_t *const *)a, *y = *(const int32_t *const *)b;
+    for (int i = 0, k = *(const int *)arg; i < k; i++)
+        if (x[i] != y[i]) return x[i] < y[i] ? -1 : 1;
+    return 0;
+}
+double ws_distinct(const int32_t *x, int64_t n, int k) {
+    int64_t all = n - k + 1, different = 1;
+    if (all < 1) return NAN;
+    const int32_t **at = ws_xmalloc((size_t)all * sizeof *at);
+    for (int64_t i = 0; i < all; i++) at[i] = x + i;
+    qsort_r(at, (size_t)all, sizeof *at, by_run, &k);
+    for (int64_t i = 1; i < all; i++) different += by_run(&at[i], &at[i - 1], &k) != 0;
+    free(at);
+    return (double)different / (double)all;
+}
+
 double ws_pearson(const double *x, const double *y, int64_t n, int64_t *n_used) {
     double mx = 0, my = 0, xx = 0, yy = 0, xy = 0;
     int64_t k = 0;

@@ -10,6 +10,8 @@ double ws_mean(const double *x, int64_t n);                    /* NaN left out; 
 /* sqrt(sum (x - mean)^2 / max(1, n - ddof)) over what is not NaN; NaN for n = 0 */
 double ws_std(const double *x, int64_t n, int ddof);
 int64_t ws_count(const double *x, int64_t n); /* how many are not NaN */
+/* Distinct runs of k neighbours as a share of all n - k + 1 runs; NaN for n < k. */
+double ws_distinct(const int32_t *x, int64_t n, int k);
 /* Pearson correlation over pairs in which neither is NaN; NaN for fewer than 2 pairs or a constant side. */
 double ws_pearson(const double *x, const double *y, int64_t n, int64_t *n_used);
 

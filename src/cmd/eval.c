@@ -26,7 +26,10 @@ enum {
     K_TOP_P,
     K_MIN_P,
     K_MEMORY,
-    K_FRESH
+    K_FRESH,
+    K_MAX_THINK,
+    K_MAX_ROWS,
+    N_KEYS
 };
 
 static const struct argp_option options[] = {
@@ -38,12 +41,16 @@ static const struct argp_option options[] = {
     {"fresh", K_FRESH, 0, 0, "forget the results of an earlier run in --out", 0},
     {"bootstrap", K_BOOTSTRAP, "N", 0, "draws for the intervals (1000)", 0},
     {"cache-mib", K_MEMORY, "N", 0, "memory for shared keys and values (512); changes speed, not the result", 0},
+    {"max-rows", K_MAX_ROWS, "N", 0, "texts or thoughts that are spoken at once (64); changes speed, not the result",
+     0},
     {0, 0, 0, 0, "Readout vignettes:", 2},
     {"vignettes", K_VIGNETTES, "DIR", 0,
      "folder with other_violate.jsonl and self_violate.jsonl, or tinymfv's names (the program's own)", 2},
     {"floor", K_FLOOR, "P", 0, "answers with less probability on true and false are left out (0.5)", 2},
     {"k", K_K, "K", 0, "price of a broken judgement in SI (2)", 2},
     {"loading-weighted", K_LOADING, 0, 0, "weigh SI by foundation loadings instead of the label", 2},
+    {"max-think", K_MAX_THINK, "N", 0,
+     "let the model think for at most N tokens before it answers; 0: the answer at once (0)", 2},
     {0, 0, 0, 0, "Readout margin:", 3},
     {"pairs", K_PAIRS, "F.jsonl", 0, "held-out pairs (heldout.jsonl of ws data)", 3},
     {0, 0, 0, 0, "Readout dose:", 4},
@@ -89,11 +96,41 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case K_MIN_P: st = ws_opt_num("--min-p", arg, 0, 1, &o->sampling.min_p, &err); break;
     case K_MEMORY: st = ws_opt_int("--cache-mib", arg, 1, 1 << 24, &n, &err), o->budget = n << 20; break;
     case K_FRESH: o->fresh = 1; break;
+    case K_MAX_THINK: st = ws_opt_int("--max-think", arg, 0, 1000000, &n, &err), o->max_think = (int)n; break;
+    case K_MAX_ROWS: st = ws_opt_int("--max-rows", arg, 1, 4096, &n, &err), o->max_rows = (int)n; break;
     case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", arg); break;
     default: return ARGP_ERR_UNKNOWN;
     }
     if (st) argp_error(state, "%s", err.msg);
+    if (key > 0 && key < N_KEYS) a->given |= (uint64_t)1 << key;
     return 0;
+}
+
+ws_status ws_eval_args_check(const ws_eval_args *a, ws_err *err) {
+    static const char vignettes[] = "vignettes", margin[] = "margin", dose[] = "dose";
+    static const struct {
+        int key;
+        const char *readout;
+    } of[] = {{K_VIGNETTES, vignettes}, {K_FLOOR, vignettes}, {K_K, vignettes},      {K_LOADING, vignettes},
+              {K_MAX_THINK, vignettes}, {K_PAIRS, margin},    {K_TOPICS, dose},      {K_SAMPLES, dose},
+              {K_TOKENS, dose},         {K_MIN_TOKENS, dose}, {K_TEMPERATURE, dose}, {K_TOP_K, dose},
+              {K_TOP_P, dose},          {K_MIN_P, dose}};
+    const ws_eval_ops *asked[WS_EVAL_MOST];
+    int n;
+    if (ws_eval_choose(a->o.readouts, asked, &n, err)) return err->code;
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        const char *name = NULL;
+        if (!(a->given >> of[i].key & 1) || ws_eval_asked(&a->o, of[i].readout)) continue;
+        for (const struct argp_option *o = options; !name; o++)
+            if (o->key == of[i].key) name = o->name;
+        return ws_fail(err, WS_EUSAGE,
+                       "--%s is for the readout %s, and --readout %s does not ask for it: leave the option out, or add "
+                       "the readout",
+                       name, of[i].readout, a->o.readouts);
+    }
+    if ((a->given >> K_MAX_ROWS & 1) && !a->o.max_think && !ws_eval_asked(&a->o, dose))
+        return ws_fail(err, WS_EUSAGE, "--max-rows is for texts that are spoken: the readout dose, or --max-think");
+    return WS_OK;
 }
 
 const struct argp ws_eval_argp = {options, parse, 0, 0, 0, 0, 0};
@@ -105,11 +142,16 @@ static ws_status run(int argc, char **argv, ws_err *err) {
                               "--behavior enthusiasm --pairs heldout.jsonl --out out/enthusiasm/lora\n"
                               "  ws eval --model M --steer dw.safetensors --alpha=-7,0,13 --readout vignettes "
                               "--vignettes tinymfv/data/vignettes_airisk --out ev\n"
+                              "  ws eval --model Qwen/Qwen3.5-4B --steer dw.safetensors --alpha=-3,3 --readout "
+                              "vignettes --max-think 128 --out ev\n"
                               "  ws eval --model M --steer dw.safetensors --alpha=-3,3 --readout dose --behavior "
                               "enthusiasm --dose-samples 8 --out ev\v"
                               "vignettes: moral scenarios, each in two persons and two questions: change of the logit "
                               "of wrongness per foundation, Surgical Informedness, and the effect on the "
-                              "behaviour's target minus the mean of the others. margin: log p per token of held-out "
+                              "behaviour's target minus the mean of the others; with --max-think after a thought that "
+                              "is steered too, greedy until </think> or the budget, with the share that closed, its "
+                              "length, and how much of it repeats itself (share of 4-token runs that stood before). "
+                              "margin: log p per token of held-out "
                               "POS answers minus NEG answers. dose: free answers on held-out topics at "
                               "-alpha, -alpha/2, 0, alpha/2, alpha, with the behaviour's counters. Every figure has a "
                               "95% bootstrap interval. Files: docs/formats.md. Started again, it goes on "
@@ -123,7 +165,9 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_common_init(&common);
     if (ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &common, err)) return err->code;
     ws_status st = WS_OK;
-    if (!common.out)
+    if (ws_eval_args_check(&a, err))
+        st = err->code;
+    else if (!common.out)
         st = ws_fail(err, WS_EUSAGE, "--out is missing: give a folder for the results");
     else if (a.alpha && a.o.calibration)
         st = ws_fail(err, WS_EUSAGE, "--alpha and --calibration both give the strengths; leave one of them out");

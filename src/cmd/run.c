@@ -131,13 +131,14 @@ static ws_status chain(const args *a, const stage_args *of, const ws_common *c, 
                         .wait = !a->no_wait,
                         .look = a->plan};
     if (a->bootstrap) o.calibrate.bootstrap = o.eval.bootstrap = a->bootstrap;
-    ws_status st = ws_behavior_load(&b, d->behavior, err);
+    ws_status st = ws_eval_args_check(&of->eval, err);
+    if (!st) st = ws_behavior_load(&b, d->behavior, err);
     if (!st) st = ws_session_open(&s, c, err);
     if (!st) st = ws_session_chat(&s, c, err);
     if (st) goto out;
     ws_contrast_defaults(&o.data, s.chat, d->thinking);
     ws_data_args_take(d, &o.data);
-    o.eval.sampling = o.data.sampling;
+    o.eval.sampling = o.data.sampling, o.eval.max_rows = o.data.max_rows;
     ws_run_input in = {s.model, s.tokenizer, s.chat, b};
     if ((st = ws_pipeline_new(&p, &in, &o, err))) goto out;
     if (a->plan) {
@@ -159,8 +160,9 @@ out:
 static const char *const not_data[] = {"fresh", NULL};
 static const char *const not_train[] = {"pairs", "side", "init", "fresh", NULL};
 static const char *const not_calibrate[] = {"fresh", "bootstrap", "cache-mib", NULL};
-static const char *const not_eval[] = {"alpha",       "calibration", "behavior", "fresh", "bootstrap",       "pairs",
-                                       "temperature", "top-k",       "top-p",    "min-p", "Readout margin:", NULL};
+static const char *const not_eval[] = {"alpha",    "calibration",     "behavior", "fresh", "bootstrap",
+                                       "pairs",    "temperature",     "top-k",    "top-p", "min-p",
+                                       "max-rows", "Readout margin:", NULL};
 static const char *const calibrate_names[] = {"target=target-kl", "prompts=kl-pool", "n=kl-prompts",
                                               "tokens=kl-tokens", "audit=kl-audit",  NULL};
 

@@ -35,8 +35,11 @@ typedef struct ws_eval_args { /* cmd/eval.c */
     ws_eval_options o;
     double *alpha; /* owned; o.alpha points to it */
     const char *behavior;
+    uint64_t given; /* bits of the options' keys */
 } ws_eval_args;
 extern const struct argp ws_eval_argp;
+/* WS_EUSAGE: an option was given that only readouts which are not asked for would use. */
+ws_status ws_eval_args_check(const ws_eval_args *a, ws_err *err);
 
 /* A copy of an option table without the options (or headings) in `leave_out`, those in `rename` ("old=new") renamed; both
  * are lists that end with NULL.  The caller frees. */

@@ -15,6 +15,10 @@ typedef struct task { /* one row of a forward */
     int64_t out; /* place of its first hidden state */
 } task;
 
+float ws_eval_alpha(const ws_eval *e, int method, double alpha, int p) {
+    return method >= 0 && e->method[method]->patch == e->patch[p] ? (float)alpha : 0;
+}
+
 /* A value that is not finite: which strengths were in that forward. */
 static void name_settings(const ws_eval *e, const task *t, int n, ws_err *err) {
     ws_str list = {0};
@@ -39,9 +43,7 @@ static ws_status run(const ws_eval *e, ws_state *state, task *t, int n, float *h
     for (int i = 0; i < n; i++) {
         const ws_setting *s = &e->setting[t[i].setting];
         row[i] = t[i].row;
-        for (int p = 0; p < e->n_patches; p++)
-            alpha[(int64_t)p * n + i] =
-                s->method >= 0 && e->method[s->method]->patch == e->patch[p] ? (float)s->alpha : 0;
+        for (int p = 0; p < e->n_patches; p++) alpha[(int64_t)p * n + i] = ws_eval_alpha(e, s->method, s->alpha, p);
     }
     ws_status st = WS_OK;
     for (int i = 0; i < n && !st;) {

@@ -8,6 +8,8 @@ typedef struct ws_eval_row {
     const int32_t *ids; /* [n] */
     int n, n_out;       /* hidden states of the last n_out tokens are returned, n_out >= 1 */
 } ws_eval_row;
+/* Strength of e->patch[p] in a row of `method` (-1: base) at alpha. */
+float ws_eval_alpha(const ws_eval *e, int method, double alpha, int p);
 /* hidden [sum of n_out, d], rows in order.  Rows of one setting that begin alike share that beginning's keys and values;
  * no value depends on what else is in the call. */
 ws_status ws_eval_rows(const ws_eval *e, const ws_eval_row *row, int n, float *hidden, ws_err *err);

@@ -89,19 +89,6 @@ static ws_status encode(work *w, int t, int l, ws_err *err) {
     return st;
 }
 
-/* Distinct triples of token ids as a share of all triples; NaN for fewer than three tokens. */
-static int by_triple(const void *a, const void *b) { return memcmp(a, b, 3 * sizeof(int32_t)); }
-static double distinct3(const int32_t *ids, int n) {
-    if (n < 3) return NAN;
-    int32_t(*t)[3] = ws_xmalloc((size_t)(n - 2) * sizeof *t);
-    int different = 1;
-    for (int i = 0; i < n - 2; i++) memcpy(t[i], ids + i, sizeof *t);
-    qsort(t, (size_t)(n - 2), sizeof *t, by_triple);
-    for (int i = 1; i < n - 2; i++) different += memcmp(t[i], t[i - 1], sizeof *t) != 0;
-    free(t);
-    return (double)different / (n - 2);
-}
-
 static ws_status on_done(void *arg, int index, const ws_gen_result *r, ws_err *err) {
     (void)err;
     work *w = arg;
@@ -154,12 +141,7 @@ static ws_status record(work *w, ws_raw *raw, int i, double nll, ws_err *err) {
     ws_str decoded = {0}, text = {0};
     json_t *counts = json_object();
     ws_status st = ws_tokenizer_decode(e->tok, ids->id, ids->n, 1, &decoded, err);
-    ws_str_adds(&text, "");
-    for (size_t k = 0; k < decoded.n; k++) /* JSON readers refuse NUL: replaced like other bytes that are no text */
-        if (decoded.p[k])
-            ws_str_addc(&text, decoded.p[k]);
-        else
-            ws_str_adds(&text, "\xef\xbf\xbd");
+    ws_raw_text(&text, &decoded);
     ws_str_free(&decoded);
     if (!st) st = ws_behavior_score(e->behavior, text.p, text.n, &s->m[SCORE], err);
     for (int c = 0; c < e->behavior->n_counters && !st; c++) {
@@ -167,7 +149,7 @@ static ws_status record(work *w, ws_raw *raw, int i, double nll, ws_err *err) {
         if (k < 0) st = err->code;
         json_object_set_new(counts, e->behavior->counter[c].name, json_integer(k));
     }
-    s->m[TOKENS] = ids->n, s->m[DISTINCT] = distinct3(ids->id, ids->n), s->m[NLL] = nll,
+    s->m[TOKENS] = ids->n, s->m[DISTINCT] = ws_distinct(ids->id, ids->n, 3), s->m[NLL] = nll,
     s->cut = w->finish[i] == WS_FINISH_LENGTH;
     if (!st)
         st = ws_raw_add(raw,
@@ -213,8 +195,7 @@ static ws_status speak(work *w, ws_raw *raw, ws_err *err) {
         for (int i = 0; i < n; i++) {
             int at = w->first + i, l = at % w->L;
             const level *x = &w->level[l];
-            for (int p = 0; p < P; p++)
-                alpha[i * P + p] = x->method >= 0 && e->method[x->method]->patch == e->patch[p] ? (float)x->alpha : 0;
+            for (int p = 0; p < P; p++) alpha[i * P + p] = ws_eval_alpha(e, x->method, x->alpha, p);
             const ws_ids *prompt = &w->prompt[at / (w->S * w->L) * w->L + l];
             /* all levels draw from the same stream: they differ by their strength, not by luck */
             req[i] = (ws_gen_request){.prompt = prompt->id,
@@ -229,6 +210,7 @@ static ws_status speak(work *w, ws_raw *raw, ws_err *err) {
         const ws_gen_options o = {.sampling = e->o->sampling,
                                   .seed = e->o->seed,
                                   .stream = "eval.dose",
+                                  .max_rows = e->o->max_rows,
                                   .n_patches = P,
                                   .patch = e->patch,
                                   .stops = stops,

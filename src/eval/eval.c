@@ -17,11 +17,19 @@ static const ws_eval_ops *const rooms[] = {
 #undef X
     NULL};
 enum { N_ROOMS = sizeof rooms / sizeof *rooms - 1 };
+_Static_assert((int)N_ROOMS <= (int)WS_EVAL_MOST, "more readouts than ws_eval_choose has places for");
 
 const ws_eval_ops *ws_eval_find(const char *name) {
     for (int i = 0; i < N_ROOMS; i++)
         if (!strcmp(rooms[i]->name, name)) return rooms[i];
     return NULL;
+}
+
+int ws_eval_asked(const ws_eval_options *o, const char *readout) {
+    size_t n = strlen(readout);
+    for (const char *s = o->readouts; s && *s; s += strcspn(s, ","), s += *s == ',')
+        if (!strncmp(s, readout, n) && (!s[n] || s[n] == ',')) return 1;
+    return 0;
 }
 
 const char *ws_eval_names(void) {
@@ -132,8 +140,7 @@ static json_t *describe(const ws_eval *e) {
                      e->behavior ? e->behavior->name : NULL, "methods", methods, "settings", list);
 }
 
-/* Rooms by the names in o->readouts, in that order. */
-static ws_status choose(const char *names, const ws_eval_ops **out, int *n, ws_err *err) {
+ws_status ws_eval_choose(const char *names, const ws_eval_ops **out, int *n, ws_err *err) {
     char *copy = ws_xstrdup(names), *save = NULL;
     *n = 0;
     ws_status st = WS_OK;
@@ -163,12 +170,12 @@ ws_status ws_eval_run(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, c
                  .n_methods = n_methods,
                  .o = o,
                  .report = &text};
-    const ws_eval_ops *room[N_ROOMS + 1];
+    const ws_eval_ops *room[WS_EVAL_MOST];
     int n_rooms, lock = -1;
     if (!o->out) return ws_fail(err, WS_EUSAGE, "evaluation needs a folder for its results: --out DIR");
     if (o->bootstrap < 1 || o->k < 0 || o->floor < 0 || o->floor > 1)
         return ws_fail(err, WS_EUSAGE, "--bootstrap must be at least 1, --k at least 0, --floor between 0 and 1");
-    ws_status st = choose(o->readouts, room, &n_rooms, err);
+    ws_status st = ws_eval_choose(o->readouts, room, &n_rooms, err);
     if (!st) st = settings(&e, err);
     for (int i = 0; i < n_rooms && !st; i++) st = room[i]->check(&e, err);
     if (!st) st = ws_mkdirs(o->out, err);

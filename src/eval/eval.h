@@ -23,11 +23,13 @@ typedef struct ws_eval_options {
     double floor;         /* pmass below which a cell is NaN: 0.5 */
     double k;             /* SI's price of a broken cell: 2 */
     int loading_weighted; /* SI and separation weighted by loading shares instead of the foundation */
-    int bootstrap;        /* draws: 1000 */
+    int max_think; /* vignettes: 0: the answer at once (mode A); else after at most so many tokens of thought (B) */
+    int bootstrap; /* draws: 1000 */
     int dose_topics, dose_samples, dose_tokens, dose_min_tokens; /* topics 0: all held-out ones */
     ws_sampling sampling;
     uint64_t seed;
     int64_t budget; /* bytes of keys and values in flight; 0: 512 MiB */
+    int max_rows;   /* texts that are spoken at once; 0: WS_GEN_ROWS */
     int fresh;      /* forget recorded results */
 } ws_eval_options;
 ws_eval_options ws_eval_defaults(void);
@@ -65,7 +67,11 @@ typedef struct ws_eval_ops {
     ws_status (*run)(ws_eval *e, ws_err *err);
 } ws_eval_ops;
 const ws_eval_ops *ws_eval_find(const char *name); /* NULL: none */
-const char *ws_eval_names(void);                   /* "dose, margin, vignettes" */
+int ws_eval_asked(const ws_eval_options *o, const char *readout);
+const char *ws_eval_names(void); /* "dose, margin, vignettes" */
+enum { WS_EVAL_MOST = 16 };
+/* The rooms of "vignettes,margin" in that order, each once; out [WS_EVAL_MOST].  WS_EUSAGE: an unknown name, or none. */
+ws_status ws_eval_choose(const char *names, const ws_eval_ops **out, int *n, ws_err *err);
 
 /* Runs the readouts in o->readouts.  `report` (may be NULL) gets the tables as text, *json (may be NULL) the content of
  * eval.json, owned by the caller. */

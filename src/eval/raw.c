@@ -96,6 +96,15 @@ ws_status ws_raw_add(ws_raw *r, json_t *v, ws_err *err) {
     return st;
 }
 
+void ws_raw_text(ws_str *out, const ws_str *said) {
+    ws_str_adds(out, "");
+    for (size_t i = 0; i < said->n; i++)
+        if (said->p[i])
+            ws_str_addc(out, said->p[i]);
+        else
+            ws_str_adds(out, "\xef\xbf\xbd");
+}
+
 ws_status ws_raw_close(ws_raw *r, ws_err *err) { return ws_lines_close(&r->file, err); }
 
 static void comma(ws_str *s) {

@@ -16,6 +16,8 @@ ws_status ws_raw_open(ws_raw *r, const ws_eval *e, const char *name, const char 
                       ws_status (*line)(void *arg, int i, const json_t *v, ws_err *err), void *arg, ws_err *err);
 ws_status ws_raw_add(ws_raw *r, json_t *v, ws_err *err); /* takes the reference */
 ws_status ws_raw_close(ws_raw *r, ws_err *err);
+/* Appends what a model said: NUL, which JSON readers refuse, is replaced like other bytes that are no text. */
+void ws_raw_text(ws_str *out, const ws_str *said);
 /* A hash begun with what every readout depends on: format, model, kernels, template, settings. */
 ws_hash *ws_raw_key(const ws_eval *e, const char *format);
 

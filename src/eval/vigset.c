@@ -198,11 +198,14 @@ static ws_status frames(ws_vigset *s, const char *path, ws_err *err) {
     if (ws_json_load(&v, path, err)) return err->code;
     const char *format = NULL;
     ws_status st = ws_json_str(v, "format", &format, path, err);
-    const json_t *list = json_object_get(v, "frames"), *f;
+    const json_t *list = json_object_get(v, "frames"), *closing = json_object_get(v, "closing"), *f;
     if (!st && strcmp(format, "ws-frames"))
         st = ws_fail(err, WS_EFORMAT, "%s: format \"%s\" is not \"ws-frames\"", path, format);
     if (!st && json_array_size(list) != 2)
         st = ws_fail(err, WS_EFORMAT, "%s: \"frames\" must hold two frames, of polarity 1 and -1", path);
+    if (!st && closing && !json_string_length(closing))
+        st = ws_fail(err, WS_EFORMAT, "%s: \"closing\" must be the text that ends a thought", path);
+    if (!st && closing) s->closing = ws_xstrdup(json_string_value(closing));
     for (size_t i = 0; i < 2 && !st; i++) {
         f = json_array_get(list, i);
         int64_t polarity = 0;
@@ -262,6 +265,6 @@ void ws_vigset_free(ws_vigset *s) {
     for (int k = 0; k < 2; k++)
         free(s->frame[k].name), free(s->frame[k].field), free(s->frame[k].question), free(s->frame[k].prefill);
     for (int k = 0; k < 3; k++) free(s->path[k]);
-    free(s->v), free(s->foundation);
+    free(s->v), free(s->foundation), free(s->closing);
     memset(s, 0, sizeof *s);
 }

@@ -18,6 +18,7 @@ typedef struct ws_vigset {
     ws_vignette *v;
     char **foundation; /* display order */
     ws_frame frame[2]; /* [0] polarity +1, [1] polarity -1 */
+    char *closing;     /* ends a thought that its budget cuts off; NULL: the file of frames has none */
     char *path[3];     /* the two files of vignettes, the file of frames */
     int repeated;      /* rows that a later row of the same id replaced */
 } ws_vigset;

@@ -193,6 +193,7 @@ static void cell(ws_str *o, const boot *b, int i) {
 static void print(const boot *b, int signal, const char *why) {
     const ws_vigwork *w = b->w;
     ws_str *o = w->e->report;
+    char *mode = ws_vigask_mode(w->e->o);
     ws_str_addf(o, "Vignettes: the readout %s on this model: %s.\n", signal ? "carries signal" : "carries NO signal",
                 why);
     if (!signal) ws_str_adds(o, "What follows is printed for completeness; nothing in it is marked as best.\n");
@@ -202,9 +203,10 @@ static void print(const boot *b, int signal, const char *why) {
                     "nothing is meant to move it.\n",
                     w->e->behavior->name, w->target_name);
     ws_str_addf(o,
-                "%d vignettes x 2 persons x 2 questions; logit of wrongness against the base, [95%% interval over "
+                "%d vignettes x 2 persons x 2 questions; %s.\nLogit of wrongness against the base, [95%% interval over "
                 "vignettes]\n\n",
-                w->grid.n);
+                w->grid.n, mode);
+    free(mode);
     char head[64];
     snprintf(head, sizeof head, "d(%s)", w->target_name);
     ws_str_addf(o, "%-16s %8s  %-23s  %-23s  %-23s  %s\n", "method", "alpha", head, "mean of the others",
@@ -285,6 +287,7 @@ ws_status ws_vigtables(ws_vigwork *w, ws_err *err) {
     if (!st) st = write_si(&b, err);
     if (!st) {
         print(&b, signal, why);
+        st = ws_vigthoughts(w, err);
         json_t *v = json_pack(
             "{s:b, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:f, s:f, s:s, s:i, s:b, s:f, s:b, s:s, s:s, s:s}",
             "signal", signal, "signal_sentence", why, "n_vignettes", w->grid.n, "agreement", real_or_null(h.agreement),
@@ -295,6 +298,8 @@ ws_status ws_vigtables(ws_vigwork *w, ws_err *err) {
             "loading_weighted", e->o->loading_weighted, "source", w->set.path[0], "vignettes_hash", w->set_hash,
             "frames_hash", w->frames_hash);
         if (!v) BUG("eval.json cannot be packed");
+        json_object_set_new(v, "mode", json_string(e->o->max_think ? "B" : "A"));
+        json_object_set_new(v, "max_think", json_integer(e->o->max_think));
         json_object_set_new(e->json, "vignettes", v);
     }
     free(plus), free(minus), free(b.point), free(b.draw);

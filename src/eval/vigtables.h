@@ -3,14 +3,15 @@
 #define WS_EVAL_VIGTABLES_H
 #include "eval/eval.h"
 #include "eval/readout.h"
-#include "eval/vigset.h"
+#include "eval/vigask.h"
 
 typedef struct ws_vigwork {
     ws_eval *e;
     ws_vigset set;
-    ws_grid grid;                       /* foundation weights */
-    ws_grid grid_si;                    /* for SI and separation: loading shares with o->loading_weighted */
-    ws_answers *answers;                /* [n_settings] */
+    ws_grid grid;    /* foundation weights */
+    ws_grid grid_si; /* for SI and separation: loading shares with o->loading_weighted */
+    ws_vigask ask;
+    ws_answers *answers;                /* [n_settings] of what was asked */
     int n_targets, *target, *sign;      /* the behaviour's, or Authority -1 */
     const char *target_name;            /* of the first target */
     int meant;                          /* 0: the behaviour names no target, Authority stands there for comparison */
@@ -18,4 +19,6 @@ typedef struct ws_vigwork {
 } ws_vigwork;
 /* Writes readout, foundations, vignettes, dlogit, si and effect.csv, and adds to e->report and e->json. */
 ws_status ws_vigtables(ws_vigwork *w, ws_err *err);
+/* Mode B: thinking.csv, what became of the thoughts at every strength, and the same as text.  Mode A: no such file. */
+ws_status ws_vigthoughts(const ws_vigwork *w, ws_err *err);
 #endif

@@ -9,13 +9,6 @@ static void put_str(json_t *o, const char *key, const char *v) {
     json_object_set_new(o, key, v ? json_string(v) : json_null());
 }
 
-int ws_readout_asked(const ws_run_options *o, const char *name) {
-    size_t n = strlen(name);
-    for (const char *s = o->eval.readouts; s && *s; s += strcspn(s, ","), s += *s == ',')
-        if (!strncmp(s, name, n) && (!s[n] || s[n] == ',')) return 1;
-    return 0;
-}
-
 static void template_hash(const ws_pipeline *p, json_t *o) {
     char hex[65];
     const char *text = ws_chat_template(p->in->chat);
@@ -57,6 +50,7 @@ static void eval_options(const ws_run_options *r, json_t *o) {
     const ws_eval_options *e = &r->eval;
     put_str(o, "readout", e->readouts);
     put_num(o, "floor", e->floor), put_num(o, "k", e->k), put_int(o, "loading-weighted", e->loading_weighted);
+    if (e->max_think) put_int(o, "max-think", e->max_think); /* a run without it is the same as before there was one */
     put_int(o, "bootstrap", e->bootstrap);
     put_int(o, "dose-topics", e->dose_topics), put_int(o, "dose-samples", e->dose_samples);
     put_int(o, "dose-tokens", e->dose_tokens), put_int(o, "dose-min-tokens", e->dose_min_tokens);

@@ -160,10 +160,12 @@ static const char *const vignette_files[] = {"readout.csv", "foundations.csv", "
 
 static void eval_files(ws_pipeline *p, ws_stage *s, void (*add)(ws_stage *, const char *, const char *)) {
     add(s, p->adapter, "eval.json");
-    for (size_t i = 0; ws_readout_asked(&p->o, "vignettes") && i < sizeof vignette_files / sizeof *vignette_files; i++)
+    for (size_t i = 0; ws_eval_asked(&p->o.eval, "vignettes") && i < sizeof vignette_files / sizeof *vignette_files;
+         i++)
         add(s, p->adapter, vignette_files[i]);
-    if (ws_readout_asked(&p->o, "margin")) add(s, p->adapter, "margin.csv");
-    if (ws_readout_asked(&p->o, "dose")) add(s, p->adapter, "dose.csv"), add(s, p->adapter, "samples.jsonl");
+    if (ws_eval_asked(&p->o.eval, "vignettes") && p->o.eval.max_think) add(s, p->adapter, "thinking.csv");
+    if (ws_eval_asked(&p->o.eval, "margin")) add(s, p->adapter, "margin.csv");
+    if (ws_eval_asked(&p->o.eval, "dose")) add(s, p->adapter, "dose.csv"), add(s, p->adapter, "samples.jsonl");
 }
 
 static void set_stages(ws_pipeline *p) {
@@ -176,7 +178,7 @@ static void set_stages(ws_pipeline *p) {
         s[i].options = ws_stage_options_json(p, i);
     s[STAGE_DATA].one_bar = s[STAGE_POS].one_bar = s[STAGE_NEG].one_bar = 1;
     s[STAGE_EVAL].same_kernels = 1;
-    s[STAGE_TABLE].format = 2;
+    s[STAGE_TABLE].format = 3;
     ws_stage_output(&s[STAGE_DATA], p->pairs);
     output_below(&s[STAGE_DATA], p->data, "report.json");
     input_below(&s[STAGE_TABLE], p->data, "report.json");
@@ -205,7 +207,7 @@ static void set_stages(ws_pipeline *p) {
     ws_stage_scratch(&s[STAGE_CALIBRATE], p->calibration);
     ws_stage_input(&s[STAGE_EVAL], p->dw);
     input_below(&s[STAGE_EVAL], p->calibration, "summary.csv");
-    if (p->heldout && ws_readout_asked(&p->o, "margin")) ws_stage_input(&s[STAGE_EVAL], p->heldout);
+    if (p->heldout && ws_eval_asked(&p->o.eval, "margin")) ws_stage_input(&s[STAGE_EVAL], p->heldout);
     for (int i = 0; i < 3; i++)
         if (p->vignettes[i]) ws_stage_input(&s[STAGE_EVAL], p->vignettes[i]);
     eval_files(p, &s[STAGE_EVAL], output_below);
@@ -226,7 +228,7 @@ static ws_status outside_files(ws_pipeline *p, ws_err *err) {
     ws_vigset set;
     p->prompts = p->o.calibrate.prompts ? ws_xstrdup(p->o.calibrate.prompts) : ws_data_path("prompts.jsonl", err);
     if (!p->prompts) return err->code;
-    if (!ws_readout_asked(&p->o, "vignettes")) return WS_OK;
+    if (!ws_eval_asked(&p->o.eval, "vignettes")) return WS_OK;
     if (ws_vigset_load(&set, p->o.eval.vignettes, err)) return err->code;
     for (int i = 0; i < 3; i++) p->vignettes[i] = ws_xstrdup(set.path[i]);
     ws_vigset_free(&set);

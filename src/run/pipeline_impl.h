@@ -21,7 +21,6 @@ json_t *ws_run_options_json(const ws_pipeline *p);
 json_t *ws_run_identity(const ws_pipeline *p);
 /* What one stage depends on besides its input files; caller decrefs. */
 json_t *ws_stage_options_json(const ws_pipeline *p, int stage);
-int ws_readout_asked(const ws_run_options *o, const char *name);
 /* Fills .does, .seconds, .memory, .disk of every stage. */
 ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err);
 #endif

@@ -108,16 +108,23 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     const ws_eval_options *e = &o->eval;
     ws_str does = {0};
     double seconds = 0;
-    if (ws_readout_asked(o, "vignettes")) {
+    int64_t thinking = 0; /* keys and values of the thoughts in flight */
+    if (ws_eval_asked(e, "vignettes")) {
         int n = lines_of(p->vignettes[0]);
+        double asked = 12.0 * n, thought = asked * e->max_think;
         ws_str_addf(&does, "%d vignettes x 4 prompts x 3 strengths", n);
-        seconds += ws_speed_prefill(&v, 12.0 * n * VIGNETTE_TOKENS, 12.0 * n);
+        seconds += ws_speed_prefill(&v, asked * VIGNETTE_TOKENS, asked);
+        if (e->max_think) { /* each prompt is read again with its thought to score the answer */
+            ws_str_addf(&does, ", thoughts of at most %d tokens (%.0f in all)", e->max_think, thought);
+            seconds += ws_speed_decode(&v, thought) + ws_speed_prefill(&v, asked * VIGNETTE_TOKENS + thought, 0);
+            thinking = ws_kv_bytes(m, (int64_t)in_flight * (VIGNETTE_TOKENS + e->max_think));
+        }
     }
-    if (ws_readout_asked(o, "margin")) {
+    if (ws_eval_asked(e, "margin")) {
         ws_str_addf(&does, "%smargin of %d held-out pairs", does.n ? "; " : "", o->data.heldout);
         seconds += ws_speed_prefill(&v, 6.0 * o->data.heldout * row_tokens, 6.0 * o->data.heldout * answer);
     }
-    if (ws_readout_asked(o, "dose")) {
+    if (ws_eval_asked(e, "dose")) {
         int topics = e->dose_topics ? e->dose_topics : p->in->behavior->n_heldout;
         double n = 5.0 * topics * e->dose_samples;
         ws_str_addf(&does, "%sdose: %d topics x %d samples of %d tokens at 5 strengths", does.n ? "; " : "", topics,
@@ -125,7 +132,7 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
         seconds +=
             ws_speed_decode(&v, n * e->dose_tokens) + ws_speed_prefill(&v, n * e->dose_tokens, n * e->dose_tokens);
     }
-    set(&s[STAGE_EVAL], ws_str_take(&does), seconds, weights + 2 * adapter + ((int64_t)512 << 20), 2 << 20);
+    set(&s[STAGE_EVAL], ws_str_take(&does), seconds, weights + 2 * adapter + thinking + ((int64_t)512 << 20), 2 << 20);
     set(&s[STAGE_TABLE], ws_xstrdup("tables, plots, samples, report.html"), 2, weights, 2 << 20);
     return WS_OK;
 }

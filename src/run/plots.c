@@ -121,10 +121,12 @@ static void dlogit(ws_pictures *all, const ws_results *r, const ws_method_result
         add(all, "dlogit", "Change of moral judgement for each foundation at +alpha and -alpha, with intervals");
     p->plot.title = "Moral vignettes: change of \"is wrong\" by foundation";
     const char *warning = ws_vignette_signal(m, &sentence) == 0 ? " The readout carries no signal on this model." : "";
+    int think = (int)json_integer_value(json_object_get(json_object_get(m->eval, "vignettes"), "max_think"));
+    const char *mode = think ? text(p, "after a thought of at most %d tokens", think) : "without thinking";
     p->plot.subtitle = text(p,
-                            "%s, %s. Bars: 95%% bootstrap intervals over vignettes; n per foundation: %s "
+                            "%s, %s. Answers %s. Bars: 95%% bootstrap intervals over vignettes; n per foundation: %s "
                             "(vignettes x conditions).%s",
-                            ws_results_model(r), ws_results_behavior(r), ws_sheet_text(s, 0, "n_total"), warning);
+                            ws_results_model(r), ws_results_behavior(r), mode, ws_sheet_text(s, 0, "n_total"), warning);
     p->plot.xlabel = "change of logit(is wrong) against the base model, nats";
     const char **cat = ws_arena_get(p->memory, (size_t)n * sizeof *cat);
     for (int i = 0; i < n; i++) cat[i] = text(p, "%s", name[i]);

@@ -22,6 +22,9 @@ static const char c_si[] = "method foundation intent k weighting n_cho n_rej si_
                            "si_hi separation sep_lo sep_hi defined";
 static const char c_effect[] = "method alpha arm target sign d_target d_target_lo d_target_hi d_others d_others_lo "
                                "d_others_hi specific specific_lo specific_hi n";
+static const char c_thinking[] =
+    "method alpha n closed closed_lo closed_hi forced own_prefill tokens tokens_lo tokens_hi "
+    "loop loop_lo loop_hi";
 static const char c_margin[] = "method alpha arm margin lo hi delta delta_lo delta_hi n_rows n_topics";
 static const char c_dose[] = "method alpha dose score score_lo score_hi tokens distinct3 base_ppl cut n n_topics";
 static const char c_log[] = "step epoch loss grad_norm lr tokens eval_loss";
@@ -112,6 +115,7 @@ static ws_status load_method(ws_method_results *m, const char *run, const char *
         sheet_load(&m->dlogit, m->dir, "dlogit.csv", c_dlogit, err) ||
         sheet_load(&m->si, m->dir, "si.csv", c_si, err) ||
         sheet_load(&m->effect, m->dir, "effect.csv", c_effect, err) ||
+        sheet_load(&m->thinking, m->dir, "thinking.csv", c_thinking, err) ||
         sheet_load(&m->margin, m->dir, "margin.csv", c_margin, err) ||
         sheet_load(&m->dose, m->dir, "dose.csv", c_dose, err) ||
         sheet_load(&m->log[0], m->dir, "pos/log.csv", c_log, err) ||
@@ -213,8 +217,8 @@ void ws_results_free(ws_results *r) {
     if (!r) return;
     for (int i = 0; i < r->n; i++) {
         ws_method_results *m = &r->m[i];
-        ws_sheet *s[] = {&m->readout, &m->foundations, &m->dlogit, &m->si,    &m->effect,
-                         &m->margin,  &m->dose,        &m->log[0], &m->log[1]};
+        ws_sheet *s[] = {&m->readout,  &m->foundations, &m->dlogit, &m->si,     &m->effect,
+                         &m->thinking, &m->margin,      &m->dose,   &m->log[0], &m->log[1]};
         for (size_t k = 0; k < sizeof s / sizeof *s; k++) sheet_free(s[k]);
         for (int k = 0; k < m->n_samples; k++) free(m->sample[k].prompt), free(m->sample[k].text);
         free(m->sample);

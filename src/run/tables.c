@@ -33,7 +33,8 @@ typedef struct show {
     ws_results *const *run;
     int n;
     char *no_best;       /* why nothing may be marked in any table, or NULL */
-    char *no_best_moral; /* the same for tables of the vignette readout */
+    int think, modes;    /* the mode of the vignette tables that are being made, and how many modes there are */
+    char *no_best_moral; /* as no_best, for these tables */
 } show;
 
 static void begin(const show *s, ws_table *t, const char *first_key, const char *first_title) {
@@ -45,17 +46,47 @@ static void row(const show *s, ws_table *t, const ws_results *r, const char *fir
     if (s->n > 1) ws_table_text(t, r->name);
     ws_table_text(t, first);
 }
-static void number_column(ws_table *t, const char *key, const char *title, const char *format) {
-    ws_table_column(t, key, title, WS_CELL_NUM, format, WS_BEST_NONE);
-}
-static void interval_column(ws_table *t, const char *key, const char *title, const char *format) {
-    ws_table_column(t, key, title, WS_CELL_CI, format, WS_BEST_NONE);
-}
-
 static void ci(ws_table *t, const ws_sheet *s, int r, const char *v, const char *lo, const char *hi) {
     ws_table_ci(t, ws_sheet_num(s, r, v), ws_sheet_num(s, r, lo), ws_sheet_num(s, r, hi));
 }
 static void num(ws_table *t, const ws_sheet *s, int r, const char *v) { ws_table_num(t, ws_sheet_num(s, r, v)); }
+
+/* A column and where its cells come from: the sheet's column `key`, its ends or spread in `lo`, `hi` (NULL: KEY_lo,
+ * KEY_hi; KEY_std). */
+typedef struct column {
+    const char *key, *title;
+    ws_cell_kind kind;
+    const char *format, *lo, *hi;
+    ws_best best;
+    int steered; /* no cell at strength 0: it compares with the base */
+} column;
+#define COLUMNS(c)        c, (int)(sizeof(c) / sizeof *(c))
+#define WORDS(k, t)       .key = k, .title = t, .kind = WS_CELL_TEXT
+#define NUMBER(k, t, f)   .key = k, .title = t, .kind = WS_CELL_NUM, .format = f
+#define SPREAD(k, t, f)   .key = k, .title = t, .kind = WS_CELL_SD, .format = f
+#define INTERVAL(k, t, f) .key = k, .title = t, .kind = WS_CELL_CI, .format = f
+
+static void add_columns(ws_table *t, const column *c, int n) {
+    for (int i = 0; i < n; i++) ws_table_column(t, c[i].key, c[i].title, c[i].kind, c[i].format, c[i].best);
+}
+
+static void add_cells(ws_table *t, const column *c, int n, const ws_sheet *s, int r) {
+    for (; n; n--, c++) {
+        char lo[64], hi[64];
+        snprintf(lo, sizeof lo, "%s_%s", c->key, c->kind == WS_CELL_SD ? "std" : "lo");
+        snprintf(hi, sizeof hi, "%s_hi", c->key);
+        if (c->steered && ws_sheet_num(s, r, "alpha") == 0)
+            ws_table_none(t, "");
+        else if (c->kind == WS_CELL_CI)
+            ci(t, s, r, c->key, c->lo ? c->lo : lo, c->hi ? c->hi : hi);
+        else if (c->kind == WS_CELL_SD)
+            ws_table_sd(t, ws_sheet_num(s, r, c->key), ws_sheet_num(s, r, c->lo ? c->lo : lo));
+        else if (c->kind == WS_CELL_NUM)
+            num(t, s, r, c->key);
+        else
+            ws_table_text(t, ws_sheet_text(s, r, c->key));
+    }
+}
 
 /* "lora at +4.10" */
 static char *setting(const ws_sheet *s, int r) {
@@ -82,30 +113,31 @@ static int *by_alpha(const ws_sheet *s) {
     return order;
 }
 
+/* A row per setting, from the NEG end to the POS end. */
+static void add_settings(const show *s, ws_table *t, const ws_results *r, const ws_sheet *from, const column *c,
+                         int n) {
+    int *order = by_alpha(from);
+    for (int k = 0; k < from->csv.rows; k++) {
+        char *name = setting(from, order[k]);
+        row(s, t, r, name);
+        free(name);
+        add_cells(t, c, n, from, order[k]);
+    }
+    free(order);
+}
+
 /* ---------- dose, margin ---------- */
 static void dose(const show *s, ws_tables *all) {
+    static const column c[] = {{INTERVAL("score", "score [95%]", "%+.2f")},
+                               {NUMBER("tokens", "tokens", "%.0f")},
+                               {NUMBER("distinct3", "distinct-3", "%.2f")},
+                               {NUMBER("base_ppl", "base ppl", "%.1f")},
+                               {NUMBER("cut", "cut", "%.2f")},
+                               {NUMBER("n", "n", "%.0f")},
+                               {NUMBER("n_topics", "topics", "%.0f")}};
     ws_table *t = ws_table_new("dose", "Dose: free answers to held-out prompts, no system prompt");
-    begin(s, t, "setting", "setting");
-    interval_column(t, "score", "score [95%]", "%+.2f");
-    number_column(t, "tokens", "tokens", "%.0f");
-    number_column(t, "distinct3", "distinct-3", "%.2f");
-    number_column(t, "base_ppl", "base ppl", "%.1f");
-    number_column(t, "cut", "cut", "%.2f");
-    number_column(t, "n", "n", "%.0f");
-    number_column(t, "n_topics", "topics", "%.0f");
-    EACH_METHOD(s, r, m) {
-        int *order = by_alpha(&m->dose);
-        for (int k = 0; k < m->dose.csv.rows; k++) {
-            int i = order[k];
-            char *name = setting(&m->dose, i);
-            row(s, t, r, name);
-            free(name);
-            ci(t, &m->dose, i, "score", "score_lo", "score_hi");
-            num(t, &m->dose, i, "tokens"), num(t, &m->dose, i, "distinct3"), num(t, &m->dose, i, "base_ppl");
-            num(t, &m->dose, i, "cut"), num(t, &m->dose, i, "n"), num(t, &m->dose, i, "n_topics");
-        }
-        free(order);
-    }
+    begin(s, t, "setting", "setting"), add_columns(t, COLUMNS(c));
+    EACH_METHOD(s, r, m) add_settings(s, t, r, &m->dose, COLUMNS(c));
     ws_table_note(t,
                   "score: weighted count of the behaviour's words per answer; intervals by bootstrap over topics. "
                   "base ppl: perplexity of the answers under the unsteered model. cut: share of answers that reached "
@@ -114,38 +146,45 @@ static void dose(const show *s, ws_tables *all) {
 }
 
 static void margin(const show *s, ws_tables *all) {
+    static const column c[] = {{INTERVAL("margin", "margin [95%]", "%+.3f"), .lo = "lo", .hi = "hi"},
+                               {INTERVAL("delta", "change against base [95%]", "%+.3f"), .steered = 1},
+                               {NUMBER("n_rows", "rows", "%.0f")},
+                               {NUMBER("n_topics", "topics", "%.0f")}};
     ws_table *t = ws_table_new("margin", "Margin: log p(POS answer) - log p(NEG answer) per token, held-out rows");
-    begin(s, t, "setting", "setting");
-    interval_column(t, "margin", "margin [95%]", "%+.3f");
-    interval_column(t, "delta", "change against base [95%]", "%+.3f");
-    number_column(t, "n_rows", "rows", "%.0f");
-    number_column(t, "n_topics", "topics", "%.0f");
-    EACH_METHOD(s, r, m) {
-        int *order = by_alpha(&m->margin);
-        for (int k = 0; k < m->margin.csv.rows; k++) {
-            int i = order[k];
-            char *name = setting(&m->margin, i);
-            row(s, t, r, name);
-            free(name);
-            ci(t, &m->margin, i, "margin", "lo", "hi");
-            if (ws_sheet_num(&m->margin, i, "alpha") == 0)
-                ws_table_none(t, "");
-            else
-                ci(t, &m->margin, i, "delta", "delta_lo", "delta_hi");
-            num(t, &m->margin, i, "n_rows"), num(t, &m->margin, i, "n_topics");
-        }
-        free(order);
-    }
+    begin(s, t, "setting", "setting"), add_columns(t, COLUMNS(c));
+    EACH_METHOD(s, r, m) add_settings(s, t, r, &m->margin, COLUMNS(c));
     ws_table_note(t, "nats per token, no system prompt; intervals by bootstrap over topics, the change is paired.");
     keep(all, t);
 }
 
-/* ---------- vignettes ---------- */
-static void moral(const show *s, ws_table *t) {
-    if (s->no_best_moral) ws_table_no_best(t, s->no_best_moral);
+/* ---------- vignettes: one set of tables for each mode, never two modes in one table ---------- */
+static const json_t *vignettes_of(const ws_method_results *m) { return json_object_get(m->eval, "vignettes"); }
+
+/* The budget of its thoughts; 0: answers without thinking.  -1: no vignettes were asked. */
+static int budget_of(const ws_method_results *m) {
+    const json_t *v = vignettes_of(m);
+    return v ? (int)json_integer_value(json_object_get(v, "max_think")) : -1;
+}
+#define EACH_VIGNETTES(s, r, m)                                                                                        \
+    EACH_METHOD(s, r, m)                                                                                               \
+    if (budget_of(m) == (s)->think)
+
+/* "si", or "si_think64" where the runs hold other modes too. */
+static ws_table *moral(const show *s, const char *name, const char *caption) {
+    char *full = s->modes > 1 && s->think ? ws_sprintf("%s_think%d", name, s->think) : ws_xstrdup(name);
+    ws_table *t = ws_table_new(full, caption);
+    free(full);
+    return t;
 }
 
-static const json_t *vignettes_of(const ws_method_results *m) { return json_object_get(m->eval, "vignettes"); }
+static void keep_moral(const show *s, ws_tables *all, ws_table *t) {
+    if (s->think)
+        ws_table_note(t, "Mode B: answers after a thought of at most %d tokens, which is steered too.", s->think);
+    else
+        ws_table_note(t, "Mode A: answers without thinking.");
+    if (s->no_best_moral) ws_table_no_best(t, s->no_best_moral);
+    keep(all, t);
+}
 
 /* 0: the behaviour names no target foundation (an eval.json without the key comes from a behaviour that does). */
 static int target_is_meant(const ws_method_results *m) {
@@ -153,10 +192,9 @@ static int target_is_meant(const ws_method_results *m) {
 }
 
 static int all_aim_at_authority(const show *s) {
-    EACH_METHOD(s, r, m) {
+    EACH_VIGNETTES(s, r, m) {
         const json_t *v = vignettes_of(m);
         const char *target = json_string_value(json_object_get(v, "target"));
-        if (!v) continue;
         if (!target_is_meant(m) || !target || strcmp(target, "Authority") ||
             json_integer_value(json_object_get(v, "target_sign")) != -1)
             return 0;
@@ -165,15 +203,16 @@ static int all_aim_at_authority(const show *s) {
 }
 
 static void effect(const show *s, ws_tables *all) {
-    ws_table *t = ws_table_new("effect", "Specific effect: target foundation minus the mean of the others");
+    static const column c[] = {{INTERVAL("d_target", "d target [95%]", "%+.2f")},
+                               {INTERVAL("d_others", "d others [95%]", "%+.2f")},
+                               {INTERVAL("specific", "specific [95%]", "%+.2f")},
+                               {NUMBER("n", "n", "%.0f")}};
+    ws_table *t = moral(s, "effect", "Specific effect: target foundation minus the mean of the others");
     begin(s, t, "setting", "setting");
     ws_table_column(t, "target", "target", WS_CELL_TEXT, NULL, WS_BEST_NONE);
-    interval_column(t, "d_target", "d target [95%]", "%+.2f");
-    interval_column(t, "d_others", "d others [95%]", "%+.2f");
-    interval_column(t, "specific", "specific [95%]", "%+.2f");
-    number_column(t, "n", "n", "%.0f");
+    add_columns(t, COLUMNS(c));
     int unmeant = 0;
-    EACH_METHOD(s, r, m)
+    EACH_VIGNETTES(s, r, m)
     for (int i = 0; i < m->effect.csv.rows; i++) {
         const char *aim = !target_is_meant(m) ? "no aim" : ws_sheet_num(&m->effect, i, "sign") < 0 ? "down" : "up";
         unmeant |= !target_is_meant(m);
@@ -181,18 +220,29 @@ static void effect(const show *s, ws_tables *all) {
              *target = ws_sprintf("%s (%s)", ws_sheet_text(&m->effect, i, "target"), aim);
         row(s, t, r, name), ws_table_text(t, target);
         free(name), free(target);
-        ci(t, &m->effect, i, "d_target", "d_target_lo", "d_target_hi");
-        ci(t, &m->effect, i, "d_others", "d_others_lo", "d_others_hi");
-        ci(t, &m->effect, i, "specific", "specific_lo", "specific_hi");
-        num(t, &m->effect, i, "n");
+        add_cells(t, COLUMNS(c), &m->effect, i);
     }
     ws_table_note(t, "change of logit(is wrong) in nats; paired bootstrap over vignettes. In brackets: where +alpha is "
                      "meant to move the target.");
     if (unmeant)
         ws_table_note(t, "no aim: the behaviour names no target foundation; this one stands there for comparison with "
                          "other runs.");
-    moral(s, t);
-    keep(all, t);
+    keep_moral(s, all, t);
+}
+
+static void thinking(const show *s, ws_tables *all) {
+    static const column c[] = {
+        {INTERVAL("closed", "closed [95%]", "%.2f")},   {NUMBER("forced", "forced", "%.0f")},
+        {NUMBER("own_prefill", "own prefill", "%.0f")}, {INTERVAL("tokens", "tokens [95%]", "%.1f")},
+        {INTERVAL("loop", "loop [95%]", "%.2f")},       {NUMBER("n", "n", "%.0f")}};
+    ws_table *t = moral(s, "thinking", "Thinking: what became of the thoughts before the answers");
+    begin(s, t, "setting", "setting"), add_columns(t, COLUMNS(c));
+    EACH_VIGNETTES(s, r, m) add_settings(s, t, r, &m->thinking, COLUMNS(c));
+    ws_table_note(t,
+                  "closed: share of thoughts that the model ended itself; forced: those that the budget ended; own "
+                  "prefill: those after which it began its answer as asked. loop: share of the runs of 4 tokens that "
+                  "stood before in the same thought. Intervals by bootstrap over vignettes.");
+    keep_moral(s, all, t);
 }
 
 static int foundation_row(const ws_sheet *s, int like, const char *foundation) {
@@ -224,15 +274,15 @@ static void dlogit(const show *s, ws_tables *all, int few) {
     const char *name[32];
     int n = 0;
     for (int i = 0; few && i < 2; i++) name[n++] = two[i];
-    EACH_METHOD(s, r, m)
+    EACH_VIGNETTES(s, r, m)
     for (int i = 0; !few && i < m->dlogit.csv.rows; i++) { /* in order of appearance */
         const char *f = ws_sheet_text(&m->dlogit, i, "foundation");
         int k = 0;
         while (k < n && strcmp(name[k], f)) k++;
         if (k == n && n < 32) name[n++] = f;
     }
-    ws_table *t = few ? ws_table_new("dlogit", "dlogit: change of logit(is wrong) against the base model, mean ± std")
-                      : ws_table_new("dlogit_foundations", "dlogit for every foundation, mean ± std");
+    ws_table *t = few ? moral(s, "dlogit", "dlogit: change of logit(is wrong) against the base model, mean ± std")
+                      : moral(s, "dlogit_foundations", "dlogit for every foundation, mean ± std");
     begin(s, t, "setting", "setting");
     for (int i = 0; i < n; i++) {
         char key[80], title[80];
@@ -241,9 +291,12 @@ static void dlogit(const show *s, ws_tables *all, int few) {
         /* what is best depends on what was meant: Authority down and Care unmoved, as in the published table */
         ws_best best = !few || !all_aim_at_authority(s) ? WS_BEST_NONE : i == 0 ? WS_BEST_MIN : WS_BEST_NEAR_ZERO;
         ws_table_column(t, key, title, WS_CELL_SD, "%+.2f", best);
-        if (few) snprintf(key, sizeof key, "n_%s", name[i]), number_column(t, key, "n", "%.0f");
+        if (few) {
+            snprintf(key, sizeof key, "n_%s", name[i]);
+            ws_table_column(t, key, "n", WS_CELL_NUM, "%.0f", WS_BEST_NONE);
+        }
     }
-    EACH_METHOD(s, r, m)
+    EACH_VIGNETTES(s, r, m)
     for (int i = 0; i < m->dlogit.csv.rows; i++) {
         const ws_sheet *d = &m->dlogit;
         if (foundation_row(d, i, ws_sheet_text(d, 0, "foundation")) != i) continue; /* once per setting */
@@ -263,7 +316,7 @@ static void dlogit(const show *s, ws_tables *all, int few) {
         }
         if (strcmp(ws_sheet_text(d, i, "arm"), "plus")) ws_table_unranked(t); /* the arms have opposite intents */
     }
-    EACH_METHOD(s, r, m) {
+    EACH_VIGNETTES(s, r, m) {
         ws_str ns = {0};
         for (int k = 0; !few && k < n; k++) counts_of(&ns, &m->dlogit, name[k]);
         if (ns.n)
@@ -275,23 +328,25 @@ static void dlogit(const show *s, ws_tables *all, int few) {
         ws_table_note(t,
                       "nats; n: vignettes x conditions that are valid at both strengths. Rows at -alpha do not compete "
                       "for the marks.");
-    moral(s, t);
-    keep(all, t);
+    keep_moral(s, all, t);
 }
 
 static void si(const show *s, ws_tables *all) {
-    ws_table *t = ws_table_new("si", "Surgical informedness of the target foundation");
+    static const column c[] = {
+        {INTERVAL("si", "SI [95%]", "%+.1f"), .best = WS_BEST_MAX},
+        {NUMBER("si_fwd", "SI fwd", "%+.2f"), .best = WS_BEST_MAX},
+        {NUMBER("si_rev", "SI rev", "%+.2f"), .best = WS_BEST_MAX},
+        {INTERVAL("separation", "separation [95%]", "%+.2f"), .lo = "sep_lo", .hi = "sep_hi", .best = WS_BEST_MAX},
+        {NUMBER("pmass_scale", "pmass² x 100", "%.1f"), .best = WS_BEST_MAX},
+        {NUMBER("n_cho", "n_cho", "%.0f")},
+        {NUMBER("n_rej", "n_rej", "%.0f")}};
+    enum { OF_SI = 3 }; /* the first columns, which may be undefined */
+    ws_table *t = moral(s, "si", "Surgical informedness of the target foundation");
     begin(s, t, "method", "method");
     ws_table_column(t, "foundation", "foundation", WS_CELL_TEXT, NULL, WS_BEST_NONE);
-    ws_table_column(t, "si", "SI [95%]", WS_CELL_CI, "%+.1f", WS_BEST_MAX);
-    ws_table_column(t, "si_fwd", "SI fwd", WS_CELL_NUM, "%+.2f", WS_BEST_MAX);
-    ws_table_column(t, "si_rev", "SI rev", WS_CELL_NUM, "%+.2f", WS_BEST_MAX);
-    ws_table_column(t, "separation", "separation [95%]", WS_CELL_CI, "%+.2f", WS_BEST_MAX);
-    ws_table_column(t, "pmass_scale", "pmass² x 100", WS_CELL_NUM, "%.1f", WS_BEST_MAX);
-    number_column(t, "n_cho", "n_cho", "%.0f");
-    number_column(t, "n_rej", "n_rej", "%.0f");
+    add_columns(t, COLUMNS(c));
     ws_str how = {0}, last = {0}; /* "k = 2; cells weighted by foundation", once where it is the same in all rows */
-    EACH_METHOD(s, r, m)
+    EACH_VIGNETTES(s, r, m)
     for (int i = 0; i < m->si.csv.rows; i++) {
         const char *target = json_string_value(json_object_get(vignettes_of(m), "target"));
         if (!target || strcmp(ws_sheet_text(&m->si, i, "foundation"), target)) continue;
@@ -299,13 +354,11 @@ static void si(const show *s, ws_tables *all) {
         char *what = ws_sprintf("%s%s", target, target_is_meant(m) ? "" : " (no aim)");
         ws_table_text(t, what);
         free(what);
-        if (ws_sheet_num(&m->si, i, "defined") > 0) {
-            ci(t, &m->si, i, "si", "si_lo", "si_hi");
-            num(t, &m->si, i, "si_fwd"), num(t, &m->si, i, "si_rev");
-        } else
+        if (ws_sheet_num(&m->si, i, "defined") > 0)
+            add_cells(t, c, OF_SI, &m->si, i);
+        else
             ws_table_none(t, "undefined: n < 10"), ws_table_none(t, "-"), ws_table_none(t, "-");
-        ci(t, &m->si, i, "separation", "sep_lo", "sep_hi");
-        num(t, &m->si, i, "pmass_scale"), num(t, &m->si, i, "n_cho"), num(t, &m->si, i, "n_rej");
+        add_cells(t, c + OF_SI, (int)(sizeof c / sizeof *c) - OF_SI, &m->si, i);
         char *now = ws_sprintf("k = %g; cells weighted by %s", ws_sheet_num(&m->si, i, "k"),
                                ws_sheet_text(&m->si, i, "weighting"));
         if (!last.n || strcmp(last.p, now)) {
@@ -321,60 +374,53 @@ static void si(const show *s, ws_tables *all) {
                   "undefined where either is below 10.",
                   how.n ? how.p : "");
     ws_str_free(&how), ws_str_free(&last);
-    moral(s, t);
-    keep(all, t);
+    keep_moral(s, all, t);
 }
 
 static void bare(const show *s, ws_tables *all) {
-    ws_table *t = ws_table_new("bare", "Bare model: how wrong it calls the vignettes");
-    begin(s, t, "foundation", "foundation");
-    ws_table_column(t, "logit", "logit(is wrong) ± std", WS_CELL_SD, "%+.2f", WS_BEST_NONE);
-    number_column(t, "w", "p(wrong)", "%.2f");
-    number_column(t, "n", "n", "%.0f");
-    number_column(t, "n_total", "of", "%.0f");
-    for (int i = 0; i < s->n; i++) /* the base is the same in every evaluation of a run */
-        for (int k = 0; k < s->run[i]->n; k++) {
-            const ws_sheet *f = &s->run[i]->m[k].foundations;
-            int any = 0;
-            for (int j = 0; j < f->csv.rows; j++) {
-                if (strcmp(ws_sheet_text(f, j, "arm"), "base")) continue;
-                any = 1;
-                row(s, t, s->run[i], ws_sheet_text(f, j, "foundation"));
-                ws_table_sd(t, ws_sheet_num(f, j, "logit"), ws_sheet_num(f, j, "logit_std"));
-                num(t, f, j, "w"), num(t, f, j, "n"), num(t, f, j, "n_total");
-            }
-            if (any) break;
-        }
-    moral(s, t);
-    keep(all, t);
+    static const column c[] = {{SPREAD("logit", "logit(is wrong) ± std", "%+.2f")},
+                               {NUMBER("w", "p(wrong)", "%.2f")},
+                               {NUMBER("n", "n", "%.0f")},
+                               {NUMBER("n_total", "of", "%.0f")}};
+    ws_table *t = moral(s, "bare", "Bare model: how wrong it calls the vignettes");
+    const ws_results *done = NULL; /* the base is the same in every evaluation of a run */
+    begin(s, t, "foundation", "foundation"), add_columns(t, COLUMNS(c));
+    EACH_VIGNETTES(s, r, m)
+    for (int i = 0, first = r != done; first && i < m->foundations.csv.rows; i++) {
+        if (strcmp(ws_sheet_text(&m->foundations, i, "arm"), "base")) continue;
+        row(s, t, r, ws_sheet_text(&m->foundations, i, "foundation"));
+        add_cells(t, COLUMNS(c), &m->foundations, i);
+        done = r;
+    }
+    keep_moral(s, all, t);
 }
 
 /* ---------- calibration ---------- */
 static void calibration(const show *s, ws_tables *all) {
     static const char *const side[] = {"pos", "neg"};
+    static const column c[] = {{NUMBER("alpha", "alpha", "%+.3f")},
+                               {INTERVAL("p95", "p95 KL [95%]", "%.3f")},
+                               {NUMBER("target", "target", "%.2f")},
+                               {NUMBER("iterations", "probes", "%.0f")},
+                               {NUMBER("audit_ratio", "audit ratio", "%.2f")},
+                               {NUMBER("rel_norm", "|alpha dW|/|W|", "%.4f")},
+                               {WORDS("status", "status")}};
     ws_table *t = ws_table_new("calibration", "Calibration: the strength at which the KL budget is reached");
-    begin(s, t, "method", "method");
-    number_column(t, "alpha", "alpha", "%+.3f");
-    interval_column(t, "p95", "p95 KL [95%]", "%.3f");
-    number_column(t, "target", "target", "%.2f");
-    number_column(t, "iterations", "probes", "%.0f");
-    number_column(t, "audit_ratio", "audit ratio", "%.2f");
-    number_column(t, "rel_norm", "|alpha dW|/|W|", "%.4f");
-    ws_table_column(t, "status", "status", WS_CELL_TEXT, NULL, WS_BEST_NONE);
+    begin(s, t, "method", "method"), add_columns(t, COLUMNS(c));
     for (int i = 0; i < s->n; i++) {
         const ws_sheet *q = &s->run[i]->summary;
         for (int j = 0; j < q->csv.rows; j++)
             for (int k = 0; k < 2; k++) {
-                char c[7][32];
+                char of[7][32];
                 static const char *const part[] = {"alpha_",      "p95_at_",      "p95_lo_",  "p95_hi_",
                                                    "iterations_", "audit_ratio_", "rel_norm_"};
-                for (int p = 0; p < 7; p++) snprintf(c[p], sizeof c[p], "%s%s", part[p], side[k]);
-                double alpha = ws_sheet_num(q, j, c[0]);
+                for (int p = 0; p < 7; p++) snprintf(of[p], sizeof of[p], "%s%s", part[p], side[k]);
+                double alpha = ws_sheet_num(q, j, of[0]);
                 if (isnan(alpha)) continue; /* a one-sided method */
                 row(s, t, s->run[i], ws_sheet_text(q, j, "method"));
                 ws_table_num(t, k ? -alpha : alpha);
-                ci(t, q, j, c[1], c[2], c[3]);
-                num(t, q, j, "target_p95"), num(t, q, j, c[4]), num(t, q, j, c[5]), num(t, q, j, c[6]);
+                ci(t, q, j, of[1], of[2], of[3]);
+                num(t, q, j, "target_p95"), num(t, q, j, of[4]), num(t, q, j, of[5]), num(t, q, j, of[6]);
                 char status[32];
                 snprintf(status, sizeof status, "status_%s", side[k]);
                 ws_table_text(t, ws_sheet_text(q, j, status));
@@ -398,16 +444,16 @@ static double field(const json_t *o, const char *key) {
 
 /* What else than the behaviour tells the two sides' answers apart (conventions.md 4.8, row 13). */
 static void data(const show *s, ws_tables *all) {
+    static const column c[] = {{NUMBER("answers", "answers", "%.0f")},
+                               {NUMBER("distinct", "distinct", "%.0f")},
+                               {NUMBER("tokens", "tokens", "%.1f")},
+                               {NUMBER("words", "words", "%.1f")},
+                               {NUMBER("cut", "cut", "%.2f")},
+                               {NUMBER("leak", "own persona's words", "%.2f")},
+                               {NUMBER("leak_other", "the other's", "%.2f")},
+                               {SPREAD("score", "score ± se", "%+.2f")}};
     ws_table *t = ws_table_new("data", "Training answers of both sides");
-    begin(s, t, "side", "side");
-    number_column(t, "answers", "answers", "%.0f");
-    number_column(t, "distinct", "distinct", "%.0f");
-    number_column(t, "tokens", "tokens", "%.1f");
-    number_column(t, "words", "words", "%.1f");
-    number_column(t, "cut", "cut", "%.2f");
-    number_column(t, "leak", "own persona's words", "%.2f");
-    number_column(t, "leak_other", "the other's", "%.2f");
-    ws_table_column(t, "score", "score ± se", WS_CELL_SD, "%+.2f", WS_BEST_NONE);
+    begin(s, t, "side", "side"), add_columns(t, COLUMNS(c));
     for (int i = 0; i < s->n; i++) {
         const json_t *d = s->run[i]->data;
         for (int k = 0; d && k < 2; k++) {
@@ -435,12 +481,12 @@ static void data(const show *s, ws_tables *all) {
 
 /* Why strengths do not stand for the same budget: a search that ended elsewhere; NULL when all are ok. */
 static char *off_budget(const show *s) {
-    static const char *const column[] = {"status_pos", "status_neg"};
+    static const char *const side[] = {"status_pos", "status_neg"};
     for (int i = 0; i < s->n; i++) {
         const ws_sheet *q = &s->run[i]->summary;
         for (int j = 0; j < q->csv.rows; j++)
             for (int k = 0; k < 2; k++) {
-                const char *status = ws_sheet_text(q, j, column[k]);
+                const char *status = ws_sheet_text(q, j, side[k]);
                 if (strcmp(status, "ok") && strcmp(status, "reference") && strcmp(status, "none"))
                     return ws_sprintf("%s%s%s at alpha %s 0 was not calibrated to the KL budget (%s).",
                                       s->n > 1 ? s->run[i]->name : "", s->n > 1 ? ", " : "",
@@ -458,10 +504,10 @@ static char *other_questions(const show *s) {
                                          {"loading_weighted", "weighting"},
                                          {"floor", "probability floor"}};
     const json_t *first = NULL;
-    EACH_METHOD(s, r, m) {
+    EACH_VIGNETTES(s, r, m) {
         const json_t *v = vignettes_of(m);
         if (!first) first = v;
-        for (size_t i = 0; v && i < sizeof key / sizeof *key; i++) {
+        for (size_t i = 0; i < sizeof key / sizeof *key; i++) {
             const json_t *a = json_object_get(first, key[i][0]), *b = json_object_get(v, key[i][0]);
             int same = json_is_number(a) && json_is_number(b) ? json_number_value(a) == json_number_value(b)
                                                               : json_equal((json_t *)a, (json_t *)b);
@@ -471,10 +517,35 @@ static char *other_questions(const show *s) {
     return NULL;
 }
 
+/* Budgets of thought that occur, ascending; the caller frees. */
+static int *budgets(const show *s, int *n) {
+    int *list = NULL;
+    *n = 0;
+    EACH_METHOD(s, r, m) {
+        int b = budget_of(m), at = 0;
+        while (at < *n && list[at] < b) at++;
+        if (b < 0 || (at < *n && list[at] == b)) continue;
+        list = ws_xrealloc(list, (size_t)(*n + 1) * sizeof *list);
+        memmove(list + at + 1, list + at, (size_t)((*n)++ - at) * sizeof *list);
+        list[at] = b;
+    }
+    return list;
+}
+
+/* Why nothing may be marked in the tables of this mode; NULL: marks stand. */
+static char *no_best_moral(const show *s) {
+    const char *sentence;
+    if (s->no_best) return ws_xstrdup(s->no_best);
+    EACH_VIGNETTES(s, r, m)
+    if (ws_vignette_signal(m, &sentence) == 0)
+        return ws_sprintf("the vignette readout carries no signal on this model, because %s.", sentence);
+    char *why = off_budget(s);
+    return why ? why : other_questions(s);
+}
+
 ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
     ws_tables all = {0};
-    show s = {run, n_runs, NULL, NULL};
-    const char *sentence;
+    show s = {.run = run, .n = n_runs};
     for (int i = 1; i < n_runs && !s.no_best; i++) {
         if (strcmp(ws_results_model_hash(run[i]), ws_results_model_hash(run[0])))
             s.no_best = ws_xstrdup("the runs are of different base models.");
@@ -482,22 +553,23 @@ ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
                  ws_sheet_num(&run[i]->summary, 0, "target_p95") != ws_sheet_num(&run[0]->summary, 0, "target_p95"))
             s.no_best = ws_xstrdup("the runs have different KL budgets.");
     }
-    EACH_METHOD(&s, r, m)
-    if (!s.no_best && !s.no_best_moral && ws_vignette_signal(m, &sentence) == 0)
-        s.no_best_moral = ws_sprintf("the vignette readout carries no signal on this model, because %s.", sentence);
-    if (!s.no_best) s.no_best = off_budget(&s);
-    if (s.no_best && !s.no_best_moral) s.no_best_moral = ws_xstrdup(s.no_best);
-    if (!s.no_best_moral) s.no_best_moral = other_questions(&s);
     dose(&s, &all);
     margin(&s, &all);
-    effect(&s, &all);
-    dlogit(&s, &all, 1);
-    dlogit(&s, &all, 0);
-    si(&s, &all);
-    bare(&s, &all);
+    int *budget = budgets(&s, &s.modes);
+    for (int i = 0; i < s.modes; i++) {
+        s.think = budget[i];
+        s.no_best_moral = no_best_moral(&s);
+        effect(&s, &all);
+        dlogit(&s, &all, 1);
+        dlogit(&s, &all, 0);
+        si(&s, &all);
+        bare(&s, &all);
+        thinking(&s, &all);
+        free(s.no_best_moral);
+    }
     calibration(&s, &all);
     data(&s, &all);
+    free(budget);
     free(s.no_best);
-    free(s.no_best_moral);
     return all;
 }

@@ -1,0 +1,357 @@
+#include "eval/vigask.h"
+#include "base/progress.h"
+#include "calibrate/prompts.h"
+#include "eval/batch.h"
+#include "eval/raw.h"
+#include "eval/think.h"
+#include "eval/words.h"
+#include "generate/generate.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CHUNK = 64, /* mode A: prompts whose settings run together */
+    SCORED = 32
+}; /* mode B: thoughts that are scored and written together */
+
+typedef struct prompt {
+    char *text; /* kept in mode B: thought and prefill are written behind it, and the whole is encoded again */
+    ws_ids ids;
+} prompt;
+
+typedef struct work {
+    ws_eval *e;
+    const ws_vigset *set;
+    prompt **prompt; /* [n_settings] -> [n]; settings without system prompt share one */
+    char *own;       /* [n_settings] the array is this setting's own */
+    ws_words words;
+    ws_vigask *a;
+    ws_raw raw;
+    int32_t stop; /* mode B: the id that ends a thought */
+    int stop_is_tag;
+} work;
+
+char *ws_vigask_mode(const ws_eval_options *o) {
+    if (!o->max_think)
+        return ws_xstrdup(
+            "no thinking (mode A): prompt and prefill are steered, the token after the prefill is scored");
+    return ws_sprintf(
+        "guided thinking of at most %d tokens (mode B): prompt, thought and prefill are steered, the token "
+        "after the prefill is scored",
+        o->max_think);
+}
+
+ws_status ws_vigask_check(const ws_eval *e, const ws_vigset *set, ws_err *err) {
+    if (e->o->max_think < 0) return ws_fail(err, WS_EUSAGE, "--max-think %d: less than nothing", e->o->max_think);
+    if (!e->o->max_think) return WS_OK;
+    if (!set->closing)
+        return ws_fail(err, WS_EUSAGE,
+                       "--max-think: %s has no \"closing\", the sentence that ends a thought which reached the budget",
+                       set->path[2]);
+    if (ws_think_check(e->chat, err)) return err->code;
+    ws_words w = {0};
+    ws_status st = ws_words_after_thought(&w, e->tok, err);
+    ws_words_free(&w);
+    return st;
+}
+
+void ws_vigask_free(ws_vigask *a) {
+    free(a->logp_true), free(a->logp_false), free(a->stats);
+    *a = (ws_vigask){0};
+}
+
+/* ---- prompts ---- */
+
+static const ws_vignette *vignette(const work *w, int cell) { return &w->set->v[cell / 4]; }
+static const char *cond(int cell) { return ws_conds[cell / 2 % 2]; }
+static const ws_frame *frame(const work *w, int cell) { return &w->set->frame[cell % 2]; }
+
+static ws_status name_cell(const work *w, int cell, ws_err *err) {
+    return ws_fail_prefix(err, "vignette \"%s\" (%s, frame %s)", vignette(w, cell)->id, cond(cell),
+                          frame(w, cell)->name);
+}
+
+/* `more`: tokens that will follow. */
+static ws_status fits(const work *w, int n, int more, ws_err *err) {
+    int most = ws_model_dims(w->e->model)->max_pos;
+    if (most <= 0 || (int64_t)n + more <= most) return WS_OK;
+    if (!more)
+        return ws_fail(err, WS_EUSAGE, "the prompt has %d tokens, more than the model's %d positions; it is not cut", n,
+                       most);
+    return ws_fail(err, WS_EUSAGE,
+                   "the prompt has %d tokens; with a thought of %d and the answer that is more than the model's %d "
+                   "positions",
+                   n, w->e->o->max_think, most);
+}
+
+static ws_status encode(const work *w, const char *system, int cell, prompt *out, ws_err *err) {
+    const ws_eval *e = w->e;
+    const ws_frame *f = frame(w, cell);
+    int thinks = e->o->max_think > 0, more = 0;
+    ws_str text = {0};
+    char *user = ws_sprintf("%s%s%s", vignette(w, cell)->text[cell / 2 % 2], thinks ? "\n\n" : "\n", f->question);
+    ws_status st = thinks ? ws_think_prompt(e->chat, system, user, &text, err)
+                          : ws_render_open(e->chat, system, user, 0, &text, err);
+    if (!st && !thinks) ws_str_adds(&text, f->prefill);
+    if (!st) st = ws_tokenizer_encode(e->tok, text.p, text.n, 0, &out->ids, err);
+    if (!st && thinks) { /* what is to follow at most; the whole is looked at again when it stands */
+        ws_ids end = {0};
+        char *tail = ws_sprintf("%s%s%s", w->set->closing, WS_THINK_CLOSE, f->prefill);
+        st = ws_tokenizer_encode(e->tok, tail, strlen(tail), 0, &end, err);
+        more = e->o->max_think + end.n;
+        ws_ids_free(&end);
+        free(tail);
+    }
+    if (!st) st = fits(w, out->ids.n, more, err);
+    if (!st && thinks) out->text = ws_str_take(&text);
+    if (st) name_cell(w, cell, err);
+    free(user);
+    ws_str_free(&text);
+    return st;
+}
+
+/* ---- raw answers ---- */
+
+static ws_status take(void *arg, int i, const json_t *v, ws_err *err) {
+    work *w = arg;
+    int S = w->e->n_settings, cell = i / S, at = i % S * w->a->n + cell;
+    const char *id = json_string_value(json_object_get(v, "id"));
+    const json_t *t = json_object_get(v, "logp_true"), *f = json_object_get(v, "logp_false");
+    const json_t *loop = json_object_get(v, "loop"), *tokens = json_object_get(v, "tokens");
+    if (!id || strcmp(id, vignette(w, cell)->id) || !json_is_number(t) || !json_is_number(f) ||
+        (w->a->stats && (!json_is_number(loop) || !json_is_integer(tokens))))
+        return ws_fail(err, WS_EFORMAT, "not the answer for vignette \"%s\" that belongs here; use --fresh",
+                       vignette(w, cell)->id);
+    w->a->logp_true[at] = json_number_value(t), w->a->logp_false[at] = json_number_value(f);
+    if (w->a->stats)
+        w->a->stats[at] =
+            (ws_thought_stats){(int)json_integer_value(tokens), json_is_true(json_object_get(v, "closed")),
+                               json_is_true(json_object_get(v, "own_prefill")), json_number_value(loop)};
+    return WS_OK;
+}
+
+static json_t *json_text(const ws_str *s) {
+    ws_str out = {0};
+    ws_raw_text(&out, s);
+    json_t *v = json_stringn(out.p, out.n);
+    ws_str_free(&out);
+    return v;
+}
+
+/* Answer i, in the file's order: cells, and within a cell settings. */
+static ws_status record(work *w, int i, double lt, double lf, const ws_thought *x, const ws_ids *said, ws_err *err) {
+    const ws_eval *e = w->e;
+    int cell = i / e->n_settings, s = i % e->n_settings, at = s * w->a->n + cell;
+    if (!isfinite(lt) || !isfinite(lf))
+        return ws_fail(err, WS_ENONFINITE, "%s at alpha %+g: the logits for vignette \"%s\" are not finite",
+                       e->setting[s].name, e->setting[s].alpha, vignette(w, cell)->id);
+    w->a->logp_true[at] = lt, w->a->logp_false[at] = lf;
+    json_t *v = json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f}", "id", vignette(w, cell)->id, "cond", cond(cell),
+                          "frame", frame(w, cell)->name, "method", e->setting[s].name, "alpha", e->setting[s].alpha,
+                          "logp_true", lt, "logp_false", lf);
+    if (x) {
+        w->a->stats[at] = (ws_thought_stats){x->tokens, x->closed, x->prefilled, x->loop};
+        json_object_set_new(v, "closed", json_boolean(x->closed));
+        json_object_set_new(v, "own_prefill", json_boolean(x->prefilled));
+        json_object_set_new(v, "tokens", json_integer(x->tokens));
+        json_object_set_new(v, "loop", json_real(x->loop));
+        json_object_set_new(v, "thought", json_text(&x->text));
+        if (x->rest.n) json_object_set_new(v, "rest", json_text(&x->rest));
+        json_t *ids = json_array();
+        for (int k = 0; k < said->n; k++) json_array_append_new(ids, json_integer(said->id[k]));
+        json_object_set_new(v, "ids", ids);
+    }
+    return ws_raw_add(&w->raw, v, err);
+}
+
+/* Scores rows [first, first + n), whose last token is followed by the answer; mode B: of thoughts x, spoken as `said`. */
+static ws_status score(work *w, int first, int n, const ws_ids *const *ids, const ws_thought *x, const ws_ids *said,
+                       ws_err *err) {
+    const ws_eval *e = w->e;
+    ws_eval_row *row = ws_xmalloc((size_t)n * sizeof *row);
+    float *hidden = ws_xmalloc((size_t)n * (size_t)ws_model_dims(e->model)->hidden * sizeof *hidden);
+    double *lt = ws_xmalloc(2 * (size_t)n * sizeof *lt), *lf = lt + n;
+    for (int k = 0; k < n; k++) row[k] = (ws_eval_row){(first + k) % e->n_settings, ids[k]->id, ids[k]->n, 1};
+    ws_status st = ws_eval_rows(e, row, n, hidden, err);
+    if (!st) ws_eval_answer(e, hidden, n, w->words.yes.id, w->words.yes.n, w->words.no.id, w->words.no.n, lt, lf);
+    for (int k = 0; k < n && !st; k++)
+        st = record(w, first + k, lt[k], lf[k], x ? &x[k] : NULL, said ? &said[k] : NULL, err);
+    free(row), free(hidden), free(lt);
+    return st;
+}
+
+/* ---- mode A ---- */
+
+static ws_status ask(work *w, ws_err *err) {
+    int S = w->e->n_settings, total = w->a->n * S, most = CHUNK * S;
+    const ws_ids **ids = ws_xmalloc((size_t)most * sizeof *ids);
+    ws_progress bar;
+    ws_progress_start(&bar, "vignettes", "answers", total);
+    ws_status st = WS_OK;
+    for (int i = w->raw.n; i < total && !st;) {
+        int n = 0, end = (i / most + 1) * most < total ? (i / most + 1) * most : total;
+        for (int k = i; k < end; k++) ids[n++] = &w->prompt[k % S][k / S].ids;
+        st = score(w, i, n, ids, NULL, NULL, err);
+        i = end;
+        ws_progress_update(&bar, i, NULL);
+    }
+    ws_progress_end(&bar);
+    free(ids);
+    return st;
+}
+
+/* ---- mode B ---- */
+
+/* Thoughts end in any order and are scored and written in the file's: those that wait for an earlier one wait here. */
+typedef struct thinker {
+    work *w;
+    int first, n;  /* rows first .. first + n - 1 are thought about */
+    int next;      /* the first that is not written yet */
+    int ready;     /* rows from `next` on that are thought through */
+    ws_ids *ids;   /* [n] */
+    char *finish;  /* [n] 0: still thinking */
+    int in_answer; /* the failure came from scoring, which has told whose it is */
+} thinker;
+enum { BUDGET = 1, STOPPED };
+
+static ws_status answer(thinker *t, int n, ws_err *err) {
+    work *w = t->w;
+    const ws_eval *e = w->e;
+    ws_thought *x = ws_xcalloc((size_t)n, sizeof *x);
+    ws_ids *ids = ws_xcalloc((size_t)n, sizeof *ids);
+    const ws_ids **at = ws_xmalloc((size_t)n * sizeof *at);
+    ws_str text = {0};
+    ws_status st = WS_OK;
+    t->in_answer = 1;
+    for (int k = 0; k < n && !st; k++) {
+        int i = t->next + k, cell = i / e->n_settings, from = i - t->first;
+        const prompt *p = &w->prompt[i % e->n_settings][cell];
+        at[k] = &ids[k];
+        st =
+            ws_think_end(e->tok, p->text, t->ids[from].id, t->ids[from].n, t->finish[from] == STOPPED && w->stop_is_tag,
+                         w->set->closing, frame(w, cell)->prefill, &x[k], &text, err);
+        if (!st) st = ws_tokenizer_encode(e->tok, text.p, text.n, 0, &ids[k], err);
+        if (!st) st = fits(w, ids[k].n, 0, err);
+        if (st) name_cell(w, cell, err);
+    }
+    if (!st) st = score(w, t->next, n, at, x, t->ids + (t->next - t->first), err);
+    if (!st) t->in_answer = 0;
+    for (int k = 0; k < n; k++)
+        ws_thought_free(&x[k]), ws_ids_free(&ids[k]), ws_ids_free(&t->ids[t->next - t->first + k]);
+    t->next += n, t->ready -= n;
+    ws_str_free(&text);
+    free(x), free(ids), free(at);
+    return st;
+}
+
+static ws_status thought(void *arg, int index, const ws_gen_result *r, ws_err *err) {
+    thinker *t = arg;
+    ws_ids_addn(&t->ids[index], r->ids, r->n);
+    t->finish[index] = r->finish == WS_FINISH_STOP ? STOPPED : BUDGET;
+    for (int k; (k = t->next + t->ready - t->first) < t->n && t->finish[k];) t->ready++;
+    int last = t->next + t->ready == t->first + t->n;
+    while (t->ready >= SCORED || (last && t->ready))
+        if (answer(t, t->ready < SCORED ? t->ready : SCORED, err)) return err->code;
+    return WS_OK;
+}
+
+/* Any of them may have been thinking when a value overflowed. */
+static void name_settings(const ws_eval *e, ws_err *err) {
+    ws_str list = {0};
+    for (int s = 0; s < e->n_settings; s++)
+        ws_str_addf(&list, "%s%s at alpha %+g", s ? ", " : "", e->setting[s].name, e->setting[s].alpha);
+    ws_fail_prefix(err, "among the thoughts of %s", list.p);
+    ws_str_free(&list);
+}
+
+static ws_status think(work *w, ws_err *err) {
+    const ws_eval *e = w->e;
+    int S = e->n_settings, P = e->n_patches;
+    thinker t = {.w = w, .first = w->raw.n, .n = w->a->n * S - w->raw.n, .next = w->raw.n};
+    if (!t.n) return WS_OK;
+    ws_gen_request *req = ws_xcalloc((size_t)t.n, sizeof *req);
+    float *alpha = ws_xcalloc((size_t)S * (size_t)(P + 1), sizeof *alpha);
+    t.ids = ws_xcalloc((size_t)t.n, sizeof *t.ids), t.finish = ws_xcalloc((size_t)t.n, 1);
+    for (int s = 0; s < S; s++)
+        for (int p = 0; p < P; p++) alpha[s * P + p] = ws_eval_alpha(e, e->setting[s].method, e->setting[s].alpha, p);
+    for (int k = 0; k < t.n; k++) {
+        int i = t.first + k;
+        const ws_ids *p = &w->prompt[i % S][i / S].ids;
+        req[k] =
+            (ws_gen_request){.prompt = p->id, .n_prompt = p->n, .max_new = e->o->max_think, .alpha = alpha + i % S * P};
+    }
+    const ws_gen_options o = {.sampling = {.temperature = 0, .top_p = 1}, /* greedy */
+                              .stream = "eval.vignettes",
+                              .max_rows = e->o->max_rows,
+                              .n_patches = P,
+                              .patch = e->patch,
+                              .stops = &w->stop,
+                              .n_stops = w->stop >= 0,
+                              .vocab_limit = ws_tokenizer_size(e->tok),
+                              .progress = "vignettes, thinking"};
+    ws_status st = ws_generate(e->model, req, t.n, &o, thought, NULL, &t, err);
+    if (st == WS_ENONFINITE && !t.in_answer) name_settings(e, err);
+    for (int k = 0; k < t.n; k++) ws_ids_free(&t.ids[k]);
+    free(req), free(alpha), free(t.ids), free(t.finish);
+    return st;
+}
+
+/* ---- both ---- */
+
+static ws_status prompts(work *w, ws_hash *h, ws_err *err) {
+    const ws_eval *e = w->e;
+    ws_status st = WS_OK;
+    for (int s = 0; s < e->n_settings && !st; s++) {
+        for (int k = 0; k < s && !w->prompt[s]; k++)
+            if (!e->setting[s].system && !e->setting[k].system) w->prompt[s] = w->prompt[k];
+        if (w->prompt[s]) continue;
+        w->prompt[s] = ws_xcalloc((size_t)w->a->n, sizeof *w->prompt[s]);
+        w->own[s] = 1;
+        for (int i = 0; i < w->a->n && !st; i++) {
+            const ws_ids *ids = &w->prompt[s][i].ids;
+            st = encode(w, e->setting[s].system, i, &w->prompt[s][i], err);
+            ws_hash_add(h, &ids->n, sizeof ids->n);
+            ws_hash_add(h, ids->id, (size_t)ids->n * sizeof *ids->id);
+        }
+    }
+    return st;
+}
+
+static void add_words(ws_hash *h, const ws_ids *v) { ws_hash_add(h, v->id, (size_t)v->n * sizeof *v->id); }
+
+ws_status ws_vigask_run(ws_vigask *a, ws_eval *e, const ws_vigset *set, ws_err *err) {
+    int S = e->n_settings, n = 4 * set->n, thinks = e->o->max_think;
+    size_t cells = (size_t)S * (size_t)n;
+    char key[65];
+    *a = (ws_vigask){n, ws_xmalloc(cells * sizeof(double)), ws_xmalloc(cells * sizeof(double)),
+                     thinks ? ws_xcalloc(cells, sizeof *a->stats) : NULL};
+    work w = {.e = e, .set = set, .a = a};
+    w.prompt = ws_xcalloc((size_t)S, sizeof *w.prompt), w.own = ws_xcalloc((size_t)S, 1);
+    w.stop = ws_think_stop(e->tok, &w.stop_is_tag);
+    ws_hash *h = ws_raw_key(e, "ws-vignettes-raw");
+    ws_status st = thinks ? ws_words_after_thought(&w.words, e->tok, err)
+                          : ws_words_direct(&w.words, e->tok, ws_model_dims(e->model)->vocab, err);
+    if (!st) st = prompts(&w, h, err);
+    for (int i = 0; i < set->n; i++) ws_hash_adds(h, set->v[i].id);
+    add_words(h, &w.words.yes), add_words(h, &w.words.no);
+    if (thinks) {
+        ws_hash_adds(h, "guided thinking"), ws_hash_add(h, &thinks, sizeof thinks);
+        ws_hash_adds(h, set->closing), ws_hash_add(h, &w.stop, sizeof w.stop);
+        for (int f = 0; f < 2; f++) ws_hash_adds(h, set->frame[f].prefill);
+    }
+    ws_hash_done(h, key);
+    if (!st) st = ws_raw_open(&w.raw, e, "vignettes_raw.jsonl", "ws-vignettes-raw", key, (int)cells, take, &w, err);
+    if (!st) {
+        st = thinks ? think(&w, err) : ask(&w, err);
+        ws_status closed = ws_raw_close(&w.raw, st ? NULL : err);
+        if (!st) st = closed;
+    }
+    for (int s = 0; s < S; s++) {
+        for (int i = 0; i < n && w.own[s]; i++) free(w.prompt[s][i].text), ws_ids_free(&w.prompt[s][i].ids);
+        if (w.own[s]) free(w.prompt[s]);
+    }
+    free(w.prompt), free(w.own);
+    ws_words_free(&w.words);
+    return st;
+}
