@@ -33,7 +33,7 @@ cp tests/fixtures/io/llama.gguf tests/fixtures/io/qwen2.gguf "$T/root/org/two"
 cp tests/fixtures/io/llama.gguf "$T/root/org/one/sub/a b.gguf"
 cp tests/fixtures/tinychat/config.json "$T/root/org/one"
 cp tests/fixtures/tinychat/config.json "$T/root/org/big"
-head -c 3000000 /dev/urandom >"$T/root/org/big/model.safetensors"
+head -c 1500000 /dev/urandom >"$T/root/org/big/model.safetensors"
 echo x >"$T/root/org/bins/pytorch_model.bin"
 for m in name shards two one big bins torn; do echo $commit >"$T/root/org/$m/.commit"; done
 
@@ -295,21 +295,21 @@ check "and what was written is kept" lines 'FILES.*from=512000 ' = 1
 check "up to the last byte" cmp -s "$T/root/org/big/model.safetensors" "$C/models--org--big/snapshots/$commit/model.safetensors"
 
 # ---- kills, interrupts, company ----
-begin() { # starts a slow pull in the background and waits until some of it is there
+begin() { # begin BYTES_A_SECOND: starts a slow pull in the background and waits until some of it is there
     fresh
-    at slow=2000000
+    at slow=$1
     HF_HUB_CACHE=$C HF_ENDPOINT=$E "$WS" pull org/big >"$out" 2>"$T/err" &
     job=$!
     i=0
     while [ $i -lt 100 ]; do
-        part=$(find "$C" -name '*.incomplete' -size +200k 2>/dev/null)
+        part=$(find "$C" -name '*.incomplete' -size +60k 2>/dev/null)
         [ -n "$part" ] && break
         sleep 0.05
         i=$((i + 1))
     done
 }
 big() { cmp -s "$T/root/org/big/model.safetensors" "$C/models--org--big/snapshots/$commit/model.safetensors"; }
-begin
+begin 300000
 kill -9 $job
 wait $job 2>/dev/null
 check "SIGKILL leaves what came" [ -n "$part" ]
@@ -318,7 +318,7 @@ at ""
 pull org/big
 check "the next pull goes on from it" grep -q 'FILES.*from=[1-9]' "$T/log"
 check "and ends whole" big
-begin
+begin 300000
 kill -9 $job
 wait $job 2>/dev/null
 dd if=/dev/zero of="$part" bs=1000 count=1 seek=1 conv=notrunc 2>/dev/null
@@ -326,13 +326,13 @@ at ""
 pull org/big
 says "damage in what was there is found" 0 "fetching it once more"
 check "and mended" big
-begin
+begin 300000
 kill -INT $job
 wait $job
 rc=$?
 job=""
 says "Ctrl-C is exit status 130 and says what stays" 130 "interrupted by signal 2" "have arrived and stay"
-begin
+begin 800000
 HF_HUB_CACHE=$C HF_ENDPOINT=$E "$WS" pull org/big >"$T/out2" 2>"$T/err2"
 rc2=$?
 wait $job
@@ -380,6 +380,9 @@ says "neither is a bare name" 1 "ws pull name"
 check "nobody is asked about them" lines . = 0
 model inspect org/two:llama.gguf
 check "--model takes one GGUF of a repository" grep -q '^name  *llama$' "$out"
+pull org/two:qwen2.gguf
+model inspect org/two
+says "of two that are cached one must be named" 2 "org/two:FILE.gguf"
 at fail=500,failn=100
 fresh
 model inspect org/name

@@ -265,8 +265,9 @@ static ws_status only_gguf(ws_checkpoint *c, char **found, ws_err *err) {
     *found = NULL;
     if (!rc && l.n == 1) *found = ws_path_join(c->path, l.v[0]);
     if (!rc && l.n > 1)
-        rc = ws_fail(err, WS_EUSAGE, "%s: holds %zu GGUF files; name one of them (%s, %s%s)", c->path, l.n, l.v[0],
-                     l.v[1], l.n > 2 ? ", ..." : "");
+        rc = ws_fail(err, WS_EUSAGE, "%s: holds %zu GGUF files; name one of them%s%s%s (%s, %s%s)", c->path, l.n,
+                     c->id ? ", `" : "", c->id ? c->id : "", c->id ? ":FILE.gguf`" : "", l.v[0], l.v[1],
+                     l.n > 2 ? ", ..." : "");
     if (!rc && !l.n) {
         char *adapter = ws_checkpoint_file(c, "adapter_config.json");
         rc = adapter ? ws_fail(err, WS_EUSAGE, "%s: is an adapter, not a model; --model takes its base", c->path)

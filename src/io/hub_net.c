@@ -129,8 +129,9 @@ ws_status ws_hub_net_wait(ws_hub_net *n, int k, const ws_http_answer *a, const c
         rc = ws_fail(err, WS_EIO, "%s: %s asks to come back in %.0f s; the same command goes on then", what, shown,
                      a->retry_after);
     else if (k + 1 >= tries)
-        rc = ws_fail(err, WS_EIO, "%s: %s (%s, tried %d time%s); the same command goes on from what has arrived", what,
-                     why, shown, tries, tries == 1 ? "" : "s");
+        rc = ws_fail(err, WS_EIO, "%s: %s (%s, tried %d time%s); %s", what, why, shown, tries, tries == 1 ? "" : "s",
+                     n->answered ? "the same command goes on from what has arrived"
+                                 : "is there a network?  HF_ENDPOINT names a mirror, HTTPS_PROXY a proxy");
     else {
         if (pause >= 1)
             ws_note("%s: %s; trying again in %.0f s", what, why, pause);

@@ -56,6 +56,22 @@ void ws_hub_store_look(const ws_hub_store *s, ws_hub_file *f) {
 
 /* ---- small files ---- */
 
+static ws_status make_parent(const char *path, ws_err *err) {
+    char *dir = ws_xstrndup(path, (size_t)(strrchr(path, '/') - path));
+    ws_status rc = ws_mkdirs(dir, err);
+    free(dir);
+    return rc;
+}
+
+/* An empty file, not even synced: it only saves others a question. */
+void ws_hub_store_none(const ws_hub_store *s, const char *file) {
+    char *path = ws_sprintf("%s/.no_exist/%s/%s", s->repo, s->commit, file);
+    ws_err none;
+    int fd = make_parent(path, &none) ? -1 : open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd >= 0) close(fd);
+    free(path);
+}
+
 /* A file that tells backup programs to pass the cache by (the CACHEDIR.TAG convention, which prescribes the first line). */
 ws_status ws_hub_store_tag(const ws_hub_store *s, ws_err *err) {
     static const char text[] =
@@ -79,21 +95,7 @@ ws_status ws_hub_store_ref(const ws_hub_store *s, const char *revision, ws_err *
     return rc;
 }
 
-void ws_hub_store_none(const ws_hub_store *s, const char *file) {
-    char *path = ws_sprintf("%s/.no_exist/%s/%s", s->repo, s->commit, file);
-    ws_err none;
-    if (!ws_file_exists(path)) ws_file_write(path, "", 0, &none); /* it only saves others a question */
-    free(path);
-}
-
 /* ---- links ---- */
-
-static ws_status make_parent(const char *path, ws_err *err) {
-    char *dir = ws_xstrndup(path, (size_t)(strrchr(path, '/') - path));
-    ws_status rc = ws_mkdirs(dir, err);
-    free(dir);
-    return rc;
-}
 
 ws_status ws_hub_store_link(const ws_hub_store *s, const char *file, const char *etag, int fresh, ws_err *err) {
     char *at = ws_path_join(s->snapshot, file), *tmp = ws_sprintf("%s.%ld.tmp", at, (long)getpid()),
