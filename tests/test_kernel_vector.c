@@ -164,6 +164,48 @@ static void transposes_move_every_number(void **state) {
         }
 }
 
+/* Each output of `tile` is one chain of fused multiply-adds over k, however many rows and columns are asked for; the
+ * reference sums in double. */
+static void tiles_are_one_chain_for_each_output(void **state) {
+    (void)state;
+    static const int rows[] = {1, 2, 3, 4, 6, 7, 13}, cols[] = {1, 5, 8, 16, 31, 32, 33, 64, 70, 128},
+                     ks[] = {0, 1, 3, 17};
+    enum { R = 13, COLS = 128, KS = 17, LD = COLS + 3 };
+    float *a = floats(R * (KS + 2), -1, 1), *b = floats(KS * LD, -1, 1), *c = floats(R * LD, 0, 0),
+          *c0 = floats(R * LD, -1, 1);
+    EACH_SET(k)
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t j = 0; j < sizeof cols / sizeof *cols; j++)
+            for (size_t l = 0; l < sizeof ks / sizeof *ks; l++)
+                for (int way = 0; way < 4; way++) { /* accumulate or not, A as it is or transposed */
+                    const int M = rows[i], N = cols[j], K = ks[l], add = way & 1;
+                    const int rs = way & 2 ? 1 : KS + 2, cs = way & 2 ? R : 1;
+                    memcpy(c, c0, R * LD * sizeof *c);
+                    k->tile(c, LD, a, rs, cs, M, b, LD, K, N, add);
+                    for (int m = 0; m < R; m++)
+                        for (int n = 0; n < LD; n++) {
+                            float want = c0[m * LD + n];
+                            if (m < M && n < N) {
+                                double sum = add ? want : 0, mag = fabs(sum);
+                                want = add ? want : 0;
+                                for (int x = 0; x < K; x++) {
+                                    want = fmaf(a[m * rs + x * cs], b[x * LD + n], want);
+                                    sum += (double)a[m * rs + x * cs] * b[x * LD + n];
+                                    mag += fabs((double)a[m * rs + x * cs] * b[x * LD + n]);
+                                }
+                                if (!strcmp(k->name, "ref")) {
+                                    assert_true(fabs(c[m * LD + n] - sum) <= FLT_EPSILON * mag);
+                                    continue;
+                                }
+                            }
+                            if (!(c[m * LD + n] == want))
+                                fail_msg("%s tile M=%d N=%d K=%d way %d: [%d, %d] = %.9g, want %.9g", k->name, M, N, K,
+                                         way, m, n, (double)c[m * LD + n], (double)want);
+                        }
+                }
+    free(a), free(b), free(c), free(c0);
+}
+
 static void softmax_steps_equal_a_softmax(void **state) {
     (void)state;
     enum { ROWS = 5, KEYS = 70 };
@@ -300,7 +342,8 @@ static void exact_entries_equal_the_reference_bit_for_bit(void **state) {
         k->add(a[0], a[2], n), ref->add(b[0], b[2], n);
         k->scale(a[0], 1.7f, n), ref->scale(b[0], 1.7f, n);
         k->mul(a[3], a[0], a[1], n), ref->mul(b[3], b[0], b[1], n);
-        SAME(0), SAME(3);
+        k->scaled(a[2], -0.3f, a[1], n), ref->scaled(b[2], -0.3f, b[1], n);
+        SAME(0), SAME(2), SAME(3);
         for (int i = 0; i < 4; i++) free(a[i]), free(b[i]);
         for (int t = 0; t < N_TYPES; t++) {
             int64_t count = n / ws_dtypes[weight_types[t]].block * ws_dtypes[weight_types[t]].block;
@@ -342,6 +385,7 @@ int main(void) {
         cmocka_unit_test(functions_of_exp_are_close),
         cmocka_unit_test(gates_are_close),
         cmocka_unit_test(taps_sum_in_order),
+        cmocka_unit_test(tiles_are_one_chain_for_each_output),
         cmocka_unit_test(transposes_move_every_number),
         cmocka_unit_test(softmax_steps_equal_a_softmax),
         cmocka_unit_test(reductions_are_close_and_keep_nan),

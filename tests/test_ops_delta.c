@@ -46,6 +46,7 @@ static void forward_equals_the_recurrence(void **state) {
     for (int i = 0; i < SHAPES; i++)
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
             for (int with_state = 0; with_state < 2; with_state++) {
+                if (i && l % 3) continue; /* every length for one shape, some for the others */
                 data d = make(shapes[i], lengths[l]);
                 float *first = floats(d.size, -1, 1), *now = floats(d.size, 0, 0), *st = floats(d.size, 0, 0);
                 double *c = doubles(d.c, d.n * d.ld), *g = doubles(d.g, d.n * d.Hv),

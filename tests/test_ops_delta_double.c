@@ -31,6 +31,9 @@ static void d_axpy(real *y, real a, const real *x, int64_t n) {
 static void d_scale(real *y, real a, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] *= a;
 }
+static void d_scaled(real *y, real a, const real *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = a * x[i];
+}
 static real d_dot(const real *x, const real *y, int64_t n) {
     real s = 0;
     for (int64_t i = 0; i < n; i++) s += x[i] * y[i];
@@ -50,6 +53,7 @@ static void d_l2norm_backward(real *gx, const real *gy, const real *y, real r, r
 #define EXP(...)             d_exp(__VA_ARGS__)
 #define AXPY(...)            d_axpy(__VA_ARGS__)
 #define SCALE(...)           d_scale(__VA_ARGS__)
+#define SCALED(...)          d_scaled(__VA_ARGS__)
 #define DOT(...)             d_dot(__VA_ARGS__)
 #define TRANSPOSE(...)       d_transpose(__VA_ARGS__)
 #define L2NORM(...)          d_l2norm(__VA_ARGS__)

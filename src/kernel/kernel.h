@@ -15,6 +15,7 @@ typedef struct ws_kernels {
     float (*max)(const float *x, int64_t n);                          /* -inf for n = 0; NaN if any is NaN */
     void (*axpy)(float *y, float a, const float *x, int64_t n);       /* y += a x */
     void (*scale)(float *y, float a, int64_t n);                      /* y *= a */
+    void (*scaled)(float *y, float a, const float *x, int64_t n);     /* y = a x */
     void (*add)(float *y, const float *x, int64_t n);                 /* y += x */
     void (*mul)(float *y, const float *a, const float *b, int64_t n); /* y = a b */
     void (*exp)(float *y, const float *x, int64_t n);                 /* <= 2 ulp */

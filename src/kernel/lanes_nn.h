@@ -59,9 +59,35 @@ static void nn_edge(int rows, int64_t cols, float *c, int64_t ldc, const float *
     /* clang-format on */
 }
 
+/* One or two rows: twice the columns at a time, so that enough sums run side by side and b is read in longer pieces. */
+enum { NN_WIDE = 2 * NN_VECS };
+WS_INLINE void nn_wide(int rows, float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, const float *b,
+                       int64_t ldb, int64_t K, int load) {
+    vf acc[2][NN_WIDE];
+    WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < NN_WIDE; j++) acc[i][j] =
+        load ? v_load(c + i * ldc + j * LANES) : v_zero();
+    for (int64_t k = 0; k < K; k++, a += cs, b += ldb) {
+        vf av[2];
+        WS_UNROLL for (int i = 0; i < rows; i++) av[i] = v_set(a[i * rs]);
+        WS_UNROLL for (int j = 0; j < NN_WIDE; j++) {
+            vf bv = v_load(b + j * LANES);
+            WS_UNROLL for (int i = 0; i < rows; i++) acc[i][j] = v_fma(av[i], bv, acc[i][j]);
+        }
+    }
+    WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < NN_WIDE; j++)
+        v_store(c + i * ldc + j * LANES, acc[i][j]);
+}
+
 static void tile(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M, const float *b, int64_t ldb,
                  int64_t K, int64_t N, int accumulate) {
-    for (int64_t n = 0; n < N; n += NN_COLS)
+    int64_t n = 0;
+    for (; M <= 2 && n + NN_WIDE * LANES <= N; n += NN_WIDE * LANES) {
+        if (M == 1)
+            nn_wide(1, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
+        else if (M == 2)
+            nn_wide(2, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
+    }
+    for (; n < N; n += NN_COLS)
         for (int64_t m = 0; m < M; m += NN_ROWS)
             nn_edge((int)(M - m < NN_ROWS ? M - m : NN_ROWS), N - n < NN_COLS ? N - n : NN_COLS, c + m * ldc + n, ldc,
                     a + m * rs, rs, cs, b + n, ldb, K, accumulate);

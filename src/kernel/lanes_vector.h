@@ -68,6 +68,9 @@ static void axpy(float *y, float a, const float *x, int64_t n) {
     EACH(i, n) st(y + i, v_fma(v_set(a), ld(x + i, n - i), ld(y + i, n - i)), n - i);
 }
 static void scale(float *y, float a, int64_t n) { EACH(i, n) st(y + i, v_mul(v_set(a), ld(y + i, n - i)), n - i); }
+static void scaled(float *y, float a, const float *x, int64_t n) {
+    EACH(i, n) st(y + i, v_mul(v_set(a), ld(x + i, n - i)), n - i);
+}
 static void add(float *y, const float *x, int64_t n) {
     EACH(i, n) st(y + i, v_add(ld(y + i, n - i), ld(x + i, n - i)), n - i);
 }
@@ -132,16 +135,19 @@ static void taps(float *y, const float *const *x, const float *w, int64_t ldw, i
 }
 
 static void transpose(float *t, int64_t ldt, const float *s, int64_t lds, int64_t rows, int64_t cols) {
-    EACH(i, rows) {
-        const int64_t down = rows - i < LANES ? rows - i : LANES;
-        EACH(j, cols) {
-            const int64_t across = cols - j < LANES ? cols - j : LANES;
+    for (int64_t i = 0; i < rows; i += LANES)
+        for (int64_t j = 0; j < cols; j += LANES) {
+            const int64_t down = rows - i < LANES ? rows - i : LANES, across = cols - j < LANES ? cols - j : LANES;
+            if (down < LANES || across < LANES) {
+                for (int64_t r = 0; r < down; r++)
+                    for (int64_t c = 0; c < across; c++) t[(j + c) * ldt + i + r] = s[(i + r) * lds + j + c];
+                continue;
+            }
             vf a[LANES];
-            for (int r = 0; r < LANES; r++) a[r] = r < down ? ld(s + (i + r) * lds + j, across) : v_zero();
+            WS_UNROLL for (int r = 0; r < LANES; r++) a[r] = v_load(s + (i + r) * lds + j);
             v_transpose(a);
-            for (int c = 0; c < across; c++) st(t + (j + c) * ldt + i, a[c], down);
+            WS_UNROLL for (int c = 0; c < LANES; c++) v_store(t + (j + c) * ldt + i, a[c]);
         }
-    }
 }
 
 static void rmsnorm(float *y, const float *x, const float *w, float eps, int64_t n, float *r_out) {
@@ -217,7 +223,7 @@ static int64_t fma_spin(int64_t rounds, float *sink) {
 #define WS_LANES_TABLE(NAME)                                                                                           \
     {                                                                                                                  \
         .name = NAME, .usable = usable, .dot = dot, .sum_sq = sum_sq, .max = max, .axpy = axpy, .scale = scale,        \
-        .add = add, .mul = mul, .exp = vexp, .exp_sum = exp_sum, .silu_mul = silu_mul,                                 \
+        .scaled = scaled, .add = add, .mul = mul, .exp = vexp, .exp_sum = exp_sum, .silu_mul = silu_mul,               \
         .silu_mul_backward = silu_mul_backward, .silu = silu, .silu_backward = silu_backward,                          \
         .sigmoid_mul = sigmoid_mul, .sigmoid_mul_backward = sigmoid_mul_backward, .taps = taps,                        \
         .transpose = transpose, .rmsnorm = rmsnorm, .rmsnorm_backward = rmsnorm_backward, .rope = rope,                \

@@ -15,6 +15,7 @@ typedef float real;
 #define EXP(...)             ws_k.exp(__VA_ARGS__)
 #define AXPY(...)            ws_k.axpy(__VA_ARGS__)
 #define SCALE(...)           ws_k.scale(__VA_ARGS__)
+#define SCALED(...)          ws_k.scaled(__VA_ARGS__)
 #define DOT(...)             ws_k.dot(__VA_ARGS__)
 #define TRANSPOSE(...)       ws_k.transpose(__VA_ARGS__)
 #define L2NORM(...)          ws_l2norm_forward(__VA_ARGS__)
@@ -101,14 +102,8 @@ static inline void rule_read(real *o, int64_t ldo, const real *p, int64_t C, con
 /* S1 = e_C S0 + K^T diag(rho) D;  last = [e_C, rho ...];  s0 NULL: zero;  tmp [C, dv];  s1 may be s0. */
 static inline void rule_write(real *s1, const real *s0, const real *k, int64_t rs, int64_t cs, const real *d,
                               const real *last, real *tmp, int64_t C, int64_t dk, int64_t dv) {
-    for (int64_t j = 0; j < C; j++) {
-        memcpy(tmp + j * dv, d + j * dv, (size_t)dv * sizeof *d);
-        SCALE(tmp + j * dv, last[1 + j], dv);
-    }
-    if (s0) {
-        if (s1 != s0) memcpy(s1, s0, (size_t)(dk * dv) * sizeof *s1);
-        SCALE(s1, last[0], dk * dv);
-    }
+    for (int64_t j = 0; j < C; j++) SCALED(tmp + j * dv, last[1 + j], d + j * dv, dv);
+    if (s0) SCALED(s1, last[0], s0, dk * dv);
     into_panels(s1, k, rs, cs, dk, tmp, dv, C, dv, s0 != NULL);
 }
 
@@ -146,15 +141,13 @@ static inline void rule_head(const rule_chunk *c, const real *s0, const real *g,
         real *na = c->na + i * C, *p = c->p + i * C, *di = d + (i0 + i) * dv, *oi = o + i * ldo;
         for (int64_t j = 0; j < i0 + i; j++) na[j] = -(b * kk[j] * x[1 + j]);
         for (int64_t j = 0; j <= i0 + i; j++) p[j] = qk[j] * x[1 + j];
-        memcpy(di, v + i * ldv, (size_t)dv * sizeof *v);
+        SCALED(di, b, v + i * ldv, dv);
         if (s0) {
-            AXPY(di, -x[0], c->sk + i * dv, dv);
-            memcpy(oi, c->sk + (m + i) * dv, (size_t)dv * sizeof *oi);
-            SCALE(oi, x[0], dv);
+            AXPY(di, -(b * x[0]), c->sk + i * dv, dv);
+            SCALED(oi, x[0], c->sk + (m + i) * dv, dv);
         } else {
             memset(oi, 0, (size_t)dv * sizeof *oi);
         }
-        SCALE(di, b, dv);
     }
     rule_solve(d, dv, c->na, C, i0, c->i1);
     rule_read(o, ldo, c->p, C, d, dv, i0, c->i1);

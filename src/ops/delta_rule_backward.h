@@ -106,8 +106,7 @@ static inline void rule_again(const rule_tape *t, const ws_delta_shape *s, int j
         for (int64_t i = 0; i < m; i++) {
             memcpy(before + i * dv, v + i * ld, (size_t)dv * sizeof *v);
             if (s0) AXPY(before + i * dv, -x[i * (C + 1)], t->tmp + i * dv, dv);
-            memcpy(d + i * dv, before + i * dv, (size_t)dv * sizeof *d);
-            SCALE(d + i * dv, beta[i * Hv], dv);
+            SCALED(d + i * dv, beta[i * Hv], before + i * dv, dv);
         }
         rule_solve(d, dv, t->na, C, 0, m);
         if (c + 1 < t->chunks)
@@ -175,14 +174,12 @@ static inline void rule_chunk_back(const rule_tape *t, const ws_delta_shape *s, 
     rule_triangles_back(t, c, m, beta, Hv, gb, gbeta);
     TILE(gkq, dk, t->mix, C, 1, 2 * m, kq, dk, m, dk, 1);
     TILE(gkq, dk, t->mix + m * C, 1, C, m, kq + m * dk, dk, m, dk, 1);
-    memcpy(t->b, y, (size_t)(2 * m * dv) * sizeof *y);
     for (int64_t i = 0; i < m; i++) {
         const real e = x[i * (C + 1)], b = beta[i * Hv];
-        SCALE(t->b + i * dv, -(b * e), dv);
-        SCALE(t->b + (m + i) * dv, e, dv);
+        SCALED(t->b + i * dv, -(b * e), y + i * dv, dv);
+        SCALED(t->b + (m + i) * dv, e, go + i * dv, dv);
         gbeta[i * Hv] += DOT(y + i * dv, t->before + (t0 + i) * dv, dv);
-        memcpy(gv + i * ld, y + i * dv, (size_t)dv * sizeof *gv);
-        SCALE(gv + i * ld, b, dv);
+        SCALED(gv + i * ld, b, y + i * dv, dv);
     }
     if (s0) {
         rule_transpose(t->st, s0, dk, dv);
