@@ -2,6 +2,7 @@
  * missing tensors, wrong shapes, unknown names, configs that nobody here computes.  Each error is read for what it must name. */
 #include "family/family.h"
 #include "io/file.h"
+#include "model/parts.h"
 #include "tiny.h"
 #include <unistd.h>
 
@@ -36,7 +37,7 @@ static int tear_down(void **state) {
 typedef struct parts {
     json_t *config;
     ws_safetensors *file;
-    ws_tensor t[64];
+    ws_tensor t[96];
     size_t n;
 } parts;
 static void load(parts *p, const char *name) {
@@ -283,9 +284,82 @@ static void test_sites(void **state) {
     tiny_close(&t);
 }
 
+/* Qwen3.5: which layers are which, by list and by interval, and the order of a delta layer's sites: that of named_modules
+ * (out_proj before the projections that feed it), as adapters.md 1.5 needs it for torch's stream. */
+static void test_qwen35_layers(void **state) {
+    (void)state;
+    static const char *const kinds[][2] = {{"qwen35", "DDDA"}, {"qwen35_1x", "DAD"}, {"qwen35_3x", "DADAD"}};
+    static const char *const order[] = {
+        "linear_attn.out_proj",  "linear_attn.in_proj_qkv", "linear_attn.in_proj_z", "linear_attn.in_proj_b",
+        "linear_attn.in_proj_a", "mlp.gate_proj",           "mlp.up_proj",           "mlp.down_proj"};
+    for (int i = 0; i < 3; i++) {
+        tiny t;
+        tiny_open(&t, kinds[i][0]);
+        const ws_dims *d = ws_model_dims(t.m);
+        assert_int_equal(d->layers, strlen(kinds[i][1]));
+        int site = 0;
+        for (int l = 0; l < d->layers; l++) {
+            int is_delta = kinds[i][1][l] == 'D';
+            assert_int_equal(ws_is_delta(t.m, l), is_delta);
+            for (int j = 0; is_delta && j < 8; j++) {
+                char name[96];
+                snprintf(name, sizeof name, "model.layers.%d.%s", l, order[j]);
+                assert_string_equal(ws_model_site(t.m, site + j)->name, name);
+            }
+            site += is_delta ? 8 : 7;
+        }
+        assert_int_equal(ws_model_n_sites(t.m), site + d->layers);
+        assert_int_equal(d->n_attention + d->n_delta, d->layers);
+        tiny_close(&t);
+    }
+    tiny t;
+    tiny_open(&t, "qwen35");
+    assert_int_equal(t.m->arch.rope.dim, 4);                                  /* a quarter of 16 */
+    assert_int_equal(ws_model_site(t.m, 3 * 8)->d_out, 2 * 2 * 16);           /* query and gate of two heads */
+    assert_int_equal(ws_checkpoint_ignored(t.c), 4);                          /* vision and MTP */
+    assert_int_equal(ws_model_token_bytes(t.m), 2 * 16 * (int)sizeof(float)); /* one layer of full attention */
+    tiny_close(&t);
+}
+
+static void test_qwen35_refused(void **state) {
+    (void)state;
+    static const char m[] = "qwen35_1x";
+    refuse_with(m, "layer_types", "[\"full_attention\", \"linear_attention\", \"linear_attention\"]", WS_EFORMAT,
+                "layer 0 is full_attention", "model.layers.0.linear_attn.in_proj_qkv.weight");
+    refuse_with(m, "layer_types", "[\"linear_attention\", \"full_attention\"]", WS_EFORMAT, "layer_types", "3 names");
+    refuse_with(m, "layer_types", "[\"linear_attention\", \"full_attention\", \"mamba\"]", WS_EUNSUPPORTED,
+                "layer_types[2]", "mamba");
+    refuse_with(m, "layer_types", "null", WS_EFORMAT, "layer 1 is linear_attention", "self_attn.q_proj");
+    refuse_with(m, "linear_num_value_heads", "4", WS_EFORMAT, "4 value heads", "3 key heads");
+    refuse_with(m, "linear_value_head_dim", "16", WS_ESHAPE, "in_proj_qkv", "[96, 32]");
+    refuse_with(m, "linear_conv_kernel_dim", "4", WS_ESHAPE, "conv1d", "[84, 1, 4]");
+    refuse_with(m, "linear_conv_kernel_dim", "1", WS_EUNSUPPORTED, "linear_conv_kernel_dim", "1");
+    refuse_with(m, "linear_conv_kernel_dim", "17", WS_EFORMAT, "linear_conv_kernel_dim", "17");
+    refuse_with(m, "attn_output_gate", "false", WS_EUNSUPPORTED, "attn_output_gate", "false");
+    refuse_with(m, "hidden_act", "\"relu\"", WS_EUNSUPPORTED, "hidden_act", "relu");
+    refuse_with(m, "rope_parameters", "{\"rope_type\": \"default\", \"partial_rotary_factor\": 0.1}", WS_EFORMAT,
+                "partial_rotary_factor", "0.1");
+    refuse_with(m, "model_type", "\"qwen3_5_moe\"", WS_EUNSUPPORTED, "qwen3_5_moe", "qwen35");
+    refuse_with("qwen35_3x", "full_attention_interval", "3", WS_EFORMAT, "layer 1 is linear_attention", "self_attn");
+    parts p;
+    load(&p, "qwen35_3x");
+    json_object_del(p.config, "linear_conv_kernel_dim"); /* the class's default is what the file has */
+    accepted(&p, 1);
+    json_object_del(p.config, "partial_rotary_factor");
+    accepted(&p, 1);
+    /* types may be mixed in any way */
+    ws_tensor *a_log = tensor(&p, "model.layers.0.linear_attn.A_log");
+    a_log->type = WS_F32, a_log->data = (float[6]){0}, a_log->bytes = 24;
+    accepted(&p, 1);
+    tensor(&p, "model.layers.2.linear_attn.dt_bias")->name = (char[]){"model.layers.2.linear_attn.bias"};
+    refused(&p, WS_EFORMAT, "missing", "model.layers.2.linear_attn.dt_bias");
+    unload(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_tensors),         cmocka_unit_test(test_tied_heads),
                                        cmocka_unit_test(test_configs_refused), cmocka_unit_test(test_rope_frequencies),
-                                       cmocka_unit_test(test_rope_factors),    cmocka_unit_test(test_sites)};
+                                       cmocka_unit_test(test_rope_factors),    cmocka_unit_test(test_sites),
+                                       cmocka_unit_test(test_qwen35_layers),   cmocka_unit_test(test_qwen35_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -67,10 +67,9 @@ static void test_prefill_in_pieces(void **state) {
 }
 
 /* P7 across the chunks of a prefill (512 tokens at once), with and without a sequence. */
-static void test_prefill_in_chunks(void **state) {
-    (void)state;
+static void in_chunks(const char *name) {
     tiny f;
-    tiny_open(&f, "qwen3");
+    tiny_open(&f, name);
     int64_t d = ws_model_dims(f.m)->hidden;
     tokens t = text(f.m, 1300, 3), u = text(f.m, 700, 4), v = text(f.m, 40, 5);
     float *whole = alone(f.m, &t, t.n), *u_alone = alone(f.m, &u, 2), *v_alone = alone(f.m, &v, 40);
@@ -91,6 +90,12 @@ static void test_prefill_in_chunks(void **state) {
     free(h), free(whole), free(u_alone), free(v_alone);
     ws_state_free(s);
     tiny_close(&f);
+}
+static void test_prefill_in_chunks(void **state) {
+    (void)state;
+    in_chunks("qwen3");
+    in_chunks("qwen35");
+    in_chunks("qwen35_1x"); /* its last layer is a delta layer: all its tokens pass through the rule, few go on */
 }
 
 /* P8, on 1 and on 2 threads. */
@@ -169,6 +174,55 @@ static void test_fork_truncate_write(void **state) {
     same(h, whole, 60 * d, "reused pages");
     assert_int_equal(ws_state_bytes(s), pages);
     free(whole), free(h);
+    ws_state_free(s);
+    tiny_close(&f);
+}
+
+/* Delta layers: a fork shares the whole sequence and both go on; what was at an earlier length is gone, and said to be. */
+static void test_fork_of_a_recurrent_sequence(void **state) {
+    (void)state;
+    tiny f;
+    tiny_open(&f, "qwen35");
+    int64_t d = ws_model_dims(f.m)->hidden;
+    tokens t = text(f.m, 120, 11), u = text(f.m, 120, 12);
+    ws_state *s = new_state(f.m);
+    assert_true(ws_model_seq_bytes(f.m) > 0);
+    static const int at[] = {5, 16, 40, 63, 64}; /* without S, at a chunk's end, inside a chunk */
+    for (int i = 0; i < 5; i++) {
+        int len = at[i], a = ws_seq_new(s);
+        free(tiny_forward(f.m, s, &(ws_row){a, t.id, len, 0}, 1, 0, NULL, NULL));
+        size_t bytes = ws_state_bytes(s);
+        int b = ws_seq_fork(s, a, len), c = ws_seq_fork(s, b, len), e = ws_seq_fork(s, a, 0);
+        assert_int_equal(ws_state_bytes(s), bytes); /* nothing was copied yet */
+        assert_int_equal(ws_seq_len(s, c), len);
+        assert_int_equal(ws_seq_len(s, e), 0);
+        assert_true(ws_seq_holds(s, a, len) && ws_seq_holds(s, a, 0));
+        assert_false(ws_seq_holds(s, a, len - 1) || ws_seq_holds(s, a, len + 1));
+        /* a goes on with t in two calls, b with u at the same time, c with u after a is gone */
+        tokens other = t;
+        memcpy(other.id + len, u.id + len, (size_t)(120 - len) * sizeof *t.id);
+        float *t_whole = alone(f.m, &t, 120 - len), *u_whole = alone(f.m, &other, 120 - len);
+        const ws_row rows[] = {{a, t.id + len, 20, 20}, {b, u.id + len, 120 - len, 120 - len}};
+        float *h = tiny_forward(f.m, s, rows, 2, 0, NULL, NULL);
+        same(h, t_whole, 20 * d, "the sequence that was forked from");
+        same(h + 20 * d, u_whole, (120 - len) * d, "a fork");
+        free(h);
+        h = tiny_forward(f.m, s, &(ws_row){a, t.id + len + 20, 30, 30}, 1, 0, NULL, NULL);
+        same(h, t_whole + 20 * d, 30 * d, "the sequence that was forked from, later");
+        free(h);
+        ws_seq_free(s, a);
+        for (int k = len; k < 120; k++) {
+            h = tiny_forward(f.m, s, &(ws_row){c, u.id + k, 1, 1}, 1, 0, NULL, NULL);
+            same(h, u_whole + (k - len) * d, d, "a fork of a fork, token by token");
+            free(h);
+        }
+        ws_seq_truncate(s, b, 0);
+        float *again = alone(f.m, &t, 120);
+        h = tiny_forward(f.m, s, &(ws_row){b, t.id, 120, 120}, 1, 0, NULL, NULL);
+        same(h, again, 120 * d, "a sequence that was emptied");
+        free(h), free(again), free(t_whole), free(u_whole);
+        ws_seq_free(s, b), ws_seq_free(s, c), ws_seq_free(s, e);
+    }
     ws_state_free(s);
     tiny_close(&f);
 }
@@ -299,11 +353,44 @@ static void test_not_finite(void **state) {
     tiny_close(&f);
 }
 
-/* Training passes: packed rows = each alone (losses), threads, recompute: the same bits. */
-static void test_training_bits(void **state) {
+/* With delta layers the sequences of a failed batch are empty, and as good as new. */
+static void test_not_finite_recurrent(void **state) {
     (void)state;
+    static const ws_patch_ops ops = {.name = "poison", .hangs_at = everywhere, .linear = poison};
     tiny f;
-    tiny_open(&f, "qwen3");
+    tiny_open(&f, "qwen35");
+    int64_t d = ws_model_dims(f.m)->hidden;
+    ws_state *s = new_state(f.m);
+    tokens t = text(f.m, 60, 1);
+    int a = ws_seq_new(s), b = ws_seq_new(s);
+    free(tiny_forward(f.m, s, &(ws_row){a, t.id, 40, 0}, 1, 0, NULL, NULL));
+    int kept = ws_seq_fork(s, a, 40);
+    ws_patch patch = {&ops}, *patches[] = {&patch};
+    const ws_row rows[] = {{a, t.id + 40, 20, 1}, {b, t.id, 7, 7}};
+    float h[8 * 64];
+    ws_err err = {0};
+    ws_batch batch = {2, rows, 1, patches, (const float *const[]){(const float[]){0, 1}}};
+    assert_int_equal(ws_forward(f.m, s, &batch, h, &err), WS_ENONFINITE);
+    assert_non_null(strstr(err.msg, "layer 1"));
+    assert_non_null(strstr(err.msg, "row 1"));
+    assert_int_equal(ws_seq_len(s, a), 0);
+    assert_int_equal(ws_seq_len(s, b), 0);
+    float *whole = alone(f.m, &t, 60), *on = tiny_forward(f.m, s, &(ws_row){kept, t.id + 40, 20, 20}, 1, 0, NULL, NULL),
+          *anew = tiny_forward(f.m, s, &(ws_row){a, t.id, 60, 60}, 1, 0, NULL, NULL);
+    same(on, whole + 40 * d, 20 * d, "a fork of the sequence that failed");
+    same(anew, whole, 60 * d, "a sequence after its failure");
+    ws_train_out out;
+    const ws_train_row row = {t.id, t.n, 1, 1};
+    assert_int_equal(ws_train_pass(f.m, &row, 1, patches, 1, -1, &out, NULL, &err), WS_ENONFINITE);
+    free(whole), free(on), free(anew);
+    ws_state_free(s);
+    tiny_close(&f);
+}
+
+/* Training passes: packed rows = each alone (losses), threads, recompute: the same bits. */
+static void training_bits(const char *name) {
+    tiny f;
+    tiny_open(&f, name);
     ws_err err = {0};
     ws_train_row rows[TINY_MAX_ROWS];
     double nll[TINY_MAX_ROWS], first[TINY_MAX_ROWS];
@@ -317,7 +404,7 @@ static void test_training_bits(void **state) {
         ws_threads_set(1 + mode % 2);
         ws_model_set_recompute(f.m, mode / 2);
         OK(ws_train_pass(f.m, rows, f.n_rows, patches, 1, 0, &out, nll, &err));
-        int64_t n = 2 * ws_model_site(f.m, 0)->d_in;
+        int64_t n = 2 * ws_model_site(f.m, 0)->d_in; /* of the lowest site that stands in the list */
         if (!mode) {
             grads = malloc((size_t)n * sizeof *grads);
             memcpy(grads, p.ga[0], (size_t)n * sizeof *grads);
@@ -335,6 +422,12 @@ static void test_training_bits(void **state) {
     ws_threads_set(0);
     free(grads);
     tiny_close(&f);
+}
+static void test_training_bits(void **state) {
+    (void)state;
+    training_bits("qwen3");
+    training_bits("qwen35");
+    training_bits("qwen35_3x");
 }
 
 /* Log-probabilities from hidden states: as the logits say, and the same bits one by one. */
@@ -364,9 +457,11 @@ int main(void) {
                                        cmocka_unit_test(test_prefill_in_chunks),
                                        cmocka_unit_test(test_batch_and_threads),
                                        cmocka_unit_test(test_fork_truncate_write),
+                                       cmocka_unit_test(test_fork_of_a_recurrent_sequence),
                                        cmocka_unit_test(test_strength_of_each_row),
                                        cmocka_unit_test(test_tap_and_block_patch),
                                        cmocka_unit_test(test_not_finite),
+                                       cmocka_unit_test(test_not_finite_recurrent),
                                        cmocka_unit_test(test_training_bits),
                                        cmocka_unit_test(test_logprob)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,26 +1,51 @@
-/* Golden numbers: three tiny models with weights from a formula, and the loss, logits and gradient norms that float64 autograd
+/* Golden numbers: four tiny models with weights from a formula, and the loss, logits and gradient norms that float64 autograd
  * gives for them (shared with us as a table, confirmed by transformers' classes in double).
  *     tensor number n, element i:  shift + scale sin(0.7 i + 1.3 n);  scale 0.5, shift 0; norm weights 0.1 and 1
  * We compute in fp32, so 6 digits are compared with a relative tolerance of 2e-5.
  * Gradients of frozen weights are no part of the program; a recording patch sees x and gy of every linear, which gives them:
- * gW = gy' x, gb = sum gy, and for the norm in front g_norm = sum gx n.  The norms on heads of q and k are left out. */
+ * gW = gy' x, gb = sum gy, and for the norm in front g_norm = sum gx n (which is the same for a weight w and for 1 + w).
+ * The norms on heads of q and k, and the convolution, decay and norm inside the delta rule, are left out. */
 #include "io/file.h"
 #include "model/parts.h"
 #include "tiny.h"
 #include <unistd.h>
 
-enum { V = 16, F = 12, T = 8 };
+enum { V = 16, F = 12, T = 8, MAX_LINEARS = 16 };
 static const int32_t ids[T] = {3, 1, 4, 1, 5, 9, 2, 6};
 
 typedef struct golden_model {
     const char *name, *config;
-    int hidden, heads, kv, head_dim, bias, qk_norm, untied;
+    int hidden, heads, kv, head_dim, bias, qk_norm, untied, delta;
     double loss, first[4], last[V];
     int n;
     double grad[32];
 } golden_model;
 
 static const golden_model models[] = {
+    {"qwen3_5",
+     "{\"model_type\": \"qwen3_5_text\", \"hidden_size\": 8, \"num_hidden_layers\": 2, \"num_attention_heads\": 2, "
+     "\"num_key_value_heads\": 1, \"head_dim\": 8, \"intermediate_size\": 12, \"vocab_size\": 16, "
+     "\"layer_types\": [\"linear_attention\", \"full_attention\"], "
+     "\"linear_num_key_heads\": 1, \"linear_num_value_heads\": 2, \"linear_key_head_dim\": 4, "
+     "\"linear_value_head_dim\": 4, \"linear_conv_kernel_dim\": 4, \"rope_parameters\": {\"rope_type\": \"default\", "
+     "\"rope_theta\": 10000.0, \"partial_rotary_factor\": 0.5, \"mrope_section\": [1, 1, 0]}, "
+     "\"rms_norm_eps\": 1e-06, \"tie_word_embeddings\": true, \"max_position_embeddings\": 512}",
+     8,
+     2,
+     1,
+     8,
+     0,
+     1,
+     0,
+     1,
+     3.236753562,
+     {1.130492, 1.061052, 0.515340, -0.261692},
+     {0.132459, 0.609148, 0.812409, 0.651006, 0.197387, -0.344833, -0.732268, -0.791011, -0.494695, 0.023675, 0.531417,
+      0.800624, 0.710455, 0.301386, -0.242965, -0.678258},
+     27,
+     {1.175488, 0.319442, 0.290429, 0.427808, 0.072615, 0.078770, 1.006575, 0.068327, 0.031235,
+      0.278559, 0.463353, 0.091330, 0.247423, 0.207944, 0.769642, 0.208768, 0.122132, 0.052127,
+      0.258784, 0.363591, 0.028446, 0.028573, 0.049347, 0.062401, 0.093863, 0.069533, 0.699381}},
     {"qwen3",
      "{\"model_type\": \"qwen3\", \"hidden_size\": 8, \"num_hidden_layers\": 2, \"num_attention_heads\": 4, "
      "\"num_key_value_heads\": 2, "
@@ -33,6 +58,7 @@ static const golden_model models[] = {
      4,
      0,
      1,
+     0,
      0,
      3.188538103,
      {-0.202167, 0.302077, 0.670728, 0.738310},
@@ -54,6 +80,7 @@ static const golden_model models[] = {
      2,
      2,
      1,
+     0,
      0,
      0,
      3.186258076,
@@ -79,6 +106,7 @@ static const golden_model models[] = {
      0,
      0,
      1,
+     0,
      3.447756803,
      {0.863962, 0.034532, -0.849942, -0.379616},
      {-0.657044, -0.420776, 0.486205, 0.618180, -0.235218, -0.713680, -0.054543, 0.691535, 0.335313, -0.555395,
@@ -91,28 +119,40 @@ static const golden_model models[] = {
 typedef struct entry {
     char name[64];
     int64_t rows, cols; /* cols 0: a vector */
-    int norm;
+    int norm;           /* 1: around 1; 2: zero-centred, around 0 */
 } entry;
 static int entries(const golden_model *g, entry *e) {
+    int norm = g->delta ? 2 : 1;
     int n = 0, h = g->hidden, q = g->heads * g->head_dim, kv = g->kv * g->head_dim;
 #define ADD(r, c, is_norm, ...)                                                                                        \
     (e[n].rows = (r), e[n].cols = (c), e[n].norm = (is_norm), snprintf(e[n].name, sizeof e[n].name, __VA_ARGS__), n++)
     ADD(V, h, 0, "model.embed_tokens.weight");
     for (int l = 0; l < 2; l++) {
-        ADD(h, 0, 1, "model.layers.%d.input_layernorm.weight", l);
-        for (int j = 0; j < 3; j++) {
-            ADD(j ? kv : q, h, 0, "model.layers.%d.self_attn.%c_proj.weight", l, "qkv"[j]);
+        ADD(h, 0, norm, "model.layers.%d.input_layernorm.weight", l);
+        if (g->delta && !l) { /* one key head, two value heads of 4 */
+            static const char *const in[] = {"qkv", "z", "b", "a"};
+            for (int j = 0; j < 4; j++)
+                ADD(j == 0 ? 16 : j == 1 ? 8 : 2, h, 0, "model.layers.%d.linear_attn.in_proj_%s.weight", l, in[j]);
+            ADD(16, 4, 0, "model.layers.%d.linear_attn.conv1d.weight", l);
+            ADD(2, 0, 0, "model.layers.%d.linear_attn.A_log", l);
+            ADD(2, 0, 0, "model.layers.%d.linear_attn.dt_bias", l);
+            ADD(4, 0, 1, "model.layers.%d.linear_attn.norm.weight", l);
+            ADD(h, 8, 0, "model.layers.%d.linear_attn.out_proj.weight", l);
+        }
+        int attention = !g->delta || l;
+        for (int j = 0; j < 3 && attention; j++) {
+            ADD(j ? kv : g->delta ? 2 * q : q, h, 0, "model.layers.%d.self_attn.%c_proj.weight", l, "qkv"[j]);
             if (g->bias) ADD(j ? kv : q, 0, 0, "model.layers.%d.self_attn.%c_proj.bias", l, "qkv"[j]);
         }
-        ADD(h, q, 0, "model.layers.%d.self_attn.o_proj.weight", l);
-        for (int j = 0; j < 2 && g->qk_norm; j++)
-            ADD(g->head_dim, 0, 1, "model.layers.%d.self_attn.%c_norm.weight", l, "qk"[j]);
-        ADD(h, 0, 1, "model.layers.%d.post_attention_layernorm.weight", l);
+        if (attention) ADD(h, q, 0, "model.layers.%d.self_attn.o_proj.weight", l);
+        for (int j = 0; j < 2 && g->qk_norm && attention; j++)
+            ADD(g->head_dim, 0, norm, "model.layers.%d.self_attn.%c_norm.weight", l, "qk"[j]);
+        ADD(h, 0, norm, "model.layers.%d.post_attention_layernorm.weight", l);
         ADD(F, h, 0, "model.layers.%d.mlp.gate_proj.weight", l);
         ADD(F, h, 0, "model.layers.%d.mlp.up_proj.weight", l);
         ADD(h, F, 0, "model.layers.%d.mlp.down_proj.weight", l);
     }
-    ADD(h, 0, 1, "model.norm.weight");
+    ADD(h, 0, norm, "model.norm.weight");
     if (g->untied) ADD(V, h, 0, "lm_head.weight");
     return n;
 }
@@ -125,7 +165,7 @@ static void write_model(const golden_model *g, const entry *e, int n, const char
         int64_t size = e[k].rows * (e[k].cols ? e[k].cols : 1);
         float *v = malloc((size_t)size * sizeof *v);
         for (int64_t i = 0; i < size; i++)
-            v[i] = (float)(e[k].norm + (e[k].norm ? 0.1 : 0.5) * sin(0.7 * (double)i + 1.3 * k));
+            v[i] = (float)((e[k].norm == 1) + (e[k].norm ? 0.1 : 0.5) * sin(0.7 * (double)i + 1.3 * k));
         t[k] = (ws_tensor){.name = (char *)(uintptr_t)e[k].name,
                            .type = WS_F32,
                            .dims = e[k].cols ? 2 : 1,
@@ -144,13 +184,10 @@ static void write_model(const golden_model *g, const entry *e, int n, const char
 typedef struct recorder {
     ws_patch patch;
     const ws_model *m;
-    double *gw[14], *gb[14], *gnorm[14]; /* by site */
-    const float *norm[14];               /* weight of the norm in front of the site, or NULL */
+    double *gw[MAX_LINEARS], *gb[MAX_LINEARS], *gnorm[MAX_LINEARS]; /* by site */
+    const float *norm[MAX_LINEARS]; /* weight of the norm in front of the site, or NULL */
 } recorder;
-static int at_linears(const ws_patch *p, int site) {
-    (void)p;
-    return site < 14;
-}
+static int at_linears(const ws_patch *p, int site) { return site < ((const recorder *)p)->m->n_linears; }
 static void nothing(ws_patch *p, const ws_patch_call *c) { (void)p, (void)c; }
 static void record(ws_patch *p, const ws_patch_grad *g) {
     recorder *r = (recorder *)p;
@@ -232,9 +269,11 @@ static void check(const golden_model *g) {
     for (int i = 0; i < V; i++) near("logits[7]", logits[7 * V + i], g->last[i]);
 
     recorder r = {.patch = {&recording}, .m = m};
-    for (int s = 0; s < 14; s++) {
-        const ws_block *b = &m->arch.block[s / 7];
-        r.norm[s] = s % 7 < WS_O ? b->norm1 : s % 7 == WS_GATE || s % 7 == WS_UP ? b->norm2 : NULL;
+    assert_true(m->n_linears <= MAX_LINEARS);
+    for (int s = 0; s < m->n_linears; s++) {
+        const ws_block *b = &m->arch.block[ws_model_site(m, s)->layer];
+        ws_stage_of stage = ws_site_stage(m, s);
+        r.norm[s] = stage == WS_AT_INPUT ? b->norm1 : stage == WS_AT_GATE_UP ? b->norm2 : NULL;
     }
     ws_patch *patch = &r.patch;
     ws_train_out out;
@@ -254,27 +293,32 @@ static void check(const golden_model *g) {
         else if (!strcmp(e[k].name, "model.norm.weight"))
             got = final_norm;
         else if (sscanf(e[k].name, "model.layers.%d.", &layer) == 1) {
-            int first = 7 * layer;
-            if (strstr(e[k].name, "input_layernorm"))
-                got = norm_sum(r.gnorm + first, 3, g->hidden);
-            else if (strstr(e[k].name, "post_attention_layernorm"))
-                got = norm_sum(r.gnorm + first + WS_GATE, 2, g->hidden);
-            for (int s = first; s < first + 7; s++) {
+            double *before[WS_LINEARS];
+            int in_front = 0; /* linears behind this norm */
+            ws_stage_of stage = strstr(e[k].name, "input_layernorm")            ? WS_AT_INPUT
+                                : strstr(e[k].name, "post_attention_layernorm") ? WS_AT_GATE_UP
+                                                                                : WS_AT_DOWN;
+            for (int s = m->first_site[layer]; s < m->first_site[layer + 1]; s++)
+                if (ws_site_stage(m, s) == stage && stage != WS_AT_DOWN) before[in_front++] = r.gnorm[s];
+            if (in_front) got = norm_sum(before, in_front, g->hidden);
+            for (int s = m->first_site[layer]; s < m->first_site[layer + 1]; s++) {
                 size_t len = strlen(ws_model_site(m, s)->name);
                 if (strncmp(e[k].name, ws_model_site(m, s)->name, len) || e[k].name[len] != '.') continue;
                 got = e[k].cols ? norm_of(r.gw[s], e[k].rows * e[k].cols) : norm_of(r.gb[s], e[k].rows);
             }
         }
         if (got < 0) {
-            assert_non_null(strstr(e[k].name, "self_attn"));
-            assert_non_null(strstr(e[k].name, "_norm")); /* the norms on heads, and nothing else, are left out */
+            /* the norms on heads and the parameters inside the delta rule, and nothing else, are left out */
+            assert_true(strstr(e[k].name, "q_norm") || strstr(e[k].name, "k_norm") || strstr(e[k].name, "conv1d") ||
+                        strstr(e[k].name, "A_log") || strstr(e[k].name, "dt_bias") ||
+                        strstr(e[k].name, "linear_attn.norm"));
             continue;
         }
         near(e[k].name, got, g->grad[k]);
         compared++;
     }
     printf("  %s: loss %.9f, %d of %d gradients\n", g->name, out.loss, compared, n);
-    for (int s = 0; s < 14; s++) free(r.gw[s]), free(r.gb[s]), free(r.gnorm[s]);
+    for (int s = 0; s < m->n_linears; s++) free(r.gw[s]), free(r.gb[s]), free(r.gnorm[s]);
     free(h);
     ws_model_free(m);
     ws_checkpoint_close(c);

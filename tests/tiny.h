@@ -31,7 +31,8 @@ typedef struct tiny {
         if (call) fail_msg("%s", err.msg);                                                                             \
     } while (0)
 
-static const char *const tiny_names[] = {"llama", "llama_bias", "qwen2", "qwen3", "qwen3_untied"};
+static const char *const tiny_names[] = {"llama",        "llama_bias", "qwen2",     "qwen3",
+                                         "qwen3_untied", "qwen35",     "qwen35_1x", "qwen35_3x"};
 enum { TINY_MODELS = sizeof tiny_names / sizeof *tiny_names };
 
 static inline const ws_tensor *tiny_want(const tiny *t, const char *name) {

@@ -133,9 +133,36 @@ ws_status ws_adapter_build(ws_adapter **out, const ws_model *m, const ws_adapter
     return WS_OK;
 }
 
-/* A comma-separated list; every entry must name at least one module, so that a slip of the finger is seen. */
-static ws_status read_targets(json_t *list, const ws_model *m, const char *text, ws_err *err) {
+static const char *last_part(const char *name) {
+    const char *dot = strrchr(name, '.');
+    return dot ? dot + 1 : name;
+}
+
+/* The last parts of all linears' names, each once: what PEFT makes of "all-linear". */
+static json_t *all_targets(const ws_model *m) {
+    json_t *list = json_array();
+    for (int i = 0; i < ws_model_n_sites(m); i++) {
+        const ws_site *at = ws_model_site(m, i);
+        size_t k = 0;
+        if (at->kind != WS_SITE_LINEAR) continue;
+        while (k < json_array_size(list) && strcmp(json_string_value(json_array_get(list, k)), last_part(at->name)))
+            k++;
+        if (k == json_array_size(list)) json_array_append_new(list, json_string(last_part(at->name)));
+    }
+    return list;
+}
+
+/* A comma-separated list, or "all-linear"; every entry must name at least one module, so that a slip of the finger is
+ * seen.  Only an adapter's own default list may name what this model does not have (`dflt`): a hybrid without a layer of
+ * full attention has no q_proj. */
+static ws_status read_targets(json_t *list, const ws_model *m, const char *text, int dflt, ws_err *err) {
     const char *p = text;
+    json_t *all = all_targets(m);
+    if (!strcmp(text, "all-linear")) {
+        json_array_extend(list, all);
+        json_decref(all);
+        return WS_OK;
+    }
     while (1) {
         size_t n = strcspn(p, ",");
         char *name = ws_xstrndup(p, n);
@@ -146,18 +173,26 @@ static ws_status read_targets(json_t *list, const ws_model *m, const char *text,
             if (at->kind != WS_SITE_LINEAR || n > len || strcmp(at->name + len - n, name)) continue;
             found = n > 0 && (n == len || at->name[len - n - 1] == '.');
         }
-        if (found)
+        if (found || dflt) {
             json_array_append_new(list, json_string(name));
-        else
-            ws_fail(err, WS_EUSAGE,
-                    "target '%s' names no linear layer of this model (try q_proj, k_proj, v_proj, o_proj, gate_proj, "
-                    "up_proj, down_proj)",
-                    name);
+        } else {
+            ws_str s = {0};
+            for (size_t i = 0; i < json_array_size(all); i++)
+                ws_str_addf(&s, "%s%s", i ? ", " : "", json_string_value(json_array_get(all, i)));
+            ws_fail(err, WS_EUSAGE, "target '%s' names no linear layer of this model; it has %s (or all-linear)", name,
+                    s.p);
+            ws_str_free(&s);
+        }
         free(name);
-        if (!found) return err->code;
-        if (!p[n]) return WS_OK;
+        if (!found && !dflt) break;
+        if (!p[n]) {
+            json_decref(all);
+            return WS_OK;
+        }
         p += n + 1;
     }
+    json_decref(all);
+    return err->code;
 }
 
 ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err) {
@@ -182,7 +217,7 @@ ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_c
 
     json_t *c = json_loads(ops->config, 0, NULL), *targets = json_array();
     WS_ASSERT(c);
-    if (read_targets(targets, m, cfg->targets ? cfg->targets : ops->targets, err)) {
+    if (read_targets(targets, m, cfg->targets ? cfg->targets : ops->targets, !cfg->targets, err)) {
         json_decref(c), json_decref(targets);
         return err->code;
     }
@@ -246,10 +281,37 @@ float *ws_adapter_values(ws_adapter *a) { return a->values; }
 float *ws_adapter_grads(ws_adapter *a) { return a->grads; }
 int ws_adapter_n_sites(const ws_adapter *a) { return a->n_sites; }
 int ws_adapter_site(const ws_adapter *a, int i) { return a->site[i].site; }
+const char *ws_adapter_site_name(const ws_adapter *a, int i) { return a->site[i].at->name; }
 int ws_adapter_lowest_layer(const ws_adapter *a) {
     int lowest = a->site[0].at->layer;
     for (int i = 1; i < a->n_sites; i++) lowest = a->site[i].at->layer < lowest ? a->site[i].at->layer : lowest;
     return lowest;
+}
+/* One line a kind of module, with its layers: "mlp.up_proj in 16 layers: 10-25". */
+void ws_adapter_describe(const ws_adapter *a, ws_str *out) {
+    for (int i = 0; i < a->n_sites; i++) {
+        const char *name = a->site[i].at->name, *kind = strstr(name, "layers.");
+        kind = kind ? strchr(kind + strlen("layers."), '.') : NULL;
+        kind = kind ? kind + 1 : name;
+        size_t n = strlen(kind);
+        int first = i, count = 0, from = -1, last = -1;
+        ws_str layers = {0};
+        for (int j = 0; j <= a->n_sites; j++) {
+            const ws_site *at = j < a->n_sites ? a->site[j].at : NULL;
+            size_t len = at ? strlen(at->name) : 0;
+            if (at && (len <= n || strcmp(at->name + len - n, kind) || at->name[len - n - 1] != '.')) continue;
+            if (at && j < first) first = j;
+            if (at && last >= 0 && at->layer == last + 1) {
+                last++, count++;
+                continue;
+            }
+            if (last >= 0) ws_str_addf(&layers, last > from ? "%s%d-%d" : "%s%d", layers.n ? ", " : "", from, last);
+            if (at) from = last = at->layer, count++;
+        }
+        if (first == i)
+            ws_str_addf(out, "%s%s in %d layer%s: %s", out->n ? "\n" : "", kind, count, count > 1 ? "s" : "", layers.p);
+        ws_str_free(&layers);
+    }
 }
 ws_status ws_adapter_edit(const ws_adapter *a, int i, ws_edit *out, ws_err *err) {
     return a->ops->edit(&a->site[i], out, err);

@@ -5,6 +5,7 @@
 #define WS_ADAPTER_ADAPTER_H
 #include "adapter/edit.h"
 #include "base/rng.h"
+#include "base/str.h"
 #include "io/peft.h"
 #include "model/model.h"
 #define WS_ROOM(name) /* the Makefile looks for this word */
@@ -27,7 +28,7 @@ typedef struct ws_adapter_config {
     int rank;                   /* 32 */
     double alpha;               /* LoRA's alpha, 64: scale = alpha / rank */
     int layer_begin, layer_end; /* half open; -1,-1: the default slice [rint(0.3 L), rint(0.8 L)) */
-    const char *targets;        /* comma-separated suffixes; NULL: the adapter's default list */
+    const char *targets;        /* comma-separated suffixes or "all-linear"; NULL: the adapter's default list */
 } ws_adapter_config;
 
 ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err);
@@ -56,7 +57,10 @@ void ws_adapter_refresh(ws_adapter *a);
 void ws_adapter_finish_grad(ws_adapter *a);
 int ws_adapter_n_sites(const ws_adapter *a);
 int ws_adapter_site(const ws_adapter *a, int i); /* model site number */
+const char *ws_adapter_site_name(const ws_adapter *a, int i);
 int ws_adapter_lowest_layer(const ws_adapter *a);
+/* The adapted modules for people, a line a kind: "mlp.up_proj in 16 layers: 10-25". */
+void ws_adapter_describe(const ws_adapter *a, ws_str *out);
 /* theta - base at adapter site i, in closed form. */
 ws_status ws_adapter_edit(const ws_adapter *a, int i, ws_edit *out, ws_err *err);
 const char *const *ws_adapter_kinds(int *n); /* names of all rooms */

@@ -4,6 +4,7 @@
 #include "base/progress.h"
 #include "base/str.h"
 #include "kernel/kernel.h"
+#include "ops/kv.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@ struct ws_kl {
     const ws_kl_prompt *prompt;
     int n, n_tokens;
     int32_t eos;
-    int64_t budget;
+    int64_t budget; /* of rows in flight */
     int64_t d, vocab;
     int common_base, common_steered; /* tokens that all prompts begin with */
     int base_header;                 /* sequence of the common beginning at alpha 0; -1: not yet */
@@ -83,6 +84,13 @@ void ws_kl_result_free(ws_kl_result *r) {
     *r = (ws_kl_result){0};
 }
 
+/* What a sequence of so many tokens takes: keys and values come in whole pages. */
+static int64_t seq_bytes(const ws_model *m, int64_t tokens) {
+    return (tokens + WS_KV_PAGE - 1) / WS_KV_PAGE * WS_KV_PAGE * ws_model_token_bytes(m) + ws_model_seq_bytes(m);
+}
+
+int64_t ws_kl_budget(const ws_model *m) { return ((int64_t)1 << 30) + 16 * ws_model_seq_bytes(m); }
+
 /* Tokens that all n prompts begin with; each keeps at least one of its own. */
 static int common_prefix(const ws_kl_prompt *p, int n, int steered) {
     const int32_t *a = steered ? p[0].steered : p[0].base;
@@ -103,7 +111,7 @@ ws_status ws_kl_new(ws_kl **out, ws_model *m, const ws_kl_prompt *prompt, int n,
     if (n < 1 || n_tokens < 1)
         return ws_fail(err, WS_EUSAGE, "calibration needs at least one prompt and one token, not %d and %d", n,
                        n_tokens);
-    int64_t total = 0, kv = (int64_t)dim->layers * 2 * dim->kv_heads * dim->head_dim * (int64_t)sizeof(float);
+    int64_t total = 0;
     for (int i = 0; i < n; i++) {
         int longest = prompt[i].n_base > prompt[i].n_steered ? prompt[i].n_base : prompt[i].n_steered;
         if (prompt[i].n_base < 1 || prompt[i].n_steered < 1)
@@ -112,7 +120,7 @@ ws_status ws_kl_new(ws_kl **out, ws_model *m, const ws_kl_prompt *prompt, int n,
             return ws_fail(err, WS_EUSAGE,
                            "calibration prompt %d: %d tokens and %d generated ones exceed the model's %d positions", i,
                            longest, n_tokens, dim->max_pos);
-        total += prompt[i].n_base;
+        total += seq_bytes(m, prompt[i].n_base);
     }
     ws_kl *k = ws_xcalloc(1, sizeof *k);
     *k = (ws_kl){.m = m,
@@ -123,8 +131,9 @@ ws_status ws_kl_new(ws_kl **out, ws_model *m, const ws_kl_prompt *prompt, int n,
                  .d = dim->hidden,
                  .vocab = dim->vocab,
                  .base_header = -1};
-    k->budget = budget > 0 ? budget : (int64_t)512 << 20;
-    k->keep = total * kv <= k->budget;
+    k->budget = budget > 0 ? budget : ws_kl_budget(m);
+    k->keep = total <= k->budget / 2;
+    if (k->keep) k->budget -= total;
     k->common_base = common_prefix(prompt, n, 0), k->common_steered = common_prefix(prompt, n, 1);
     k->base_seq = ws_xmalloc((size_t)n * sizeof *k->base_seq);
     for (int i = 0; i < n; i++) k->base_seq[i] = -1;
@@ -366,7 +375,6 @@ static ws_status run_chunk(job *j, int p0, int p1, ws_err *err) {
 }
 
 ws_status ws_kl_run(ws_kl *k, const ws_kl_arm *arm, int n_arms, const char *title, ws_kl_result *out, ws_err *err) {
-    const ws_dims *dim = ws_model_dims(k->m);
     if (n_arms < 1 || n_arms > HEAD_ROWS - 1) BUG("%d strengths in one run, at most %d", n_arms, HEAD_ROWS - 1);
     job j = {.k = k, .arm = arm, .n_arms = n_arms, .out = out};
     int longest = 0;
@@ -374,8 +382,7 @@ ws_status ws_kl_run(ws_kl *k, const ws_kl_arm *arm, int n_arms, const char *titl
         if (k->prompt[i].n_base > longest) longest = k->prompt[i].n_base;
         if (k->prompt[i].n_steered > longest) longest = k->prompt[i].n_steered;
     }
-    int64_t per_row =
-        (int64_t)(longest + k->n_tokens) * dim->layers * 2 * dim->kv_heads * dim->head_dim * (int64_t)sizeof(float);
+    int64_t per_row = seq_bytes(k->m, longest + k->n_tokens);
     int64_t rows = k->budget / per_row < MAX_ROWS ? k->budget / per_row : MAX_ROWS;
     int chunk = (int)(rows / (2 * n_arms));
     chunk = chunk < 1 ? 1 : chunk > k->n ? k->n : chunk;

@@ -33,10 +33,12 @@ typedef struct ws_kl_result {
 void ws_kl_result_free(ws_kl_result *r);
 
 typedef struct ws_kl ws_kl; /* keeps the base prefills of its prompts between runs */
-/* The prompts' arrays must outlive the runner.  eos -1: rows end at n_tokens only.  budget: bytes for keys and values
- * in flight (0: 512 MiB); it sets how many prompts run at once and changes no value. */
+/* The prompts' arrays must outlive the runner.  eos -1: rows end at n_tokens only.  budget: bytes for what sequences
+ * remember (0: ws_kl_budget); it sets how many prompts run at once and changes no value. */
 ws_status ws_kl_new(ws_kl **out, ws_model *m, const ws_kl_prompt *prompt, int n_prompts, int n_tokens, int32_t eos,
                     int64_t budget, ws_err *err);
+/* 1 GiB, and more where a sequence is dear by itself: room for a batch that keeps the weights busy. */
+int64_t ws_kl_budget(const ws_model *m);
 void ws_kl_free(ws_kl *k);
 /* out [n_arms].  `title` of the progress bar, NULL: none.  Non-finite values are WS_ENONFINITE naming strength, prompt
  * and position; Ctrl-C is WS_EINTERRUPTED; on error nothing is left in `out`. */

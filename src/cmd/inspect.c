@@ -5,6 +5,7 @@
 #include "family/family.h"
 #include "io/json.h"
 #include "io/peft.h"
+#include "model/model.h"
 #include "text/tokenizer.h"
 #include <math.h>
 #include <stdio.h>
@@ -110,23 +111,43 @@ static const ws_tensor *from_safetensors(const void *s, size_t i) { return ws_sa
 
 /* ---- models ---- */
 
+static void add_layers(json_t *report, const ws_arch *a) {
+    json_t *full = json_array(), *o = json_object();
+    for (int i = 0; i < a->layers; i++)
+        if (a->block[i].mixer == WS_MIXER_ATTENTION) json_array_append_new(full, json_integer(i));
+    set_int(o, "count", a->layers);
+    json_object_set_new(o, "full_attention", full);
+    set_int(o, "hidden", a->hidden);
+    set_int(o, "heads", a->heads), set_int(o, "kv_heads", a->kv_heads), set_int(o, "head_dim", a->head_dim);
+    set_int(o, "ffn", a->ffn);
+    if (a->n_delta) {
+        const ws_delta_shape *d = &a->delta;
+        json_object_set_new(o, "delta_rule",
+                            json_pack("{s:i,s:i,s:i,s:i,s:i,s:i}", "count", a->n_delta, "key_heads", d->key_heads,
+                                      "value_heads", d->value_heads, "key_dim", d->dk, "value_dim", d->dv,
+                                      "convolution", a->conv_taps));
+    }
+    json_object_set_new(report, "layers", o);
+}
+
 static void add_memory(json_t *report, const ws_checkpoint *c) {
     ws_arch a = {0};
+    ws_model *model = NULL;
     ws_err err = {0};
-    if (ws_arch_open(&a, c, &err)) {
+    if (ws_arch_open(&a, c, &err) || ws_model_open(&model, c, &err)) {
         set_str(report, "not_loadable", err.msg); /* it can be looked at all the same */
     } else {
-        /* keys and values of a token, fp32, in every layer */
         json_t *m = json_object();
-        int64_t kv = (int64_t)a.layers * 2 * a.kv_heads * a.head_dim * 4,
-                weights = json_integer_value(json_object_get(report, "bytes"));
-        set_int(m, "weights_bytes", weights);
-        set_int(m, "cache_bytes_per_token", kv);
+        set_int(m, "weights_bytes", json_integer_value(json_object_get(report, "bytes")));
+        set_int(m, "cache_bytes_per_token", ws_model_token_bytes(model));
+        set_int(m, "state_bytes_per_sequence", ws_model_seq_bytes(model));
         set_int(m, "max_tokens", a.max_pos);
         json_object_set_new(report, "memory", m);
         json_object_set_new(report, "tied_head", json_boolean(a.tied));
         set_str(report, "family", a.family);
+        add_layers(report, &a);
     }
+    ws_model_free(model);
     ws_arch_release(&a);
 }
 
@@ -368,6 +389,26 @@ static void print_object(const char *title, const json_t *o) {
     }
 }
 
+static long long num(const json_t *o, const char *key) {
+    return (long long)json_integer_value(json_object_get(o, key));
+}
+
+static void print_layers(const json_t *l) {
+    const json_t *delta = json_object_get(l, "delta_rule"), *full = json_object_get(l, "full_attention");
+    size_t n = json_array_size(full);
+    printf("%-12s %lld, hidden size %lld, MLP %lld\n", "layers", num(l, "count"), num(l, "hidden"), num(l, "ffn"));
+    if (delta)
+        printf("%-12s %lld layers: gated delta rule, %lld key heads of %lld, %lld value heads of %lld, %lld taps\n", "",
+               num(delta, "count"), num(delta, "key_heads"), num(delta, "key_dim"), num(delta, "value_heads"),
+               num(delta, "value_dim"), num(delta, "convolution"));
+    if (!n) return;
+    printf("%-12s %zu layers: full attention, %lld heads, %lld of keys and values, of %lld", "", n, num(l, "heads"),
+           num(l, "kv_heads"), num(l, "head_dim"));
+    for (size_t i = 0; i < n && delta; i++)
+        printf("%s%lld", i ? ", " : " (", (long long)json_integer_value(json_array_get(full, i)));
+    puts(delta ? ")" : "");
+}
+
 static void print_text(const json_t *r, const args *a) {
     static const char *const lines[] = {"kind", "path",      "name", "container",    "family",   "adapter",
                                         "base", "main_type", "hash", "not_loadable", "tokenizer"};
@@ -383,6 +424,8 @@ static void print_text(const json_t *r, const args *a) {
     print_size("weights", json_integer_value(json_object_get(r, "bytes")));
     const json_t *m = json_object_get(r, "memory"), *ignored = json_object_get(r, "ignored_tensors");
     if (m) {
+        print_layers(json_object_get(r, "layers"));
+        if (num(m, "state_bytes_per_sequence")) print_size("per sequence", num(m, "state_bytes_per_sequence"));
         print_size("per token", json_integer_value(json_object_get(m, "cache_bytes_per_token")));
         printf("%-12s %lld tokens at most\n", "context",
                (long long)json_integer_value(json_object_get(m, "max_tokens")));

@@ -44,7 +44,10 @@ static const struct argp_option options[] = {
     {"lora-alpha", K_LORA_ALPHA, "A", 0, "LoRA's alpha; the adapter is scaled by alpha / rank (64)", 1},
     {"layers", K_LAYERS, "A:B", 0, "layers A to B-1 (default: 0.3 to 0.8 of the depth)", 1},
     {"targets", K_TARGETS, "LIST", 0,
-     "modules, comma-separated (q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj)", 1},
+     "modules, comma-separated (q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj), or all-linear: in Qwen3.5 "
+     "that "
+     "adds in_proj_qkv, in_proj_z, in_proj_b, in_proj_a and out_proj of the delta rule",
+     1},
     {"init", K_INIT, "DIR", 0, "start from this PEFT adapter instead of fresh values", 1},
     {"epochs", K_EPOCHS, "N", 0, "passes over the rows (1)", 2},
     {"max-steps", K_MAX_STEPS, "N", 0, "optimiser steps, instead of --epochs", 2},

@@ -13,11 +13,14 @@ typedef struct task { /* one row of a forward */
     ws_row row;
     int setting;
     int64_t out; /* place of its first hidden state */
+    int from;    /* sequence whose end it starts from; -1: none.  It is forked when its forward comes. */
 } task;
 
 float ws_eval_alpha(const ws_eval *e, int method, double alpha, int p) {
     return method >= 0 && e->method[method]->patch == e->patch[p] ? (float)alpha : 0;
 }
+
+static int64_t budget_of(const ws_eval *e) { return e->o->budget > 0 ? e->o->budget : (int64_t)512 << 20; }
 
 /* A value that is not finite: which strengths were in that forward. */
 static void name_settings(const ws_eval *e, const task *t, int n, ws_err *err) {
@@ -34,9 +37,12 @@ static void name_settings(const ws_eval *e, const task *t, int n, ws_err *err) {
     ws_str_free(&list);
 }
 
-/* Forwards over consecutive tasks, as many as fit.  Rows without n_out leave their keys and values in their sequence. */
+/* Forwards over consecutive tasks, as many as fit.  Rows without n_out leave what they remember in their sequence, which
+ * t[i].row.seq then names; the others' are given back. */
 static ws_status run(const ws_eval *e, ws_state *state, task *t, int n, float *hidden, ws_err *err) {
-    int64_t d = ws_model_dims(e->model)->hidden;
+    int64_t d = ws_model_dims(e->model)->hidden, per_seq = ws_model_seq_bytes(e->model);
+    /* where a sequence is dear by itself fewer of them go at once */
+    int64_t most = per_seq ? budget_of(e) / per_seq + 1 : FORWARD_ROWS;
     ws_row *row = ws_xmalloc((size_t)n * sizeof *row + 1);
     float *alpha = ws_xcalloc((size_t)n * (size_t)(e->n_patches + 1), sizeof *alpha);
     const float **per_patch = ws_xmalloc((size_t)(e->n_patches + 1) * sizeof *per_patch);
@@ -49,8 +55,16 @@ static ws_status run(const ws_eval *e, ws_state *state, task *t, int n, float *h
     for (int i = 0; i < n && !st;) {
         int64_t tokens = 0;
         int end = i;
-        while (end < n && (end == i || (end - i < FORWARD_ROWS && tokens + row[end].n <= FORWARD_TOKENS)))
+        while (end < n &&
+               (end == i || (end - i < FORWARD_ROWS && end - i < most && tokens + row[end].n <= FORWARD_TOKENS)))
             tokens += row[end++].n;
+        for (int k = i; k < end; k++) {
+            if (t[k].from >= 0)
+                row[k].seq = ws_seq_fork(state, t[k].from, ws_seq_len(state, t[k].from));
+            else if (!row[k].n_out)
+                row[k].seq = ws_seq_new(state);
+            t[k].row.seq = row[k].seq;
+        }
         for (int p = 0; p < e->n_patches; p++) per_patch[p] = alpha + (int64_t)p * n + i;
         const ws_batch b = {
             .n_rows = end - i, .row = row + i, .n_patches = e->n_patches, .patch = e->patch, .alpha = per_patch};
@@ -66,7 +80,6 @@ static ws_status run(const ws_eval *e, ws_state *state, task *t, int n, float *h
 }
 
 ws_status ws_eval_rows(const ws_eval *e, const ws_eval_row *r, int n, float *hidden, ws_err *err) {
-    const ws_dims *dim = ws_model_dims(e->model);
     ws_state *state = NULL;
     if (ws_state_new(&state, e->model, err)) return err->code;
     /* the prefix finder speaks of requests whose last prompt token is not shared: all n_out tokens must be left out here */
@@ -76,9 +89,8 @@ ws_status ws_eval_rows(const ws_eval *e, const ws_eval_row *r, int n, float *hid
         key[i] = (float)r[i].setting;
         req[i] = (ws_gen_request){.prompt = r[i].ids, .n_prompt = r[i].n - r[i].n_out + 1, .alpha = &key[i]};
     }
-    int64_t per_token = (int64_t)dim->layers * 2 * dim->kv_heads * dim->head_dim * (int64_t)sizeof(float);
     ws_prefixes pre;
-    ws_prefixes_find(&pre, req, n, 1, (e->o->budget > 0 ? e->o->budget : (int64_t)512 << 20) / per_token);
+    ws_prefixes_find(&pre, e->model, req, n, 1, budget_of(e));
     int *seq = ws_xmalloc((size_t)pre.n * sizeof *seq + 1), *depth = ws_xmalloc((size_t)pre.n * sizeof *depth + 1),
         deepest = -1;
     task *t = ws_xmalloc((size_t)(n + pre.n) * sizeof *t + 1);
@@ -93,17 +105,19 @@ ws_status ws_eval_rows(const ws_eval *e, const ws_eval_row *r, int n, float *hid
             if (depth[k] != level) continue;
             const ws_prefix *p = &pre.node[k];
             int from = p->parent < 0 ? 0 : pre.node[p->parent].len;
-            seq[k] = p->parent < 0 ? ws_seq_new(state) : ws_seq_fork(state, seq[p->parent], from);
-            t[m++] = (task){{seq[k], r[p->request].ids + from, p->len - from, 0}, r[p->request].setting, 0};
+            t[m++] = (task){{-1, r[p->request].ids + from, p->len - from, 0},
+                            r[p->request].setting,
+                            0,
+                            p->parent < 0 ? -1 : seq[p->parent]};
         }
         st = run(e, state, t, m, hidden, err);
+        for (int k = 0, i = 0; k < pre.n; k++)
+            if (depth[k] == level) seq[k] = t[i++].row.seq;
     }
     int64_t out = 0;
     for (int i = 0; i < n && !st; i++) {
         int k = pre.of[i], from = k < 0 ? 0 : pre.node[k].len;
-        t[i] = (task){{k < 0 ? -1 : ws_seq_fork(state, seq[k], from), r[i].ids + from, r[i].n - from, r[i].n_out},
-                      r[i].setting,
-                      out};
+        t[i] = (task){{-1, r[i].ids + from, r[i].n - from, r[i].n_out}, r[i].setting, out, k < 0 ? -1 : seq[k]};
         out += r[i].n_out;
     }
     if (!st) st = run(e, state, t, n, hidden, err);

@@ -2,6 +2,7 @@
  * once. */
 #include "base/log.h"
 #include "family/family.h"
+#include "ops/conv.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,20 @@ float *ws_bind_vector(ws_binder *b, const char *name, int64_t n, float add) {
     return v;
 }
 
+float *ws_bind_conv(ws_binder *b, const char *name, int64_t channels, int taps) {
+    const ws_tensor *t = ws_checkpoint_find(b->c, name);
+    int flat = t && t->dims == 2; /* without the 1 of "one input channel a group" */
+    const int64_t flat_shape[] = {channels, taps}, shape[] = {channels, 1, taps};
+    if (!(t = take(b, name, flat ? flat_shape : shape, flat ? 2 : 3))) return NULL;
+    float *file = ws_tensor_f32(t), *w = file ? ws_try_alloc((size_t)(channels * taps), sizeof *w) : NULL;
+    if (w)
+        ws_conv_weights(w, file, channels, taps);
+    else
+        collect(&b->wrong, &b->n_wrong, "out of memory");
+    free(file);
+    return w;
+}
+
 void ws_bind_linear(ws_binder *b, ws_linear *l, const char *name, int64_t rows, int64_t cols, int bias) {
     char full[256];
     l->name = ws_xstrdup(name);
@@ -124,27 +139,38 @@ ws_status ws_bind_ends(ws_arch *a, ws_binder *b, float norm_add, ws_err *err) {
     return WS_OK;
 }
 
+#define NAME(what) (snprintf(name, sizeof name, "model.layers.%d." what, i), name)
+void ws_bind_attention(ws_arch *a, ws_binder *b, int i, const ws_block_parts *parts) {
+    int64_t h = a->hidden, q = (int64_t)a->heads * a->head_dim, kv = (int64_t)a->kv_heads * a->head_dim;
+    ws_block *k = &a->block[i];
+    char name[128];
+    k->mixer = WS_MIXER_ATTENTION;
+    k->nth = a->n_attention++;
+    ws_bind_linear(b, &k->attn.q, NAME("self_attn.q_proj"), a->output_gate ? 2 * q : q, h, parts->qkv_bias);
+    ws_bind_linear(b, &k->attn.k, NAME("self_attn.k_proj"), kv, h, parts->qkv_bias);
+    ws_bind_linear(b, &k->attn.v, NAME("self_attn.v_proj"), kv, h, parts->qkv_bias);
+    ws_bind_linear(b, &k->attn.o, NAME("self_attn.o_proj"), h, q, parts->o_bias);
+    if (!parts->qk_norm) return;
+    k->attn.q_norm = ws_bind_vector(b, NAME("self_attn.q_norm.weight"), a->head_dim, parts->norm_add);
+    k->attn.k_norm = ws_bind_vector(b, NAME("self_attn.k_norm.weight"), a->head_dim, parts->norm_add);
+}
+
+void ws_bind_mlp(ws_arch *a, ws_binder *b, int i, const ws_block_parts *parts) {
+    int64_t h = a->hidden, f = a->ffn;
+    ws_block *k = &a->block[i];
+    char name[128];
+    k->norm1 = ws_bind_vector(b, NAME("input_layernorm.weight"), h, parts->norm_add);
+    k->norm2 = ws_bind_vector(b, NAME("post_attention_layernorm.weight"), h, parts->norm_add);
+    ws_bind_linear(b, &k->mlp.gate, NAME("mlp.gate_proj"), f, h, parts->mlp_bias);
+    ws_bind_linear(b, &k->mlp.up, NAME("mlp.up_proj"), f, h, parts->mlp_bias);
+    ws_bind_linear(b, &k->mlp.down, NAME("mlp.down_proj"), h, f, parts->mlp_bias);
+}
+#undef NAME
+
 void ws_bind_blocks(ws_arch *a, ws_binder *b, const ws_block_parts *parts) {
     a->block = ws_xcalloc((size_t)a->layers, sizeof *a->block);
-    int64_t h = a->hidden, q = (int64_t)a->heads * a->head_dim, kv = (int64_t)a->kv_heads * a->head_dim, f = a->ffn;
     for (int i = 0; i < a->layers; i++) {
-        ws_block *k = &a->block[i];
-        char name[128];
-#define NAME(what) (snprintf(name, sizeof name, "model.layers.%d." what, i), name)
-        k->mixer = WS_MIXER_ATTENTION;
-        k->norm1 = ws_bind_vector(b, NAME("input_layernorm.weight"), h, 0);
-        ws_bind_linear(b, &k->attn.q, NAME("self_attn.q_proj"), q, h, parts->qkv_bias);
-        ws_bind_linear(b, &k->attn.k, NAME("self_attn.k_proj"), kv, h, parts->qkv_bias);
-        ws_bind_linear(b, &k->attn.v, NAME("self_attn.v_proj"), kv, h, parts->qkv_bias);
-        ws_bind_linear(b, &k->attn.o, NAME("self_attn.o_proj"), h, q, parts->o_bias);
-        if (parts->qk_norm) {
-            k->attn.q_norm = ws_bind_vector(b, NAME("self_attn.q_norm.weight"), a->head_dim, 0);
-            k->attn.k_norm = ws_bind_vector(b, NAME("self_attn.k_norm.weight"), a->head_dim, 0);
-        }
-        k->norm2 = ws_bind_vector(b, NAME("post_attention_layernorm.weight"), h, 0);
-        ws_bind_linear(b, &k->mlp.gate, NAME("mlp.gate_proj"), f, h, parts->mlp_bias);
-        ws_bind_linear(b, &k->mlp.up, NAME("mlp.up_proj"), f, h, parts->mlp_bias);
-        ws_bind_linear(b, &k->mlp.down, NAME("mlp.down_proj"), h, f, parts->mlp_bias);
-#undef NAME
+        ws_bind_attention(a, b, i, parts);
+        ws_bind_mlp(a, b, i, parts);
     }
 }

@@ -10,7 +10,7 @@ ws_status ws_config_flag(const ws_binder *b, const char *key, int dflt, int *out
     return ws_json_bool_or(b->config, key, dflt, out, b->where, err);
 }
 
-static ws_status size(const ws_binder *b, const char *key, int64_t dflt, int64_t hi, int64_t *out, ws_err *err) {
+ws_status ws_config_size(const ws_binder *b, const char *key, int64_t dflt, int64_t hi, int64_t *out, ws_err *err) {
     const json_t *v = json_object_get(b->config, key);
     if (dflt && (!v || json_is_null(v))) {
         *out = dflt;
@@ -75,7 +75,21 @@ static ws_status read_factors(const json_t *dict, ws_rope_params *p, double **st
     return WS_OK;
 }
 
-static ws_status read_rope(ws_arch *a, const ws_binder *b, ws_err *err) {
+/* R of a family that turns only part of each head: an even number in 2..head_dim. */
+static ws_status read_partial(const json_t *dict, const ws_arch *a, const ws_binder *b, double dflt, int *dim,
+                              ws_err *err) {
+    double part;
+    if (rope_number(b->config, "partial_rotary_factor", dflt, &dflt, b, err) ||
+        rope_number(dict, "partial_rotary_factor", dflt, &part, b, err))
+        return err->code;
+    *dim = part > 0 && part <= 1 ? (int)(a->head_dim * part) : 0;
+    if (*dim < 2 || *dim % 2)
+        return ws_fail(err, WS_EFORMAT, "%s: partial_rotary_factor %g of head_dim %d is no even number of dimensions",
+                       b->where, part, a->head_dim);
+    return WS_OK;
+}
+
+static ws_status read_rope(ws_arch *a, const ws_binder *b, const ws_config_rules *rules, ws_err *err) {
     const json_t *c = b->config, *scaling = json_object_get(c, "rope_scaling"),
                  *dict = json_object_get(c, "rope_parameters");
     double *factors = NULL, top_theta = 10000, fallback = a->max_pos;
@@ -89,6 +103,7 @@ static ws_status read_rope(ws_arch *a, const ws_binder *b, ws_err *err) {
     ws_rope_params p = {.dim = a->head_dim, .factor = 1};
     ws_status st = rope_number(c, "rope_theta", 10000, &top_theta, b, err);
     if (st || (st = rope_number(dict, "rope_theta", top_theta, &p.theta, b, err))) return st;
+    if (rules->rotary > 0 && read_partial(dict, a, b, rules->rotary, &p.dim, err)) return err->code;
     if (rope_number(c, "max_position_embeddings", fallback, &fallback, b, err) ||
         rope_number(dict, "original_max_position_embeddings", fallback, &p.original_max, b, err) ||
         rope_number(c, "original_max_position_embeddings", p.original_max, &p.original_max, b, err))
@@ -131,25 +146,26 @@ static ws_status read_rope(ws_arch *a, const ws_binder *b, ws_err *err) {
 ws_status ws_config_read(ws_arch *a, const ws_binder *b, const ws_config_rules *rules, ws_err *err) {
     int64_t layers, hidden, ffn, heads, kv, dim, max_pos;
     double eps;
-    if (refuse(b, err) || size(b, "num_hidden_layers", 0, MAX_LAYERS, &layers, err) ||
-        size(b, "hidden_size", 0, MAX_WIDTH, &hidden, err) || size(b, "intermediate_size", 0, MAX_WIDTH, &ffn, err) ||
-        size(b, "num_attention_heads", 0, MAX_HEADS, &heads, err) ||
-        size(b, "vocab_size", 0, 1 << 24, &a->vocab, err) ||
-        size(b, "max_position_embeddings", 2048, 1 << 28, &max_pos, err) ||
+    if (refuse(b, err) || ws_config_size(b, "num_hidden_layers", 0, MAX_LAYERS, &layers, err) ||
+        ws_config_size(b, "hidden_size", 0, MAX_WIDTH, &hidden, err) ||
+        ws_config_size(b, "intermediate_size", 0, MAX_WIDTH, &ffn, err) ||
+        ws_config_size(b, "num_attention_heads", 0, MAX_HEADS, &heads, err) ||
+        ws_config_size(b, "vocab_size", 0, 1 << 24, &a->vocab, err) ||
+        ws_config_size(b, "max_position_embeddings", 2048, 1 << 28, &max_pos, err) ||
         ws_json_num_or(b->config, "rms_norm_eps", 1e-6, &eps, b->where, err))
         return err->code;
     /* A null num_key_value_heads means one per query head; a missing key has the default of the family's class. */
     const json_t *kv_key = json_object_get(b->config, "num_key_value_heads");
     int64_t kv_default = !kv_key && rules->kv_heads ? rules->kv_heads : heads;
-    if (size(b, "num_key_value_heads", kv_default, MAX_HEADS, &kv, err)) return err->code;
+    if (ws_config_size(b, "num_key_value_heads", kv_default, MAX_HEADS, &kv, err)) return err->code;
     if (heads % kv)
         return ws_fail(err, WS_EFORMAT, "%s: %lld query heads cannot share %lld key-value heads", b->where,
                        (long long)heads, (long long)kv);
     int64_t dim_default = rules->head_dim ? rules->head_dim : hidden / heads;
-    if (size(b, "head_dim", dim_default ? dim_default : 1, MAX_HEAD_DIM, &dim, err)) return err->code;
+    if (ws_config_size(b, "head_dim", dim_default ? dim_default : 1, MAX_HEAD_DIM, &dim, err)) return err->code;
     if (!(eps > 0 && eps < 1))
         return ws_fail(err, WS_EFORMAT, "%s: rms_norm_eps %g is not a small positive number", b->where, eps);
     a->layers = (int)layers, a->hidden = (int)hidden, a->ffn = (int)ffn, a->heads = (int)heads, a->kv_heads = (int)kv;
     a->head_dim = (int)dim, a->max_pos = (int)max_pos, a->eps = (float)eps;
-    return read_rope(a, b, err);
+    return read_rope(a, b, rules, err);
 }

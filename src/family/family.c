@@ -99,12 +99,17 @@ void ws_arch_release(ws_arch *a) {
         free(k->norm2);
         free(k->attn.q_norm);
         free(k->attn.k_norm);
-        ws_linear *const all[] = {&k->attn.q,   &k->attn.k, &k->attn.v,  &k->attn.o,
-                                  &k->mlp.gate, &k->mlp.up, &k->mlp.down};
+        free(k->delta.conv);
+        free(k->delta.neg_a);
+        free(k->delta.dt_bias);
+        free(k->delta.norm);
+        ws_linear *const all[] = {&k->attn.q,    &k->attn.k,  &k->attn.v,    &k->attn.o,   &k->delta.a, &k->delta.b,
+                                  &k->delta.qkv, &k->delta.z, &k->delta.out, &k->mlp.gate, &k->mlp.up,  &k->mlp.down};
         for (size_t j = 0; j < sizeof all / sizeof *all; j++) release_linear(all[j]);
     }
     free(a->block);
     free(a->norm);
+    free(a->key_of);
     ws_rope_release(&a->rope);
     memset(a, 0, sizeof *a);
 }

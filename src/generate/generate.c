@@ -17,8 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PREFILL = 1024 };                            /* prompt tokens in one forward: bounds the scratch of a step */
-static const double PREFIX_BYTES = 256.0 * 1048576; /* keys and values that shared beginnings may hold */
+enum { PREFILL = 1024 };                       /* prompt tokens in one forward: bounds the scratch of a step */
+static const int64_t PREFIX_BYTES = 256 << 20; /* that shared beginnings may hold in the state */
 
 typedef struct slot {
     int req; /* -1: free */
@@ -273,9 +273,7 @@ static ws_status prepare(job *j, ws_err *err) {
     if (ws_state_new(&j->state, j->m, err)) return err->code;
     j->rows = j->o->max_rows > 0 ? j->o->max_rows : WS_GEN_ROWS;
     if (j->rows > j->n_req) j->rows = j->n_req;
-    double per_token = 8.0 * d->layers * d->kv_heads * d->head_dim;
-    int64_t budget = j->o->separate_prompts ? 0 : (int64_t)(PREFIX_BYTES / (per_token > 1 ? per_token : 1));
-    ws_prefixes_find(&j->prefix, j->req, j->n_req, j->o->n_patches, budget);
+    ws_prefixes_find(&j->prefix, j->m, j->req, j->n_req, j->o->n_patches, j->o->separate_prompts ? 0 : PREFIX_BYTES);
     j->begin = ws_xcalloc((size_t)j->prefix.n + 1, sizeof *j->begin);
     for (int k = 0; k < j->prefix.n; k++) j->begin[k] = (beginning){-1, 0, j->prefix.node[k].users};
     j->slot = ws_xcalloc((size_t)j->rows, sizeof *j->slot);

@@ -62,7 +62,9 @@ static int find_points(point *out, const order *o, int n) {
     return m;
 }
 
-void ws_prefixes_find(ws_prefixes *p, const ws_gen_request *req, int n_req, int n_patches, int64_t budget) {
+void ws_prefixes_find(ws_prefixes *p, const ws_model *model, const ws_gen_request *req, int n_req, int n_patches,
+                      int64_t budget) {
+    const int64_t per_token = ws_model_token_bytes(model), per_node = ws_model_seq_bytes(model);
     order *o = ws_xmalloc((size_t)n_req * sizeof *o + 1);
     point *pt = ws_xmalloc((size_t)n_req * sizeof *pt + 1);
     int *deepest = ws_xmalloc((size_t)n_req * sizeof *deepest + 1); /* by place in the sorted order */
@@ -73,8 +75,9 @@ void ws_prefixes_find(ws_prefixes *p, const ws_gen_request *req, int n_req, int 
     *p = (ws_prefixes){0, ws_xcalloc((size_t)m + 1, sizeof *p->node), ws_xmalloc((size_t)n_req * sizeof *p->of + 1)};
     for (int k = 0; k < m; k++) {
         int parent = deepest[pt[k].left], more = pt[k].len - (parent < 0 ? 0 : p->node[parent].len);
-        if ((int64_t)more * (pt[k].right - pt[k].left) < MIN_SAVED || more > budget) continue;
-        budget -= more;
+        int64_t bytes = more * per_token + per_node;
+        if ((int64_t)more * (pt[k].right - pt[k].left) < MIN_SAVED || bytes > budget) continue;
+        budget -= bytes;
         if (parent >= 0) p->node[parent].users++;
         p->node[p->n] = (ws_prefix){parent, pt[k].len, o[pt[k].left].i, 0};
         for (int i = pt[k].left; i <= pt[k].right; i++) deepest[i] = p->n;

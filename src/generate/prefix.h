@@ -21,7 +21,8 @@ typedef struct ws_prefixes {
     ws_prefix *node; /* parents before children */
     int *of;         /* [n_req] node that request i starts from; -1: none */
 } ws_prefixes;
-/* `budget`: tokens that all nodes together may hold. */
-void ws_prefixes_find(ws_prefixes *p, const ws_gen_request *req, int n_req, int n_patches, int64_t budget);
+/* `budget`: bytes that all nodes together may hold in a state of `m`. */
+void ws_prefixes_find(ws_prefixes *p, const ws_model *m, const ws_gen_request *req, int n_req, int n_patches,
+                      int64_t budget);
 void ws_prefixes_free(ws_prefixes *p);
 #endif

@@ -1,54 +1,68 @@
 /* src/model/backward.c - the blocks backward, each in the reverse order of block.c (models.md 8.16).
  * gx walks down the residual stream: on entry the gradient of a block's output, on return of its input.  Weights are
- * frozen: a linear passes gx = gy W on and hands gy and its input to the patches. */
+ * frozen: a linear passes gx = gy W on and hands gy and its input to the patches.  What a piece needs for itself is taken
+ * from scratch and given back at its end. */
 #include "model/parts.h"
+#include "ops/decay.h"
+#include "ops/gate.h"
+#include "ops/gated_norm.h"
 #include "ops/mlp.h"
 #include "ops/norm.h"
 #include <string.h>
 
-typedef struct grads {
-    float *gy;           /* [n, hidden] copy of gx for patches that change it */
-    float *gxn;          /* [n, hidden] */
-    float *gf, *gg, *gu; /* [n, ffn] */
-    float *gatt, *gq;    /* [n, heads * head_dim] */
-    float *gk, *gv;      /* [n, kv_heads * head_dim] */
-} grads;
+/* One linear backward; `stop`: nothing below wants a gradient. */
+static void linear(ws_model *m, const ws_pass *p, int l, int site, const ws_block_buf *b, const float *x, float *gy,
+                   float *gx, int accumulate) {
+    ws_site_backward(m, &p->hung, site, x, gy, gx, accumulate, b->saved[site - m->first_site[l]]);
+}
 
 /* The residual gradient goes round the linear as well, so a patch that rescales gy in place gets a copy. */
-static float *own_gy(const ws_model *m, const ws_pass *p, int site, const grads *g, float *gx) {
+static float *own_gy(const ws_model *m, const ws_pass *p, int site, float *gx) {
     for (int i = 0; i < p->hung.n_patches; i++) {
         const ws_patch *q = p->hung.patch[i];
         if (!q->ops->linear_gy || !q->ops->hangs_at(q, site)) continue;
-        memcpy(g->gy, gx, (size_t)(p->n * m->arch.hidden) * sizeof *gx);
-        return g->gy;
+        float *gy = ws_arena_floats(m->scratch, p->n * m->arch.hidden);
+        memcpy(gy, gx, (size_t)(p->n * m->arch.hidden) * sizeof *gx);
+        return gy;
     }
     return gx;
 }
 
+/* norm(x) again, when a patch at one of the sites [first, last] reads it. */
+static void renorm(ws_model *m, const ws_pass *p, int first, int last, const ws_block_buf *b, const float *x,
+                   const float *w) {
+    int64_t d = m->arch.hidden;
+    for (int site = first; site <= last; site++)
+        if (ws_site_patched(&p->hung, site)) {
+            ws_norm_forward(b->xn, d, x, d, w, m->arch.eps, p->n, d, NULL);
+            return;
+        }
+}
+
 /* Returns 0 when nothing below wants a gradient. */
-static int mlp_backward(ws_model *m, const ws_pass *p, int l, const ws_block_buf *b, const float *mid, const grads *g,
-                        float *gx, int stop) {
+static int mlp_backward(ws_model *m, const ws_pass *p, int l, const ws_block_buf *b, const float *mid, float *gx,
+                        int stop) {
     const ws_arch *a = &m->arch;
-    const ws_hung *h = &p->hung;
     int64_t n = p->n, d = a->hidden;
-    int gate = ws_layer_site(m, l, WS_GATE), up = ws_layer_site(m, l, WS_UP), down = ws_layer_site(m, l, WS_DOWN);
-    if (ws_site_patched(h, down)) ws_swiglu_forward(b->f, b->g, b->u, n, a->ffn);
-    ws_site_backward(m, h, down, b->f, own_gy(m, p, down, g, gx), stop == WS_DOWN ? NULL : g->gf, 0, b->saved[WS_DOWN]);
-    if (stop == WS_DOWN) return 0;
-    ws_swiglu_backward(g->gg, g->gu, g->gf, b->g, b->u, n, a->ffn);
-    if (ws_site_patched(h, gate) || ws_site_patched(h, up))
-        ws_norm_forward(b->xn, d, mid, d, a->block[l].norm2, a->eps, n, d, NULL);
-    int last = stop == WS_GATE || stop == WS_UP;
-    ws_site_backward(m, h, gate, b->xn, g->gg, last ? NULL : g->gxn, 0, b->saved[WS_GATE]);
-    ws_site_backward(m, h, up, b->xn, g->gu, last ? NULL : g->gxn, 1, b->saved[WS_UP]);
-    if (last) return 0;
-    ws_norm_backward(gx, d, g->gxn, d, mid, d, a->block[l].norm2, b->r2, n, d);
+    int gate = ws_mlp_site(m, l, WS_GATE), up = ws_mlp_site(m, l, WS_UP), down = ws_mlp_site(m, l, WS_DOWN);
+    float *gf = stop == WS_AT_DOWN ? NULL : ws_arena_floats(m->scratch, n * a->ffn);
+    if (ws_site_patched(&p->hung, down)) ws_swiglu_forward(b->f, b->g, b->u, n, a->ffn);
+    linear(m, p, l, down, b, b->f, own_gy(m, p, down, gx), gf, 0);
+    if (!gf) return 0;
+    float *gg = ws_arena_floats(m->scratch, n * a->ffn), *gu = ws_arena_floats(m->scratch, n * a->ffn);
+    ws_swiglu_backward(gg, gu, gf, b->g, b->u, n, a->ffn);
+    renorm(m, p, gate, up, b, mid, a->block[l].norm2);
+    float *gxn = stop == WS_AT_GATE_UP ? NULL : ws_arena_floats(m->scratch, n * d);
+    linear(m, p, l, gate, b, b->xn, gg, gxn, 0);
+    linear(m, p, l, up, b, b->xn, gu, gxn, 1);
+    if (!gxn) return 0;
+    ws_norm_backward(gx, d, gxn, d, mid, d, a->block[l].norm2, b->r2, n, d);
     return 1;
 }
 
-static void attend_backward(ws_model *m, const ws_pass *p, const ws_block_buf *b, const grads *g) {
+static void attend_backward(ws_model *m, const ws_pass *p, const ws_block_buf *b, const float *go, float *gq, float *gk,
+                            float *gv) {
     const ws_attn_shape s = ws_attn_shape_of(&m->arch);
-    ws_arena_mark mark = ws_arena_save(m->scratch);
     ws_attn_grad *row = ws_arena_get(m->scratch, (size_t)p->n_rows * sizeof *row);
     for (int r = 0; r < p->n_rows; r++) {
         int64_t q = p->first[r] * s.ldq, k = p->first[r] * s.ldk;
@@ -58,49 +72,126 @@ static void attend_backward(ws_model *m, const ws_pass *p, const ws_block_buf *b
                                 .v = b->v + k,
                                 .o = b->att + q,
                                 .lse = b->lse + p->first[r] * s.heads,
-                                .go = g->gatt + q,
-                                .gq = g->gq + q,
-                                .gk = g->gk + k,
-                                .gv = g->gv + k};
+                                .go = go + q,
+                                .gq = gq + q,
+                                .gk = gk + k,
+                                .gv = gv + k};
     }
     ws_attention_backward(&s, row, p->n_rows);
-    ws_arena_rewind(m->scratch, mark);
 }
 
-static void attention_backward(ws_model *m, const ws_pass *p, int l, const ws_block_buf *b, const float *x,
-                               const grads *g, float *gx, int stop) {
+static void attention_backward(ws_model *m, const ws_pass *p, int l, const ws_block_buf *b, const float *x, float *gx,
+                               int stop) {
     const ws_arch *a = &m->arch;
     const ws_attention_block *t = &a->block[l].attn;
-    const ws_hung *h = &p->hung;
+    ws_arena *arena = m->scratch;
     int64_t n = p->n, d = a->hidden, ldq = (int64_t)a->heads * a->head_dim, ldk = (int64_t)a->kv_heads * a->head_dim;
-    int q = ws_layer_site(m, l, WS_Q), k = ws_layer_site(m, l, WS_K), v = ws_layer_site(m, l, WS_V),
-        o = ws_layer_site(m, l, WS_O);
-    ws_site_backward(m, h, o, b->att, own_gy(m, p, o, g, gx), stop == WS_O ? NULL : g->gatt, 0, b->saved[WS_O]);
-    if (stop == WS_O) return;
-    attend_backward(m, p, b, g);
-    ws_rope_backward(&a->rope, g->gq, ldq, n, a->heads, a->head_dim, p->pos);
-    ws_rope_backward(&a->rope, g->gk, ldk, n, a->kv_heads, a->head_dim, p->pos);
-    if (t->q_norm)
-        ws_head_norm_backward(g->gq, ldq, g->gq, ldq, b->q_raw, ldq, t->q_norm, b->rq, n, a->heads, a->head_dim);
+    int q = ws_mixer_site(m, l, WS_Q), k = ws_mixer_site(m, l, WS_K), v = ws_mixer_site(m, l, WS_V),
+        o = ws_mixer_site(m, l, WS_O);
+    float *go = stop == WS_AT_OUTPUT ? NULL : ws_arena_floats(arena, n * ldq), *gc = NULL;
+    if (a->output_gate && ws_site_patched(&p->hung, o)) ws_gate_forward(b->y, b->att, b->gate, n, ldq);
+    linear(m, p, l, o, b, a->output_gate ? b->y : b->att, own_gy(m, p, o, gx), go, 0);
+    if (!go) return;
+    if (a->output_gate) {
+        gc = ws_arena_floats(arena, n * ldq);
+        ws_gate_backward(go, gc, go, b->att, b->gate, n, ldq);
+    }
+    float *gq = ws_arena_floats(arena, n * ldq), *gk = ws_arena_floats(arena, n * ldk),
+          *gv = ws_arena_floats(arena, n * ldk);
+    attend_backward(m, p, b, go, gq, gk, gv);
+    ws_rope_backward(&a->rope, gq, ldq, n, a->heads, a->head_dim, p->pos);
+    ws_rope_backward(&a->rope, gk, ldk, n, a->kv_heads, a->head_dim, p->pos);
+    if (t->q_norm) ws_head_norm_backward(gq, ldq, gq, ldq, b->q_raw, ldq, t->q_norm, b->rq, n, a->heads, a->head_dim);
     if (t->k_norm)
-        ws_head_norm_backward(g->gk, ldk, g->gk, ldk, b->k_raw, ldk, t->k_norm, b->rk, n, a->kv_heads, a->head_dim);
-    if (ws_site_patched(h, q) || ws_site_patched(h, k) || ws_site_patched(h, v))
-        ws_norm_forward(b->xn, d, x, d, a->block[l].norm1, a->eps, n, d, NULL);
-    float *gxn = stop >= 0 ? NULL : g->gxn;
-    ws_site_backward(m, h, q, b->xn, g->gq, gxn, 0, b->saved[WS_Q]);
-    ws_site_backward(m, h, k, b->xn, g->gk, gxn, 1, b->saved[WS_K]);
-    ws_site_backward(m, h, v, b->xn, g->gv, gxn, 1, b->saved[WS_V]);
+        ws_head_norm_backward(gk, ldk, gk, ldk, b->k_raw, ldk, t->k_norm, b->rk, n, a->kv_heads, a->head_dim);
+    if (a->output_gate) { /* b->qc is free until the next layer */
+        ws_gate_join(b->qc, gq, gc, n, a->heads, a->head_dim);
+        gq = b->qc;
+    }
+    renorm(m, p, q, v, b, x, a->block[l].norm1);
+    float *gxn = stop >= 0 ? NULL : ws_arena_floats(arena, n * d);
+    linear(m, p, l, q, b, b->xn, gq, gxn, 0);
+    linear(m, p, l, k, b, b->xn, gk, gxn, 1);
+    linear(m, p, l, v, b, b->xn, gv, gxn, 1);
     if (gxn) ws_norm_backward(gx, d, gxn, d, x, d, a->block[l].norm1, b->r1, n, d);
+}
+
+/* The rule and the convolution backward, row by row: gc = gradient of in_proj_qkv's output. */
+static void recur_backward(ws_model *m, const ws_pass *p, int l, const ws_block_buf *b, const float *go, float *gc,
+                           float *gg, float *gbeta) {
+    const ws_delta_shape *s = &m->arch.delta;
+    const ws_conv_shape conv = ws_conv_shape_of(&m->arch, l);
+    const ws_delta_block *t = &m->arch.block[l].delta;
+    int64_t channels = conv.channels, heads = s->value_heads;
+    ws_arena *arena = m->scratch;
+    ws_conv_row *cr = ws_arena_get(arena, (size_t)p->n_rows * sizeof *cr);
+    ws_delta_grad *dr = ws_arena_get(arena, (size_t)p->n_rows * sizeof *dr);
+    ws_conv_grad *cg = ws_arena_get(arena, (size_t)p->n_rows * sizeof *cg);
+    for (int r = 0; r < p->n_rows; r++) {
+        int64_t n = p->rows[r].n, at = p->first[r];
+        const float *in = b->m + at * channels;
+        float *c = b->c + at * channels, *g = gc + at * channels;
+        cr[r] = (ws_conv_row){.n = n, .m = in, .c = c};
+        dr[r] = (ws_delta_grad){.n = n,
+                                .c = c,
+                                .g = b->log_decay + at * heads,
+                                .beta = b->beta + at * heads,
+                                .go = go + at * heads * s->dv,
+                                .gc = g,
+                                .gg = gg + at * heads,
+                                .gbeta = gbeta + at * heads};
+        cg[r] = (ws_conv_grad){.n = n, .m = in, .gc = g, .gm = g};
+    }
+    ws_conv_forward(&conv, cr, p->n_rows); /* c and the gates were not kept */
+    ws_decay_forward(b->log_decay, b->beta, b->a, b->b, t->neg_a, t->dt_bias, p->n, s->value_heads);
+    ws_delta_backward(s, dr, p->n_rows);
+    ws_conv_backward(&conv, cg, p->n_rows);
+    ws_decay_backward(gg, gbeta, gg, gbeta, b->a, b->beta, t->neg_a, t->dt_bias, p->n, s->value_heads);
+}
+
+static void delta_backward(ws_model *m, const ws_pass *p, int l, const ws_block_buf *b, const float *x, float *gx,
+                           int stop) {
+    const ws_arch *a = &m->arch;
+    const ws_delta_shape *s = &a->delta;
+    const ws_delta_block *t = &a->block[l].delta;
+    ws_arena *arena = m->scratch;
+    int64_t n = p->n, d = a->hidden, values = (int64_t)s->value_heads * s->dv;
+    int out = ws_mixer_site(m, l, WS_OUT), qkv = ws_mixer_site(m, l, WS_QKV), z = ws_mixer_site(m, l, WS_Z);
+    float *go = stop == WS_AT_OUTPUT ? NULL : ws_arena_floats(arena, n * values);
+    if (ws_site_patched(&p->hung, out))
+        ws_gated_norm_forward(b->y, b->o, b->z, t->norm, a->eps, n, s->value_heads, s->dv, NULL);
+    linear(m, p, l, out, b, b->y, own_gy(m, p, out, gx), go, 0);
+    if (!go) return;
+    float *gz = ws_arena_floats(arena, n * values), *gc = ws_arena_floats(arena, n * ws_delta_channels(s)),
+          *ga = ws_arena_floats(arena, n * s->value_heads), *gb = ws_arena_floats(arena, n * s->value_heads);
+    ws_gated_norm_backward(go, gz, go, b->o, b->z, t->norm, b->ro, n, s->value_heads, s->dv);
+    recur_backward(m, p, l, b, go, gc, ga, gb);
+    renorm(m, p, qkv, ws_mixer_site(m, l, WS_A), b, x, a->block[l].norm1);
+    float *gxn = stop >= 0 ? NULL : ws_arena_floats(arena, n * d);
+    linear(m, p, l, qkv, b, b->xn, gc, gxn, 0);
+    linear(m, p, l, z, b, b->xn, gz, gxn, 1);
+    linear(m, p, l, ws_mixer_site(m, l, WS_B), b, b->xn, gb, gxn, 1);
+    linear(m, p, l, ws_mixer_site(m, l, WS_A), b, b->xn, ga, gxn, 1);
+    if (gxn) ws_norm_backward(gx, d, gxn, d, x, d, a->block[l].norm1, b->r1, n, d);
+}
+
+int64_t ws_backward_floats(const ws_model *m, int lowest, int n_patches) {
+    const ws_arch *a = &m->arch;
+    int64_t own = n_patches ? a->hidden : 0, most = 3LL * a->ffn + a->hidden + own, here;
+    for (int l = lowest; l < a->layers; l++) {
+        if (ws_is_delta(m, l))
+            here = 2LL * a->delta.value_heads * a->delta.dv + ws_delta_channels(&a->delta) + 2LL * a->delta.value_heads;
+        else
+            here = (2LL + a->output_gate) * a->heads * a->head_dim + 2LL * a->kv_heads * a->head_dim;
+        here += a->hidden + own;
+        most = here > most ? here : most;
+    }
+    return most;
 }
 
 ws_status ws_pass_backward(ws_model *m, const ws_pass *p, float *gx, ws_err *err) {
     const ws_arch *a = &m->arch;
-    int64_t n = p->n, q = (int64_t)a->heads * a->head_dim, kv = (int64_t)a->kv_heads * a->head_dim;
-    ws_arena *s = m->scratch;
-    grads g = {ws_arena_floats(s, n * a->hidden), ws_arena_floats(s, n * a->hidden), ws_arena_floats(s, n * a->ffn),
-               ws_arena_floats(s, n * a->ffn),    ws_arena_floats(s, n * a->ffn),    ws_arena_floats(s, n * q),
-               ws_arena_floats(s, n * q),         ws_arena_floats(s, n * kv),        ws_arena_floats(s, n * kv)};
-    float *redone = m->recompute ? ws_arena_floats(s, n * a->hidden) : NULL;
+    float *redone = m->recompute ? ws_arena_floats(m->scratch, p->n * a->hidden) : NULL;
     for (int l = a->layers - 1; l >= p->lowest; l--) {
         const ws_block_buf *b = &p->buf[l];
         int stop = l > p->lowest ? -1 : p->stop;
@@ -108,8 +199,15 @@ ws_status ws_pass_backward(ws_model *m, const ws_pass *p, float *gx, ws_err *err
             ws_status st = ws_pass_layer(m, p, l, b, p->x[l], p->mid[l], redone, err);
             if (st) return st;
         }
-        if (!mlp_backward(m, p, l, b, p->mid[l], &g, gx, stop)) break;
-        attention_backward(m, p, l, b, p->x[l], &g, gx, stop);
+        ws_arena_mark mark = ws_arena_save(m->scratch);
+        int more = mlp_backward(m, p, l, b, p->mid[l], gx, stop);
+        ws_arena_rewind(m->scratch, mark);
+        if (!more) break;
+        if (ws_is_delta(m, l))
+            delta_backward(m, p, l, b, p->x[l], gx, stop);
+        else
+            attention_backward(m, p, l, b, p->x[l], gx, stop);
+        ws_arena_rewind(m->scratch, mark);
     }
     return WS_OK;
 }

@@ -1,8 +1,8 @@
 /* src/model/forward.c - inference over packed rows.
  * The tokens of all rows stand one after another without padding and run through every layer in chunks of at most CHUNK
  * tokens, so scratch memory is bounded; a long row goes on in the next chunk, its earlier keys lying in pages.  Nothing
- * in a token's result depends on where a chunk ends or on what else is in it. In the last layer all tokens still leave
- * their keys and values, but only the wanted positions go on. */
+ * in a token's result depends on where a chunk ends or on what else is in it.  In the last layer all tokens still leave
+ * their keys and values, or run through the delta rule, but only the wanted positions go on. */
 #include "model/parts.h"
 #include "ops/embed.h"
 #include "ops/norm.h"
@@ -39,13 +39,34 @@ static void buffers(ws_block_buf *b, const ws_arch *a, int64_t n, ws_arena *aren
     int64_t q = (int64_t)a->heads * a->head_dim, kv = (int64_t)a->kv_heads * a->head_dim;
     memset(b, 0, sizeof *b);
     b->xn = ws_arena_floats(arena, n * a->hidden);
-    b->q = ws_arena_floats(arena, n * q);
-    b->k = ws_arena_floats(arena, n * kv);
-    b->v = ws_arena_floats(arena, n * kv);
-    b->att = ws_arena_floats(arena, n * q);
+    if (a->n_attention) {
+        b->q = ws_arena_floats(arena, n * q);
+        b->k = ws_arena_floats(arena, n * kv);
+        b->v = ws_arena_floats(arena, n * kv);
+        b->y = b->att = ws_arena_floats(arena, n * q);
+        if (a->output_gate) b->qc = ws_arena_floats(arena, n * 2 * q), b->gate = ws_arena_floats(arena, n * q);
+    }
+    if (a->n_delta) {
+        int64_t value_heads = a->delta.value_heads, channels = ws_delta_channels(&a->delta);
+        b->m = ws_arena_floats(arena, n * channels);
+        b->c = ws_arena_floats(arena, n * channels);
+        b->z = ws_arena_floats(arena, n * value_heads * a->delta.dv);
+        b->o = ws_arena_floats(arena, n * value_heads * a->delta.dv);
+        b->a = b->log_decay = ws_arena_floats(arena, n * value_heads);
+        b->b = b->beta = ws_arena_floats(arena, n * value_heads);
+    }
     b->g = ws_arena_floats(arena, n * a->ffn);
     b->u = ws_arena_floats(arena, n * a->ffn);
     b->f = b->g;
+}
+
+int64_t ws_model_scratch_bytes(const ws_model *m) {
+    const ws_arch *a = &m->arch;
+    int64_t q = (int64_t)a->heads * a->head_dim, kv = (int64_t)a->kv_heads * a->head_dim,
+            values = (int64_t)a->delta.value_heads * a->delta.dv, n = 4LL * a->hidden + 2LL * a->ffn;
+    if (a->n_attention) n += (2 + 3 * a->output_gate) * q + 2 * kv;
+    if (a->n_delta) n += 2 * ws_delta_channels(&a->delta) + 3 * values + 2LL * a->delta.value_heads;
+    return CHUNK * n * (int64_t)sizeof(float);
 }
 
 /* The wanted tokens of x [n, d], packed. */
@@ -74,7 +95,7 @@ static void attend(const ws_model *m, int layer, const chunk *c, const ws_block_
         else
             r->k = b->k + s->first * shape.ldk, r->v = b->v + s->first * shape.ldk;
     }
-    ws_attention(&shape, &kv, layer, row, n);
+    ws_attention(&shape, &kv, m->arch.block[layer].nth, row, n);
     ws_arena_rewind(arena, mark);
 }
 
@@ -84,9 +105,86 @@ static void store(const ws_model *m, int layer, const chunk *c, const ws_block_b
     for (int i = 0; i < c->n_seg; i++) {
         const segment *s = &c->seg[i];
         if (s->seq < 0) continue;
-        ws_kv_store(&kv, ws_seq_pages(s->state, s->seq), layer, s->pos, s->n, b->k + s->first * ld,
+        ws_kv_store(&kv, ws_seq_pages(s->state, s->seq), m->arch.block[layer].nth, s->pos, s->n, b->k + s->first * ld,
                     b->v + s->first * ld, ld);
     }
+}
+
+/* Convolution and delta rule of all tokens: b->m -> b->c -> b->o. */
+static void recur(const ws_model *m, int layer, const chunk *c, const ws_block_buf *b, ws_arena *arena) {
+    const ws_delta_shape *s = &m->arch.delta;
+    const ws_conv_shape conv = ws_conv_shape_of(&m->arch, layer);
+    int64_t channels = conv.channels, heads = s->value_heads;
+    ws_arena_mark mark = ws_arena_save(arena);
+    ws_conv_row *cr = ws_arena_get(arena, (size_t)c->n_seg * sizeof *cr);
+    ws_delta_row *dr = ws_arena_get(arena, (size_t)c->n_seg * sizeof *dr);
+    for (int i = 0; i < c->n_seg; i++) {
+        const segment *g = &c->seg[i];
+        ws_recurrent r = {0};
+        if (g->seq >= 0) r = ws_seq_recurrent(g->state, g->seq, m->arch.block[layer].nth);
+        cr[i] = (ws_conv_row){g->n, g->pos, b->m + g->first * channels, b->c + g->first * channels, r.ring};
+        dr[i] = (ws_delta_row){.n = g->n,
+                               .pos = g->pos,
+                               .c = b->c + g->first * channels,
+                               .g = b->log_decay + g->first * heads,
+                               .beta = b->beta + g->first * heads,
+                               .o = b->o + g->first * heads * s->dv,
+                               .from = r.from,
+                               .to = r.to,
+                               .open = r.open};
+    }
+    ws_conv_forward(&conv, cr, c->n_seg);
+    ws_delta_forward(s, dr, c->n_seg);
+    ws_arena_rewind(arena, mark);
+}
+
+/* A chunk on its way through the layers. */
+typedef struct flow {
+    const chunk *c;
+    ws_block_buf b;
+    ws_hung all, wanted;
+    const ws_hung *h; /* all, or wanted once the others have left */
+    const int32_t *pos;
+    const int *row;
+    float *x, *mid;
+} flow;
+
+/* From here on only the wanted tokens. */
+static void prune(ws_model *m, flow *f) {
+    int64_t d = m->arch.hidden;
+    float *xn = ws_arena_floats(m->scratch, f->c->n_sub * d), *swap = f->x;
+    take_wanted(f->c, f->x, f->mid, d);
+    take_wanted(f->c, f->b.xn, xn, d);
+    f->x = f->mid, f->mid = swap, f->b.xn = xn;
+    f->h = &f->wanted, f->pos = f->c->sub_pos, f->row = f->c->sub_row;
+}
+
+/* mid = x + mixer(norm1 x); returns the first token that is not finite, or -1.  `last`: prune on the way. */
+static int64_t attention_layer(ws_model *m, int l, flow *f, int last) {
+    ws_block_kv(m, l, f->h, &f->b, f->b.xn, f->pos);
+    store(m, l, f->c, &f->b);
+    if (last) prune(m, f);
+    if (!f->h->n) return -1;
+    ws_block_q(m, l, f->h, &f->b, f->b.xn, f->pos);
+    attend(m, l, f->c, &f->b, f->h != &f->all, m->scratch);
+    ws_block_o(m, l, f->h, &f->b, f->x, f->mid);
+    return -1;
+}
+static int64_t delta_layer(ws_model *m, int l, flow *f, int last) {
+    ws_block_buf *b = &f->b;
+    ws_block_delta_in(m, l, f->h, b, b->xn);
+    recur(m, l, f->c, b, m->scratch);
+    if (last) {
+        int64_t value_dim = (int64_t)m->arch.delta.value_heads * m->arch.delta.dv;
+        float *o = ws_arena_floats(m->scratch, f->c->n_sub * value_dim);
+        take_wanted(f->c, b->o, o, value_dim);
+        b->o = o;
+        prune(m, f);
+    }
+    if (!f->h->n) return -1;
+    ws_block_buf with = *b;
+    with.y = b->o;
+    return ws_block_delta_out(m, l, f->h, &with, b->xn, f->x, f->mid);
 }
 
 /* hidden [c->n_sub, hidden] */
@@ -94,43 +192,31 @@ static ws_status run(ws_model *m, const ws_batch *batch, const chunk *c, float *
     const ws_arch *a = &m->arch;
     ws_arena *arena = m->scratch;
     int64_t d = a->hidden, bad;
-    int prune = c->n_sub < c->n && !m->tap;
-    ws_block_buf b;
-    ws_hung all, wanted;
-    ws_hung_set(&all, c->n, c->row, batch->n_patches, batch->patch, batch->alpha, arena);
-    if (prune) ws_hung_set(&wanted, c->n_sub, c->sub_row, batch->n_patches, batch->patch, batch->alpha, arena);
-    buffers(&b, a, c->n, arena);
-    float *x = ws_arena_floats(arena, c->n * d), *mid = ws_arena_floats(arena, c->n * d);
-    ws_embed_forward(x, c->ids, c->n, &a->embed);
-    const ws_hung *h = &all;
-    const int32_t *pos = c->pos;
-    const int *row = c->row;
+    int pruned = c->n_sub < c->n && !m->tap;
+    flow f = {.c = c, .h = &f.all, .pos = c->pos, .row = c->row};
+    ws_hung_set(&f.all, c->n, c->row, batch->n_patches, batch->patch, batch->alpha, arena);
+    if (pruned) ws_hung_set(&f.wanted, c->n_sub, c->sub_row, batch->n_patches, batch->patch, batch->alpha, arena);
+    buffers(&f.b, a, c->n, arena);
+    f.x = ws_arena_floats(arena, c->n * d), f.mid = ws_arena_floats(arena, c->n * d);
+    ws_embed_forward(f.x, c->ids, c->n, &a->embed);
     for (int l = 0; l < a->layers; l++) {
-        if ((bad = ws_block_norm1(m, l, &b, x, h->n)) >= 0) return non_finite(row, pos, bad, l, a->layers, err);
-        ws_block_kv(m, l, h, &b, b.xn, pos);
-        store(m, l, c, &b);
-        if (prune && l == a->layers - 1) {
-            if (!c->n_sub) return WS_OK;
-            float *xn = ws_arena_floats(arena, c->n_sub * d);
-            take_wanted(c, x, mid, d);
-            take_wanted(c, b.xn, xn, d);
-            float *swap = x;
-            x = mid, mid = swap, b.xn = xn;
-            h = &wanted, pos = c->sub_pos, row = c->sub_row;
-        }
-        ws_block_q(m, l, h, &b, b.xn, pos);
-        attend(m, l, c, &b, h != &all, arena);
-        ws_block_o(m, l, h, &b, x, mid);
-        if ((bad = ws_block_mlp(m, l, h, &b, mid, x)) >= 0) return non_finite(row, pos, bad, l, a->layers, err);
-        ws_block_patches(m, h, l, x);
-        if (m->tap) m->tap(m->tap_arg, l, x, h->n);
+        int last = pruned && l == a->layers - 1;
+        if ((bad = ws_block_norm1(m, l, &f.b, f.x, f.h->n)) >= 0)
+            return non_finite(f.row, f.pos, bad, l, a->layers, err);
+        bad = ws_is_delta(m, l) ? delta_layer(m, l, &f, last) : attention_layer(m, l, &f, last);
+        if (bad >= 0) return non_finite(f.row, f.pos, bad, l, a->layers, err);
+        if (!f.h->n) return WS_OK;
+        if ((bad = ws_block_mlp(m, l, f.h, &f.b, f.mid, f.x)) >= 0)
+            return non_finite(f.row, f.pos, bad, l, a->layers, err);
+        ws_block_patches(m, f.h, l, f.x);
+        if (m->tap) m->tap(m->tap_arg, l, f.x, f.h->n);
     }
-    if (h == &all && c->n_sub < c->n) {
-        take_wanted(c, x, mid, d);
-        x = mid, pos = c->sub_pos, row = c->sub_row;
+    if (f.h == &f.all && c->n_sub < c->n) {
+        take_wanted(c, f.x, f.mid, d);
+        f.x = f.mid, f.pos = c->sub_pos, f.row = c->sub_row;
     }
-    if ((bad = ws_norm_forward(hidden, d, x, d, a->norm, a->eps, c->n_sub, d, NULL)) >= 0)
-        return non_finite(row, pos, bad, a->layers, a->layers, err);
+    if ((bad = ws_norm_forward(hidden, d, f.x, d, a->norm, a->eps, c->n_sub, d, NULL)) >= 0)
+        return non_finite(f.row, f.pos, bad, a->layers, a->layers, err);
     return WS_OK;
 }
 
@@ -238,8 +324,8 @@ ws_status ws_forward(ws_model *m, ws_state *s, const ws_batch *b, float *hidden,
         }
     }
     if (at.temp >= 0) ws_seq_free(m->own, at.temp);
-    for (int r = 0; st && r < b->n_rows; r++) /* a failed batch leaves its sequences as they were */
-        if (b->row[r].seq >= 0) ws_seq_truncate(s, b->row[r].seq, before[r]);
+    for (int r = 0; st && r < b->n_rows; r++)
+        if (b->row[r].seq >= 0) ws_seq_roll_back(s, b->row[r].seq, before[r]);
     ws_arena_rewind(m->scratch, mark);
     return st;
 }

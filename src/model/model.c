@@ -8,27 +8,42 @@ static int by_name(const void *a, const void *b, void *arg) {
     return strcmp(site[*(const int *)a].name, site[*(const int *)b].name);
 }
 
+/* The linears of layer l in the order of its sites. */
+static int linears_of(const ws_block *b, const ws_linear *all[WS_LINEARS]) {
+    const ws_attention_block *t = &b->attn;
+    const ws_delta_block *d = &b->delta;
+    const ws_linear *const attention[WS_ATTENTION_LINEARS] = {&t->q, &t->k, &t->v, &t->o},
+                           *const delta[WS_DELTA_LINEARS] = {&d->out, &d->qkv, &d->z, &d->b, &d->a},
+                           *const mlp[WS_MLP_LINEARS] = {&b->mlp.gate, &b->mlp.up, &b->mlp.down};
+    int is_delta = b->mixer == WS_MIXER_DELTA, n = is_delta ? WS_DELTA_LINEARS : WS_ATTENTION_LINEARS;
+    for (int j = 0; j < n; j++) all[j] = is_delta ? delta[j] : attention[j];
+    for (int j = 0; j < WS_MLP_LINEARS; j++) all[n + j] = mlp[j];
+    return n + WS_MLP_LINEARS;
+}
+
 static void add_sites(ws_model *m) {
     const ws_arch *a = &m->arch;
     int n = 0;
-    m->n_linears = a->layers * WS_LINEARS;
+    m->n_linears =
+        a->n_attention * (WS_ATTENTION_LINEARS + WS_MLP_LINEARS) + a->n_delta * (WS_DELTA_LINEARS + WS_MLP_LINEARS);
     m->n_sites = m->n_linears + a->layers;
     m->site = ws_xcalloc((size_t)m->n_sites, sizeof *m->site);
-    m->first_site = ws_xcalloc((size_t)a->layers, sizeof *m->first_site);
+    m->first_site = ws_xcalloc((size_t)a->layers + 1, sizeof *m->first_site);
     m->by_name = ws_xcalloc((size_t)m->n_sites, sizeof *m->by_name);
     for (int l = 0; l < a->layers; l++) {
-        const ws_block *b = &a->block[l];
-        const ws_linear *all[WS_LINEARS] = {&b->attn.q,   &b->attn.k, &b->attn.v,  &b->attn.o,
-                                            &b->mlp.gate, &b->mlp.up, &b->mlp.down};
+        const ws_linear *all[WS_LINEARS];
+        int k = linears_of(&a->block[l], all);
         m->first_site[l] = n;
-        for (int j = 0; j < WS_LINEARS; j++) {
+        for (int j = 0; j < k; j++) {
             const ws_weight *w = &all[j]->w;
             m->site[n++] = (ws_site){all[j]->name, WS_SITE_LINEAR, l, w->cols, w->rows, w, all[j]->bias};
         }
     }
+    m->first_site[a->layers] = n;
+    WS_ASSERT(n == m->n_linears);
     for (int l = 0; l < a->layers; l++) {
         /* "model.layers.12": what stands before the first dot after the layer's number in any of its linears' names */
-        const char *name = a->block[l].attn.q.name, *end = strstr(name, "layers.");
+        const char *name = a->block[l].mlp.gate.name, *end = strstr(name, "layers.");
         WS_ASSERT(end);
         end = strchr(end + strlen("layers."), '.');
         WS_ASSERT(end);
@@ -37,6 +52,12 @@ static void add_sites(ws_model *m) {
     }
     for (int i = 0; i < n; i++) m->by_name[i] = i;
     qsort_r(m->by_name, (size_t)n, sizeof *m->by_name, by_name, m->site);
+}
+
+ws_stage_of ws_site_stage(const ws_model *m, int site) {
+    int layer = m->site[site].layer, place = site - m->first_site[layer], mlp = site - ws_mlp_site(m, layer, 0);
+    if (mlp >= 0) return mlp == WS_DOWN ? WS_AT_DOWN : WS_AT_GATE_UP;
+    return place == (ws_is_delta(m, layer) ? (int)WS_OUT : (int)WS_O) ? WS_AT_OUTPUT : WS_AT_INPUT;
 }
 
 ws_status ws_model_open(ws_model **out, const ws_checkpoint *c, ws_err *err) {
@@ -48,7 +69,8 @@ ws_status ws_model_open(ws_model **out, const ws_checkpoint *c, ws_err *err) {
         return err->code;
     }
     const ws_arch *a = &m->arch;
-    m->dims = (ws_dims){a->layers, a->hidden, a->ffn, a->heads, a->kv_heads, a->head_dim, a->vocab, a->max_pos};
+    m->dims = (ws_dims){a->layers,   a->hidden, a->ffn,     a->heads,       a->kv_heads,
+                        a->head_dim, a->vocab,  a->max_pos, a->n_attention, a->n_delta};
     add_sites(m);
     m->scratch = ws_arena_new();
     m->patch_scratch = ws_arena_new();

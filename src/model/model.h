@@ -18,29 +18,38 @@ typedef struct ws_dims {
     int layers, hidden, ffn, heads, kv_heads, head_dim;
     int64_t vocab; /* rows of the LM head; may exceed the tokenizer's size */
     int max_pos;
+    int n_attention, n_delta; /* layers with full attention, layers with the gated delta rule */
 } ws_dims;
 const ws_dims *ws_model_dims(const ws_model *m);
 const char *ws_model_family(const ws_model *m); /* "llama" */
 const ws_checkpoint *ws_model_checkpoint(const ws_model *m);
 int64_t ws_model_params(const ws_model *m); /* of the text model, tied matrices once */
 
-/* Sites are numbered: first every adaptable linear in layer order (within a layer q,k,v,o, gate,up,down: the order of
- * named_modules), then one block site per layer ("model.layers.12"). */
+/* Sites are numbered: first every adaptable linear in layer order (within a layer the order of named_modules: q,k,v,o or
+ * out_proj, in_proj_qkv, z, b, a; then gate,up,down), then one block site per layer ("model.layers.12"). */
 int ws_model_n_sites(const ws_model *m);
 const ws_site *ws_model_site(const ws_model *m, int site);
 int ws_model_find_site(const ws_model *m, const char *name); /* "model.layers.12.mlp.up_proj"; -1: none */
 
-/* ---------- state: KV pages of many sequences ---------- */
+/* ---------- state: what many sequences remember ---------- */
+/* Attention layers keep keys and values of every token, in pages that sequences share until one of them writes.  Layers of
+ * the delta rule keep one state per sequence, which goes forwards only: what it was at an earlier length is gone. */
 typedef struct ws_state ws_state;
 ws_status ws_state_new(ws_state **out, const ws_model *m, ws_err *err);
 void ws_state_free(ws_state *s);
 int ws_seq_new(ws_state *s); /* an empty sequence; ids are reused after ws_seq_free */
 void ws_seq_free(ws_state *s, int seq);
-int ws_seq_fork(ws_state *s, int seq,
-                int len); /* a new sequence that shares the first `len` positions; copy on write */
-void ws_seq_truncate(ws_state *s, int seq, int len); /* forget positions >= len */
+/* 1 when the first `len` positions can be had by themselves: always without delta layers; with them for len = 0 and for
+ * the whole length, so who shares a beginning forks when the sequence is exactly that long. */
+int ws_seq_holds(const ws_state *s, int seq, int len);
+/* A new sequence that shares the first `len` positions, copy on write.  BUG where ws_seq_holds is 0. */
+int ws_seq_fork(ws_state *s, int seq, int len);
+void ws_seq_truncate(ws_state *s, int seq, int len); /* forget positions >= len; BUG where ws_seq_holds is 0 */
 int ws_seq_len(const ws_state *s, int seq);
 size_t ws_state_bytes(const ws_state *s);
+/* What one more token, and one more sequence beside its tokens, takes in a state: bytes. */
+int64_t ws_model_token_bytes(const ws_model *m);
+int64_t ws_model_seq_bytes(const ws_model *m);
 
 /* ---------- forward ---------- */
 typedef struct ws_row {
@@ -60,8 +69,11 @@ typedef struct ws_batch {
 } ws_batch;
 
 /* hidden [sum of n_out, hidden]: after the final norm, rows in order.  A non-finite value is WS_ENONFINITE naming row and
- * layer.  A sequence may stand in one row only.  Scratch is kept inside the model between calls: one forward at a time. */
+ * layer.  After a failure the sequences are as they were before, or, in models with delta layers, empty.  A sequence may
+ * stand in one row only.  Scratch is kept inside the model between calls: one forward at a time. */
 ws_status ws_forward(ws_model *m, ws_state *s, const ws_batch *b, float *hidden, ws_err *err);
+/* Scratch that a forward keeps inside the model, beside what patches take. */
+int64_t ws_model_scratch_bytes(const ws_model *m);
 /* logits [n, vocab] = hidden [n, d] times the LM head. */
 void ws_head(ws_model *m, const float *hidden, int64_t n, float *logits);
 /* A tap sees the residual after each block: x [n_tok, hidden], rows packed in batch order.  NULL: off. */
@@ -85,14 +97,15 @@ typedef struct ws_train_out {
  * stops below the lowest site of the trainable patch.  nll_row (may be NULL) [n_rows]: per-row sums. */
 ws_status ws_train_pass(ws_model *m, const ws_train_row *row, int n_rows, ws_patch *const *patch, int n_patches,
                         int trainable, ws_train_out *out, double *nll_row, ws_err *err);
-/* Memory that a training pass over `tokens` packed tokens will hold (beside what patches keep for themselves), and whether
- * blocks are recomputed (set by budget). */
+/* Memory that such a pass over `tokens` packed tokens will hold, what the patches keep included, and whether blocks are
+ * recomputed: when keeping everything does not fit into the budget. */
 typedef struct ws_train_plan {
     int recompute;       /* 1: per-block recompute */
     int64_t activations; /* bytes */
     int64_t scratch;     /* bytes */
 } ws_train_plan;
-ws_train_plan ws_train_plan_for(const ws_model *m, int64_t tokens, int lowest_layer, int64_t budget_bytes);
+ws_train_plan ws_train_plan_for(const ws_model *m, int64_t tokens, ws_patch *const *patch, int n_patches, int trainable,
+                                int64_t budget_bytes);
 void ws_model_set_recompute(ws_model *m, int on);
 
 /* ---------- log-probabilities ---------- */

@@ -1,34 +1,84 @@
-/* src/model/state.c - keys and values of many sequences in pages that sequences share until one of them writes.
+/* src/model/state.c - what many sequences remember, shared until one of them writes.
+ *   attention: keys and values in pages
  *     seq 0: [page 3][page 7]        fork(0, 40):   seq 1: [page 3][page 7]      refs 3: 2, 7: 2
  *     seq 1 stores position 40:      seq 1: [page 3][page 9 = first 8 positions of 7]
+ *   delta layers: S, which changes when a chunk is full, and the tail (the chunk's open rows and the convolution's ring),
+ *     which every token writes; each in one block for all layers
+ *     seq 0: S 1, tail 4             fork(0, len):  seq 1: S 1, tail 4           refs 1: 2, 4: 2
+ *     seq 1 goes on:                 seq 1: S 1, tail 5 = copy of 4; at the chunk's end S 2, tail 5
  * A sequence stands for tokens AND for the steering that its keys were computed with; only the caller knows both, so
  * nothing here looks for prefixes by itself. */
 #include "model/parts.h"
 #include <stdlib.h>
 #include <string.h>
 
+/* Blocks of one size, counted; they are reused, not given back. */
+typedef struct pool {
+    size_t floats;
+    float **mem; /* [n] */
+    int *refs, n, cap;
+    int *idle, n_idle;
+} pool;
+
 typedef struct seq {
     int live, len;
     int n_pages, cap;
     float **page; /* what attention reads */
     int *id;      /* the same pages as numbers in the pool */
+    int s, next;  /* S; where the S goes that the reserved tokens make, when `s` is not ours alone; -1: none */
+    int tail;
 } seq;
 
 struct ws_state {
     ws_kv_shape shape;
+    ws_delta_shape delta;
+    int n_delta;
+    size_t s_floats, open_floats, ring_floats; /* of a layer, in whole cache lines */
     seq *seq;
     int n_seq, n_free_seq, *free_seq;
-    float **mem; /* [n_mem] every page that was ever needed; they are reused, not given back */
-    int *refs, n_mem, cap_mem;
-    int *free_page, n_free_page;
+    pool pages, states, tails;
 };
+
+static size_t lines(size_t floats) { return (floats + 15) & ~(size_t)15; }
+
+/* Without layers a shape may be all zeros. */
+static void measure(ws_state *s, const ws_arch *a) {
+    s->shape = ws_kv_shape_of(a);
+    s->pages.floats = ws_kv_page_floats(&s->shape);
+    if (!(s->n_delta = a->n_delta)) return;
+    ws_conv_shape conv = ws_conv_shape_of(a, 0);
+    s->delta = a->delta;
+    s->s_floats = lines(ws_delta_s_floats(&s->delta));
+    s->open_floats = lines(ws_delta_open_floats(&s->delta));
+    s->ring_floats = lines(ws_conv_ring_floats(&conv));
+    s->states.floats = (size_t)s->n_delta * s->s_floats;
+    s->tails.floats = (size_t)s->n_delta * (s->open_floats + s->ring_floats);
+}
 
 ws_status ws_state_new(ws_state **out, const ws_model *m, ws_err *err) {
     (void)err;
     ws_state *s = ws_xcalloc(1, sizeof *s);
-    s->shape = ws_kv_shape_of(&m->arch);
+    measure(s, &m->arch);
     *out = s;
     return WS_OK;
+}
+
+int64_t ws_model_token_bytes(const ws_model *m) {
+    ws_kv_shape k = ws_kv_shape_of(&m->arch);
+    return (int64_t)(ws_kv_page_floats(&k) / WS_KV_PAGE * sizeof(float));
+}
+
+int64_t ws_model_seq_bytes(const ws_model *m) {
+    ws_state s = {0};
+    measure(&s, &m->arch);
+    return (int64_t)((s.states.floats + s.tails.floats) * sizeof(float));
+}
+
+static void release_pool(pool *p) {
+    for (int i = 0; i < p->n; i++) free(p->mem[i]);
+    free(p->mem);
+    free(p->refs);
+    free(p->idle);
 }
 
 void ws_state_free(ws_state *s) {
@@ -37,12 +87,9 @@ void ws_state_free(ws_state *s) {
         free(s->seq[i].page);
         free(s->seq[i].id);
     }
-    for (int i = 0; i < s->n_mem; i++) free(s->mem[i]);
     free(s->seq);
     free(s->free_seq);
-    free(s->mem);
-    free(s->refs);
-    free(s->free_page);
+    release_pool(&s->pages), release_pool(&s->states), release_pool(&s->tails);
     free(s);
 }
 
@@ -65,32 +112,35 @@ int ws_seq_new(ws_state *s) {
     }
     s->seq[id].live = 1;
     s->seq[id].len = s->seq[id].n_pages = 0;
+    s->seq[id].s = s->seq[id].next = s->seq[id].tail = -1;
     return id;
 }
 
-static void release(ws_state *s, int page) {
-    if (--s->refs[page] == 0) s->free_page[s->n_free_page++] = page;
+static void release(pool *p, int block) {
+    if (block >= 0 && --p->refs[block] == 0) p->idle[p->n_idle++] = block;
 }
 
-/* A page of its own, or -1 when the memory is gone. */
-static int take(ws_state *s) {
-    if (s->n_free_page) {
-        int page = s->free_page[--s->n_free_page];
-        s->refs[page] = 1;
-        return page;
+/* A block of its own, or -1 when the memory is gone. */
+static int take(pool *p) {
+    if (p->n_idle) {
+        int block = p->idle[--p->n_idle];
+        p->refs[block] = 1;
+        return block;
     }
-    float *p = ws_try_alloc(ws_kv_page_floats(&s->shape), sizeof *p);
-    if (!p) return -1;
-    if (s->n_mem == s->cap_mem) {
-        s->cap_mem = s->cap_mem ? 2 * s->cap_mem : 64;
-        s->mem = ws_xrealloc(s->mem, (size_t)s->cap_mem * sizeof *s->mem);
-        s->refs = ws_xrealloc(s->refs, (size_t)s->cap_mem * sizeof *s->refs);
-        s->free_page = ws_xrealloc(s->free_page, (size_t)s->cap_mem * sizeof *s->free_page);
+    float *mem = ws_try_alloc(p->floats, sizeof *mem);
+    if (!mem) return -1;
+    if (p->n == p->cap) {
+        p->cap = p->cap ? 2 * p->cap : 64;
+        p->mem = ws_xrealloc(p->mem, (size_t)p->cap * sizeof *p->mem);
+        p->refs = ws_xrealloc(p->refs, (size_t)p->cap * sizeof *p->refs);
+        p->idle = ws_xrealloc(p->idle, (size_t)p->cap * sizeof *p->idle);
     }
-    s->mem[s->n_mem] = p;
-    s->refs[s->n_mem] = 1;
-    return s->n_mem++;
+    p->mem[p->n] = mem;
+    p->refs[p->n] = 1;
+    return p->n++;
 }
+
+static int pages_for(const ws_state *s, int64_t len) { return s->shape.layers ? (int)ws_kv_pages(len) : 0; }
 
 static void room_for(seq *q, int pages) {
     if (pages <= q->cap) return;
@@ -99,61 +149,134 @@ static void room_for(seq *q, int pages) {
     q->id = ws_xrealloc(q->id, (size_t)q->cap * sizeof *q->id);
 }
 
-void ws_seq_truncate(ws_state *s, int id, int len) {
-    seq *q = at(s, id);
-    WS_ASSERT(len >= 0 && len <= q->len);
-    int keep = (int)ws_kv_pages(len);
-    while (q->n_pages > keep) release(s, q->id[--q->n_pages]);
+int ws_seq_holds(const ws_state *s, int id, int len) {
+    const seq *q = at(s, id);
+    return len >= 0 && len <= q->len && (!s->n_delta || !len || len == q->len);
+}
+
+static void check_holds(const ws_state *s, int id, int len) {
+    if (!ws_seq_holds(s, id, len))
+        BUG("sequence %d of %d tokens cannot give its first %d%s", id, at(s, id)->len, len,
+            s->n_delta ? ": the state of the delta layers goes forwards only" : "");
+}
+
+static void forget(ws_state *s, seq *q, int len) {
+    int keep = pages_for(s, len);
+    while (q->n_pages > keep) release(&s->pages, q->id[--q->n_pages]);
+    release(&s->states, q->next);
+    q->next = -1;
+    if (!len) {
+        release(&s->states, q->s), release(&s->tails, q->tail);
+        q->s = q->tail = -1;
+    }
     q->len = len;
 }
 
+void ws_seq_truncate(ws_state *s, int id, int len) {
+    check_holds(s, id, len);
+    forget(s, at(s, id), len);
+}
+
+void ws_seq_roll_back(ws_state *s, int id, int len) { forget(s, at(s, id), s->n_delta ? 0 : len); }
+
 void ws_seq_free(ws_state *s, int id) {
-    ws_seq_truncate(s, id, 0);
+    forget(s, at(s, id), 0);
     s->seq[id].live = 0;
     s->free_seq[s->n_free_seq++] = id;
 }
 
 int ws_seq_fork(ws_state *s, int id, int len) {
-    WS_ASSERT(len >= 0 && len <= at(s, id)->len);
-    int copy = ws_seq_new(s), pages = (int)ws_kv_pages(len);
+    check_holds(s, id, len);
+    int copy = ws_seq_new(s), pages = pages_for(s, len);
     seq *q = at(s, copy), *from = at(s, id); /* after ws_seq_new, which may move them */
     room_for(q, pages);
     for (int i = 0; i < pages; i++) {
         q->page[i] = from->page[i], q->id[i] = from->id[i];
-        s->refs[from->id[i]]++;
+        s->pages.refs[from->id[i]]++;
     }
     q->n_pages = pages, q->len = len;
+    if (!len || !s->n_delta) return copy;
+    q->s = from->s, q->tail = from->tail;
+    s->tails.refs[q->tail]++;
+    if (q->s >= 0) s->states.refs[q->s]++; /* a short sequence has no S yet */
     return copy;
+}
+
+static float *open_of(const ws_state *s, int tail, int nth) {
+    return s->tails.mem[tail] + (size_t)nth * (s->open_floats + s->ring_floats);
+}
+
+/* A tail of the sequence's own, and a place for S when n tokens complete a chunk and the old one is not ours alone. */
+static int reserve_recurrent(ws_state *s, seq *q, int n) {
+    if (q->tail < 0 || s->tails.refs[q->tail] > 1) {
+        int tail = take(&s->tails);
+        if (tail < 0) return -1;
+        for (int l = 0; q->tail >= 0 && l < s->n_delta; l++) {
+            const float *from = open_of(s, q->tail, l);
+            float *to = open_of(s, tail, l);
+            ws_delta_open_copy(&s->delta, to, from, q->len);
+            memcpy(to + s->open_floats, from + s->open_floats, s->ring_floats * sizeof *to);
+        }
+        release(&s->tails, q->tail);
+        q->tail = tail;
+    }
+    if (!ws_delta_advances(&s->delta, q->len, n) || (q->s >= 0 && s->states.refs[q->s] == 1)) return 0;
+    if (q->next < 0) q->next = take(&s->states);
+    return q->next < 0 ? -1 : 0;
 }
 
 ws_status ws_seq_reserve(ws_state *s, int id, int n, ws_err *err) {
     seq *q = at(s, id);
     WS_ASSERT(n >= 0 && q->len <= INT32_MAX - n);
-    int pages = (int)ws_kv_pages(q->len + n), kept = q->len % WS_KV_PAGE;
+    int pages = pages_for(s, q->len + n), kept = q->len % WS_KV_PAGE;
     room_for(q, pages);
     /* The last page is written again when it is part-filled: if someone else reads it too, go on in a copy. */
-    if (n && kept && s->refs[q->id[q->n_pages - 1]] > 1) {
-        int page = take(s), shared = q->id[q->n_pages - 1];
+    if (n && kept && q->n_pages && s->pages.refs[q->id[q->n_pages - 1]] > 1) {
+        int page = take(&s->pages), shared = q->id[q->n_pages - 1];
         if (page < 0) goto out_of_memory;
-        ws_kv_copy(&s->shape, s->mem[page], s->mem[shared], kept);
-        q->id[q->n_pages - 1] = page, q->page[q->n_pages - 1] = s->mem[page];
-        release(s, shared);
+        ws_kv_copy(&s->shape, s->pages.mem[page], s->pages.mem[shared], kept);
+        q->id[q->n_pages - 1] = page, q->page[q->n_pages - 1] = s->pages.mem[page];
+        release(&s->pages, shared);
     }
     while (q->n_pages < pages) {
-        int page = take(s);
+        int page = take(&s->pages);
         if (page < 0) goto out_of_memory;
-        q->id[q->n_pages] = page, q->page[q->n_pages++] = s->mem[page];
+        q->id[q->n_pages] = page, q->page[q->n_pages++] = s->pages.mem[page];
     }
+    if (n && s->n_delta && reserve_recurrent(s, q, n)) goto out_of_memory;
     return WS_OK;
 out_of_memory:
     return ws_fail(err, WS_ENOMEM,
-                   "no memory for the keys and values of %d more tokens (%zu MiB are in use); run fewer or shorter "
-                   "sequences at once",
+                   "no memory to keep %d more tokens (%zu MiB are in use for what sequences remember); run fewer or "
+                   "shorter sequences at once",
                    n, ws_state_bytes(s) >> 20);
 }
 
-void ws_seq_grow(ws_state *s, int id, int n) { at(s, id)->len += n; }
+void ws_seq_grow(ws_state *s, int id, int n) {
+    seq *q = at(s, id);
+    if (q->next >= 0) {
+        WS_ASSERT(ws_delta_advances(&s->delta, q->len, n));
+        release(&s->states, q->s);
+        q->s = q->next, q->next = -1;
+    }
+    q->len += n;
+}
+
+ws_recurrent ws_seq_recurrent(const ws_state *s, int id, int nth) {
+    const seq *q = at(s, id);
+    size_t where = (size_t)nth * s->s_floats;
+    ws_recurrent r = {.open = open_of(s, q->tail, nth)};
+    r.ring = r.open + s->open_floats;
+    if (q->s >= 0) r.from = s->states.mem[q->s] + where;
+    if (q->next >= 0)
+        r.to = s->states.mem[q->next] + where;
+    else if (q->s >= 0 && s->states.refs[q->s] == 1)
+        r.to = s->states.mem[q->s] + where;
+    return r;
+}
+
 float *const *ws_seq_pages(const ws_state *s, int id) { return at(s, id)->page; }
 int ws_seq_len(const ws_state *s, int id) { return at(s, id)->len; }
 
-size_t ws_state_bytes(const ws_state *s) { return (size_t)s->n_mem * ws_kv_page_floats(&s->shape) * sizeof(float); }
+static size_t bytes_of(const pool *p) { return (size_t)p->n * p->floats * sizeof(float); }
+size_t ws_state_bytes(const ws_state *s) { return bytes_of(&s->pages) + bytes_of(&s->states) + bytes_of(&s->tails); }

@@ -27,6 +27,28 @@ static void attend(const ws_model *m, const ws_pass *p, const ws_block_buf *b) {
     ws_arena_rewind(m->scratch, mark);
 }
 
+/* Convolution and delta rule of whole rows, from zero. */
+static void recur(const ws_model *m, const ws_pass *p, int layer, const ws_block_buf *b) {
+    const ws_delta_shape *s = &m->arch.delta;
+    const ws_conv_shape conv = ws_conv_shape_of(&m->arch, layer);
+    int64_t channels = conv.channels, heads = s->value_heads;
+    ws_arena_mark mark = ws_arena_save(m->scratch);
+    ws_conv_row *cr = ws_arena_get(m->scratch, (size_t)p->n_rows * sizeof *cr);
+    ws_delta_row *dr = ws_arena_get(m->scratch, (size_t)p->n_rows * sizeof *dr);
+    for (int r = 0; r < p->n_rows; r++) {
+        int64_t n = p->rows[r].n, t = p->first[r];
+        cr[r] = (ws_conv_row){.n = n, .m = b->m + t * channels, .c = b->c + t * channels};
+        dr[r] = (ws_delta_row){.n = n,
+                               .c = b->c + t * channels,
+                               .g = b->log_decay + t * heads,
+                               .beta = b->beta + t * heads,
+                               .o = b->o + t * heads * s->dv};
+    }
+    ws_conv_forward(&conv, cr, p->n_rows);
+    ws_delta_forward(s, dr, p->n_rows);
+    ws_arena_rewind(m->scratch, mark);
+}
+
 static ws_status non_finite(const ws_pass *p, int64_t token, const char *where, int layer, ws_err *err) {
     return ws_fail(err, WS_ENONFINITE, "a value that is not finite %s %d in row %d at position %d", where, layer,
                    p->row[token], p->pos[token]);
@@ -36,10 +58,17 @@ ws_status ws_pass_layer(ws_model *m, const ws_pass *p, int layer, const ws_block
                         float *out, ws_err *err) {
     int64_t bad = ws_block_norm1(m, layer, b, x, p->n);
     if (bad >= 0) return non_finite(p, bad, "reached layer", layer, err);
-    ws_block_q(m, layer, &p->hung, b, b->xn, p->pos);
-    ws_block_kv(m, layer, &p->hung, b, b->xn, p->pos);
-    attend(m, p, b);
-    ws_block_o(m, layer, &p->hung, b, x, mid);
+    if (ws_is_delta(m, layer)) {
+        ws_block_delta_in(m, layer, &p->hung, b, b->xn);
+        recur(m, p, layer, b);
+        bad = ws_block_delta_out(m, layer, &p->hung, b, b->xn, x, mid);
+        if (bad >= 0) return non_finite(p, bad, "left the delta rule of layer", layer, err);
+    } else {
+        ws_block_q(m, layer, &p->hung, b, b->xn, p->pos);
+        ws_block_kv(m, layer, &p->hung, b, b->xn, p->pos);
+        attend(m, p, b);
+        ws_block_o(m, layer, &p->hung, b, x, mid);
+    }
     bad = ws_block_mlp(m, layer, &p->hung, b, mid, out);
     return bad >= 0 ? non_finite(p, bad, "reached the MLP of layer", layer, err) : WS_OK;
 }
@@ -68,17 +97,17 @@ static ws_status check(const ws_model *m, const ws_train_row *row, int n_rows, w
     return WS_OK;
 }
 
-/* Where backward ends: the first linear, in the order of the data, that the trainable patch hangs at. */
-static void find_end(const ws_model *m, ws_pass *p, ws_patch *const *patch, int trainable) {
+void ws_pass_end(const ws_model *m, ws_pass *p, ws_patch *const *patch, int trainable) {
     p->lowest = m->arch.layers, p->stop = -1;
     if (m->embed_grad) {
         p->lowest = 0;
         return;
     }
-    for (int site = m->n_linears - 1; trainable >= 0 && site >= 0; site--)
-        if (patch[trainable]->ops->hangs_at(patch[trainable], site)) p->lowest = m->site[site].layer;
-    for (int j = WS_LINEARS - 1; p->lowest < m->arch.layers && j >= 0; j--)
-        if (patch[trainable]->ops->hangs_at(patch[trainable], ws_layer_site(m, p->lowest, j))) p->stop = j;
+    for (int site = m->n_linears - 1; trainable >= 0 && site >= 0; site--) {
+        if (!patch[trainable]->ops->hangs_at(patch[trainable], site)) continue;
+        int layer = m->site[site].layer, stage = ws_site_stage(m, site);
+        if (layer < p->lowest || (layer == p->lowest && stage < p->stop)) p->lowest = layer, p->stop = stage;
+    }
 }
 
 static void pack(ws_model *m, ws_pass *p, ws_patch *const *patch, int n_patches) {
@@ -143,7 +172,7 @@ ws_status ws_train_pass(ws_model *m, const ws_train_row *row, int n_rows, ws_pat
     ws_status st = check(m, row, n_rows, patch, n_patches, trainable, err);
     if (st) return st;
     pack(m, &p, patch, n_patches);
-    find_end(m, &p, patch, trainable);
+    ws_pass_end(m, &p, patch, trainable);
     ws_tape_make(m, &p);
     int layers = m->arch.layers, backward = p.lowest < layers;
     int64_t d = m->arch.hidden;

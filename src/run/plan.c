@@ -20,6 +20,9 @@ enum {
     BASE_ROWS = 2          /* a steered and a base row for every token of the calibration */
 };
 
+/* What the stages' own defaults hold: shared beginnings of generation, beginnings of an evaluation. */
+static const int64_t PREFIX_BYTES = 256 << 20, EVAL_BYTES = 512 << 20;
+
 static int lines_of(const char *path) {
     ws_map m;
     ws_err err;
@@ -37,22 +40,25 @@ static int64_t weights_bytes(const ws_model *m) {
     return n;
 }
 
+/* What a sequence of so many tokens takes while it is in flight. */
+static int64_t seq_bytes(const ws_model *m, int64_t tokens) {
+    return (tokens + 32) * ws_model_token_bytes(m) + ws_model_seq_bytes(m);
+}
+
 static void set(ws_stage *s, char *does, double seconds, int64_t memory, int64_t disk) {
     free(s->does);
     s->does = does, s->seconds = seconds, s->memory = memory, s->disk = disk;
 }
 
-static int64_t adapter_floats(const ws_pipeline *p) { /* rank (d_in + d_out) a site, in the layers that are adapted */
-    const ws_model *m = p->in->model;
-    const ws_adapter_config *a = &p->o.train.adapter;
-    int layers = ws_model_dims(m)->layers, lo = a->layer_begin, hi = a->layer_end;
-    int64_t n = 0;
-    if (lo < 0) lo = (int)rint(0.3 * layers), hi = (int)rint(0.8 * layers);
-    for (int i = 0; i < ws_model_n_sites(m); i++) {
-        const ws_site *s = ws_model_site(m, i);
-        if (s->kind == WS_SITE_LINEAR && s->layer >= lo && s->layer < hi) n += a->rank * (s->d_in + s->d_out);
-    }
-    return n;
+/* What training one side holds, and the adapter's size in bytes: the plan of the adapter that the options describe. */
+static ws_status train_memory(const ws_pipeline *p, int64_t tokens, ws_train_plan *plan, int64_t *bytes, ws_err *err) {
+    ws_adapter *a;
+    if (ws_adapter_new(&a, p->in->model, &p->o.train.adapter, err)) return err->code;
+    *plan = ws_train_plan_for(p->in->model, tokens, (ws_patch *const[]){ws_adapter_patch(a)}, 1, 0,
+                              ws_memory_free() / 5 * 3);
+    *bytes = ws_adapter_size(a) * (int64_t)sizeof(float);
+    ws_adapter_free(a);
+    return WS_OK;
 }
 
 ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
@@ -60,17 +66,21 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     ws_model *m = p->in->model;
     ws_stage *s = p->stage;
     ws_speed v = {1, 1, INFINITY, INFINITY};
-    int64_t weights = weights_bytes(m), adapter = adapter_floats(p) * 4;
+    int64_t weights = weights_bytes(m), adapter = 0, work = ws_model_scratch_bytes(m);
     if (measure && ws_speed_measure(&v, m, err)) return err->code;
 
     int grid = o->data.topics * o->data.personas * o->data.samples, rows = grid + o->data.heldout;
     double answers = 2.0 * rows, answer = o->data.max_new, row_tokens = PROMPT_TOKENS + answer;
     int in_flight = o->data.max_rows ? o->data.max_rows : 64;
+    int64_t micro = (int64_t)(o->train.batch * row_tokens), logits = ws_model_dims(m)->vocab * 4;
+    ws_train_plan t;
+    if (train_memory(p, micro, &t, &adapter, err)) return err->code;
     set(&s[STAGE_DATA],
         ws_sprintf("%d pairs (%d topics x %d personas x %d samples) and %d held-out ones, answers of at most %d tokens",
                    grid, o->data.topics, o->data.personas, o->data.samples, o->data.heldout, o->data.max_new),
         ws_speed_decode(&v, answers * answer) + ws_speed_prefill(&v, answers * (PROMPT_TOKENS + SYSTEM_TOKENS), 0),
-        weights + ws_kv_bytes(m, in_flight * (int64_t)(row_tokens + SYSTEM_TOKENS)), (int64_t)(answers * answer * 5));
+        weights + work + in_flight * (seq_bytes(m, (int64_t)row_tokens + SYSTEM_TOKENS) + logits) + PREFIX_BYTES,
+        (int64_t)(answers * answer * 5));
 
     /* forward, and backward through the blocks above the lowest adapted one without weight gradients: about as much
      * again for 0.7 of the depth, and a recomputed forward where activations are not kept */
@@ -79,8 +89,6 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
         o->train.max_steps ? (double)o->train.max_steps : ceil(train_rows / (o->train.batch * o->train.accum)) * epochs;
     double tokens =
         o->train.max_steps ? steps * o->train.batch * o->train.accum * row_tokens : train_rows * epochs * row_tokens;
-    int64_t micro = (int64_t)(o->train.batch * row_tokens);
-    ws_train_plan t = ws_train_plan_for(m, micro, (int)(0.3 * ws_model_dims(m)->layers), ws_memory_free() / 5 * 3);
     double pass = ws_speed_prefill(&v, tokens, tokens * answer / row_tokens);
     double evals = o->train.eval_every > 0 ? floor(steps / (double)o->train.eval_every) + 1 : 1;
     double held = ws_speed_prefill(&v, (grid - train_rows) * row_tokens, (grid - train_rows) * answer) * evals;
@@ -96,19 +104,18 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     const ws_calibrate_options *c = &o->calibrate;
     double probe =
         ws_speed_decode(&v, BASE_ROWS * (double)c->n * c->tokens) + ws_speed_prefill(&v, c->n * PROMPT_TOKENS, 0);
-    /* beside keys and values: the activations of the prompts' first pass, base and both signs in one batch */
-    int64_t scratch = 3LL * c->n * PROMPT_TOKENS * (10LL * ws_model_dims(m)->hidden + 4LL * ws_model_dims(m)->ffn) * 4;
     double audit = ws_speed_decode(&v, BASE_ROWS * (double)c->audit * c->tokens);
     set(&s[STAGE_CALIBRATE],
         ws_sprintf("alpha at p95 KL = %g nat for both signs: %d prompts x %d tokens a probe, audit on %d", c->target,
                    c->n, c->tokens, c->audit),
-        2 * (KL_PROBES * probe + audit), weights + 2 * adapter + scratch + ((int64_t)512 << 20),
+        2 * (KL_PROBES * probe + audit),
+        weights + work + 2 * adapter + 64 * logits + (c->budget > 0 ? c->budget : ws_kl_budget(m)),
         (int64_t)c->n * c->tokens * 400);
 
     const ws_eval_options *e = &o->eval;
     ws_str does = {0};
     double seconds = 0;
-    int64_t thinking = 0; /* keys and values of the thoughts in flight */
+    int64_t thinking = 0; /* what the thoughts in flight remember, and their logits */
     if (ws_eval_asked(e, "vignettes")) {
         int n = lines_of(p->vignettes[0]);
         double asked = 12.0 * n, thought = asked * e->max_think;
@@ -117,7 +124,7 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
         if (e->max_think) { /* each prompt is read again with its thought to score the answer */
             ws_str_addf(&does, ", thoughts of at most %d tokens (%.0f in all)", e->max_think, thought);
             seconds += ws_speed_decode(&v, thought) + ws_speed_prefill(&v, asked * VIGNETTE_TOKENS + thought, 0);
-            thinking = ws_kv_bytes(m, (int64_t)in_flight * (VIGNETTE_TOKENS + e->max_think));
+            thinking = in_flight * (seq_bytes(m, VIGNETTE_TOKENS + e->max_think) + logits);
         }
     }
     if (ws_eval_asked(e, "margin")) {
@@ -132,7 +139,8 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
         seconds +=
             ws_speed_decode(&v, n * e->dose_tokens) + ws_speed_prefill(&v, n * e->dose_tokens, n * e->dose_tokens);
     }
-    set(&s[STAGE_EVAL], ws_str_take(&does), seconds, weights + 2 * adapter + thinking + ((int64_t)512 << 20), 2 << 20);
+    set(&s[STAGE_EVAL], ws_str_take(&does), seconds,
+        weights + work + 2 * adapter + thinking + 64 * logits + 2 * (e->budget > 0 ? e->budget : EVAL_BYTES), 2 << 20);
     set(&s[STAGE_TABLE], ws_xstrdup("tables, plots, samples, report.html"), 2, weights, 2 << 20);
     return WS_OK;
 }

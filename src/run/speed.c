@@ -67,7 +67,3 @@ double ws_speed_prefill(const ws_speed *s, double tokens, double logits) {
 double ws_speed_decode(const ws_speed *s, double tokens) {
     return tokens * (s->flops_token + s->flops_head) / s->decode;
 }
-int64_t ws_kv_bytes(const ws_model *m, int64_t tokens) {
-    const ws_dims *d = ws_model_dims(m);
-    return tokens * d->layers * d->kv_heads * d->head_dim * 2 * (int64_t)sizeof(float);
-}

@@ -13,5 +13,4 @@ typedef struct ws_speed {
 ws_status ws_speed_measure(ws_speed *s, ws_model *m, ws_err *err);
 double ws_speed_prefill(const ws_speed *s, double tokens, double logits); /* seconds */
 double ws_speed_decode(const ws_speed *s, double tokens);                 /* seconds; a row of logits each */
-int64_t ws_kv_bytes(const ws_model *m, int64_t tokens);                   /* keys and values of so many positions */
 #endif

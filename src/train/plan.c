@@ -80,7 +80,8 @@ ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_exampl
         }
     }
     c.eval_tokens = tokens_of(data, s->test, s->n_test, NULL);
-    c.memory = ws_train_plan_for(m, c.largest, lowest, budget ? budget : ws_memory_free() / 5 * 3);
+    c.memory = ws_train_plan_for(m, c.largest, (ws_patch *const[]){ws_adapter_patch(a)}, 1, 0,
+                                 budget ? budget : ws_memory_free() / 5 * 3);
     c.state = 7 * ws_adapter_size(a) * (int64_t)sizeof(float);
     for (int i = 0; i < ws_model_n_sites(m); i++) {
         const ws_site *at = ws_model_site(m, i);

@@ -199,9 +199,12 @@ ws_status ws_run_write_log(const ws_train_run *r, ws_err *err) {
     return st;
 }
 
-ws_status ws_run_note(const ws_train_run *r, const ws_train_result *result, ws_err *err) {
-    json_t *j = json_pack("{s:s, s:i, s:s, s:O}", "format", "ws-train", "version", 1, "state",
-                          result ? "done" : "running", "config", r->config);
+ws_status ws_run_note(const ws_train_run *r, const ws_adapter *a, const ws_train_result *result, ws_err *err) {
+    json_t *modules = json_array();
+    for (int i = 0; i < ws_adapter_n_sites(a); i++)
+        json_array_append_new(modules, json_string(ws_adapter_site_name(a, i)));
+    json_t *j = json_pack("{s:s, s:i, s:s, s:O, s:o}", "format", "ws-train", "version", 1, "state",
+                          result ? "done" : "running", "config", r->config, "modules", modules);
     WS_ASSERT(j);
     if (result) {
         char hash[65];

@@ -29,7 +29,7 @@ ws_status ws_run_write_checkpoint(const char *dir, const char hash[65], int64_t 
 void ws_run_log(ws_train_run *r, const double row[WS_LOG_COLUMNS]); /* adds a row and counts the step */
 void ws_run_log_line(const double row[WS_LOG_COLUMNS], ws_str *out);
 ws_status ws_run_write_log(const ws_train_run *r, ws_err *err); /* log.csv as far as `log` goes */
-/* train.json; result NULL: running. */
-ws_status ws_run_note(const ws_train_run *r, const ws_train_result *result, ws_err *err);
+/* train.json, with the modules that `a` is on; result NULL: running. */
+ws_status ws_run_note(const ws_train_run *r, const ws_adapter *a, const ws_train_result *result, ws_err *err);
 void ws_run_drop_checkpoint(const ws_train_run *r);
 #endif

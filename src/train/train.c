@@ -177,6 +177,14 @@ static void announce(const loop *l, const ws_train_cost *c) {
             ws_format_bytes(state, (double)c->state), (long long)c->largest,
             ws_format_bytes(act, (double)(c->memory.activations + c->memory.scratch)),
             c->memory.recompute ? ", blocks recomputed" : ", kept");
+    ws_str modules = {0};
+    ws_adapter_describe(l->a, &modules);
+    for (char *line = modules.p, *end; line && *line; line = end) {
+        end = line + strcspn(line, "\n");
+        ws_note("    %.*s", (int)(end - line), line);
+        end += *end == '\n';
+    }
+    ws_str_free(&modules);
     if (c->seconds >= 2) ws_note("  about %s", ws_format_seconds(time, c->seconds));
 }
 
@@ -198,7 +206,7 @@ static ws_status prepare(loop *l, ws_run_state state, ws_err *err) {
         double e = l->run.log[i * WS_LOG_COLUMNS + WS_LOG_COLUMNS - 1];
         if (!isnan(e)) l->eval_loss = e;
     }
-    if (ws_run_note(&l->run, NULL, err) || ws_run_write_log(&l->run, err)) return err->code;
+    if (ws_run_note(&l->run, l->a, NULL, err) || ws_run_write_log(&l->run, err)) return err->code;
     char *path = ws_path_join(o->out, "log.csv");
     ws_status st = ws_lines_open(&l->log, path, err);
     free(path);
@@ -212,7 +220,7 @@ static ws_status finish(loop *l, ws_train_result *r, ws_err *err) {
         r->tokens += (int64_t)l->run.log[i * WS_LOG_COLUMNS + 5];
     }
     r->eval_loss = l->eval_loss;
-    if (ws_adapter_save(l->a, l->o->out, err) || ws_run_note(&l->run, r, err)) return err->code;
+    if (ws_adapter_save(l->a, l->o->out, err) || ws_run_note(&l->run, l->a, r, err)) return err->code;
     ws_run_drop_checkpoint(&l->run);
     return WS_OK;
 }

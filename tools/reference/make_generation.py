@@ -1,10 +1,11 @@
 """Writes tests/fixtures/generation.json: greedy continuations by transformers' generate (fp32, eager attention).
 Usage: make_generation.py MODELS_DIR [MODEL.gguf]
-MODELS_DIR: the tiny models of make_models.py.  MODEL.gguf: SmolLM2-135M-Instruct, whose weights transformers de-quantises;
+MODELS_DIR: the tiny models of make_models.py and make_qwen35.py.  MODEL.gguf: SmolLM2-135M-Instruct, whose weights transformers de-quantises;
 its prompts hold no digits, so that transformers' GGUF tokenizer, which does not split them, gives the right ids.
 A continuation is kept only where the best token leads by MARGIN in every step, so that the order of fp32 sums does not matter."""
-import json, os, random, sys
+import json, os, random, shutil, sys, tempfile
 import torch, transformers
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 SEED, MARGIN = 11, 2e-3
@@ -26,8 +27,19 @@ def continue_(model, ids, max_new, min_new, stops, limit):
     return new[:-1] if stop else new, "stop" if stop else "length", lead
 
 
+def loaded(path):
+    """qwen35_3x has conv1d.weight without its middle dimension, which transformers does not read."""
+    with tempfile.TemporaryDirectory() as d:
+        if path.endswith("qwen35_3x"):
+            shutil.copy(os.path.join(path, "config.json"), d)
+            t = {k: v[:, None].contiguous() if "conv1d" in k else v for k, v in load_file(os.path.join(path, "model.safetensors")).items()}
+            save_file(t, os.path.join(d, "model.safetensors"), metadata={"format": "pt"})
+            path = d
+        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+
+
 def tiny(path):
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+    model = loaded(path)
     rng, cases = random.Random(SEED), []
     shared = [rng.randrange(12, 60) for _ in range(30)]
     stops = [2, 3, 5, 7, 9]
