@@ -12,6 +12,7 @@
  *     short=1 long=1                the file host sends less, or more, than was announced norange=1  and knows no ranges
  *     auth=1 gated=1 forbid=1       a token is needed; access must be asked for; refused
  *     echo=1                        errors repeat the Authorization header
+ *     nolength=1                    no size in the headers of files either, and bodies that end with the connection
  *     huge=1 nosize=1 evil=1|2|3    listings: sizes no disk has, none, a name, hash or commit that leads out of the cache
  *     moved=1                       old/name is redirected to org/name                    away=1   the listing is on the file host
  * No part of the program is in here: hashes are libcrypto's. */
@@ -258,6 +259,14 @@ static void api(const request *r, char *path) {
     free(files), free(body);
 }
 
+/* "NAME: size" as a header line, or nothing. */
+static const char *size_line(const request *r, char buf[64], const char *name, size_t size) {
+    buf[0] = 0;
+    if (!rule(r, "nolength"))
+        snprintf(buf, 64, "%s: %lld\r\n", name, rule(r, "huge") ? 1000000000000000LL : (long long)size);
+    return buf;
+}
+
 static void resolve(const request *r, char *path) {
     char *rest = after_repo(path), commit[64], h[2 * PATH], file_path[2 * PATH];
     char *rev = rest && !strncmp(rest, "resolve/", 8) ? rest + 8 : NULL, *file = rev ? strchr(rev, '/') : NULL;
@@ -267,7 +276,7 @@ static void resolve(const request *r, char *path) {
         return;
     }
     *file++ = 0;
-    char link_path[PATH];
+    char link_path[PATH], size[64];
     snprintf(link_path, sizeof link_path, "%.2000s", file);
     unescape(file);
     if (rule(r, "moved") && !strcmp(path, "old/name")) {
@@ -289,22 +298,16 @@ static void resolve(const request *r, char *path) {
         int link = ++n_links % MOST_LINKS;
         pthread_mutex_unlock(&mutex);
         snprintf(h, sizeof h,
-                 "X-Repo-Commit: %s\r\nX-Linked-Etag: \"%s\"\r\nX-Linked-Size: %lld\r\nETag: \"other\"\r\n"
+                 "X-Repo-Commit: %s\r\nX-Linked-Etag: \"%s\"\r\n%sETag: \"other\"\r\n"
                  "Location: http://localhost:%d/~%s/file/%s/%s?sig=%d\r\n",
-                 commit, etag, rule(r, "huge") ? 1000000000000000LL : (long long)b.n, port[1], r->s->rules, path,
-                 link_path, link);
+                 commit, etag, size_line(r, size, "X-Linked-Size", b.n), port[1], r->s->rules, path, link_path, link);
         answer(r, 302, h, "");
-    } else if (!strcmp(r->method, "HEAD")) {
-        snprintf(h, sizeof h,
-                 "HTTP/1.1 200 x\r\nConnection: close\r\nX-Repo-Commit: %s\r\nETag: W/\"%s\"\r\nContent-Length: "
-                 "%lld\r\n\r\n",
-                 commit, etag, rule(r, "huge") ? 1000000000000000LL : (long long)b.n);
-        put(r->fd, h, strlen(h));
     } else {
-        snprintf(h, sizeof h, "HTTP/1.1 200 x\r\nConnection: close\r\nX-Repo-Commit: %s\r\nContent-Length: %zu\r\n\r\n",
-                 commit, b.n);
+        int head = !strcmp(r->method, "HEAD");
+        snprintf(h, sizeof h, "HTTP/1.1 200 x\r\nConnection: close\r\nX-Repo-Commit: %s\r\nETag: W/\"%s\"\r\n%s\r\n",
+                 commit, etag, size_line(r, size, "Content-Length", b.n));
         put(r->fd, h, strlen(h));
-        put(r->fd, b.p, b.n);
+        if (!head) put(r->fd, b.p, b.n);
     }
     free(b.p);
 }
@@ -355,8 +358,9 @@ static void serve_file(const request *r, const char *path) {
     char *p = calloc(1, n + 101);
     memcpy(p, b.p + from, n);
     if (body < rule(r, "flip")) p[0] ^= 1;
-    int k = snprintf(head, sizeof head, "HTTP/1.1 %d x\r\nConnection: close\r\nContent-Length: %zu\r\n",
-                     from ? 206 : 200, told);
+    char length[64];
+    int k = snprintf(head, sizeof head, "HTTP/1.1 %d x\r\nConnection: close\r\n%s", from ? 206 : 200,
+                     size_line(r, length, "Content-Length", told));
     if (from)
         k += snprintf(head + k, sizeof head - (size_t)k, "Content-Range: bytes %zu-%zu/%zu\r\n", from, b.n - 1, b.n);
     k += snprintf(head + k, sizeof head - (size_t)k, "\r\n");

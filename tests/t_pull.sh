@@ -260,6 +260,16 @@ at nosize=1
 fresh
 pull org/name
 whole "a hub that lists no sizes"
+at nosize=1,nolength=1
+fresh
+pull org/name
+whole "a hub that tells no size at all"
+says "which is said" 0 "files of unknown size"
+at nosize=1,nolength=1,cut=20000,cutn=1
+fresh
+pull org/name
+whole "and whose connection breaks: the hash finds it"
+says "and says so" 0 "its SHA-256 is" "fetching it once more"
 
 # ---- ill will ----
 at evil=1

@@ -196,6 +196,7 @@ static ws_status verify(transfer *t, ws_err *err) {
 
 /* Bytes, then the hash.  What another process began may have been damaged: then all of it comes once more. */
 static ws_status fill(transfer *t, ws_err *err) {
+    int64_t announced = t->f->size;
     hash_afresh(t);
     ws_status rc = hash_begun(t, err);
     if (!rc && t->f->size >= 0 && t->have > t->f->size) rc = start_over(t, err);
@@ -204,6 +205,7 @@ static ws_status fill(transfer *t, ws_err *err) {
         if (!rc && !(rc = verify(t, err))) return WS_OK;
         if (rc != WS_EFORMAT) return rc;
         ws_err first = *err;
+        t->f->size = announced; /* -1: the end of a broken transfer told a wrong one */
         if (start_over(t, err)) return err->code;
         if (again) {
             unlink(t->part);

@@ -179,11 +179,13 @@ static ws_status look(pull *p, ws_pull_result *out, ws_err *err) {
     char whole[32], rest[32], free_bytes[32];
     ws_status rc = WS_OK;
     int64_t missing = 0;
+    int unknown = 0;
     for (size_t i = 0; i < p->n && !rc; i++) {
         ws_hub_file *f = p->want[i];
         if (f->size < 0) rc = ws_hub_net_locate(&p->net, p->id.name, p->list.commit, f, err);
         ws_hub_store_look(&p->store, f);
         int64_t size = f->size >= 0 ? f->size : 0;
+        unknown += f->size < 0;
         if (size > INT64_MAX / 2 - out->bytes)
             return ws_fail(err, WS_EFORMAT, "%s: the hub's list has sizes that cannot be", p->id.name);
         out->bytes += size;
@@ -199,9 +201,9 @@ static ws_status look(pull *p, ws_pull_result *out, ws_err *err) {
                 p->n, p->n == 1 ? "" : "s", ws_format_bytes(whole, (double)out->bytes));
         return WS_OK;
     }
-    ws_note("%s at %s (commit %.12s): %zu file%s, %s; to fetch: %s, into %s", p->id.name, p->revision, p->list.commit,
+    ws_note("%s at %s (commit %.12s): %zu file%s, %s; to fetch: %s%s, into %s", p->id.name, p->revision, p->list.commit,
             p->n, p->n == 1 ? "" : "s", ws_format_bytes(whole, (double)out->bytes),
-            ws_format_bytes(rest, (double)missing), p->store.cache);
+            ws_format_bytes(rest, (double)missing), unknown ? " and files of unknown size" : "", p->store.cache);
     char *blobs = ws_path_join(p->store.repo, "blobs");
     if (!(rc = ws_mkdirs(blobs, err)) && room(blobs) >= 0 && room(blobs) < missing)
         rc = ws_fail(err, WS_EIO,
