@@ -2,6 +2,7 @@
 #include "calibrate/prompts.h"
 #include "data_help.h"
 #include "io/checkpoint.h"
+#include "io/json.h"
 
 #define OK(call)                                                                                                       \
     do {                                                                                                               \
@@ -59,7 +60,9 @@ static void expect(const opened *o, const char *tmpl, const char *system, const 
     ws_ids ids = {0};
     ws_str s = {0};
     OK(ws_chat_from_text(&chat, tmpl, "test", "", "<|im_end|>", &err));
-    OK(ws_calibration_ids(chat, o->tok, system, "Why?", &ids, &err));
+    int inside;
+    OK(ws_calibration_ids(chat, o->tok, system, "Why?", -1, &ids, &inside, &err));
+    assert_int_equal(inside, strstr(want, "<think>\n") != NULL);
     OK(ws_tokenizer_decode(o->tok, ids.id, ids.n, 0, &s, &err));
     assert_string_equal(s.p, want);
     ws_str_free(&s);
@@ -95,10 +98,67 @@ static void the_assistants_turn_is_left_open(void **state) {
     ws_checkpoint_close(o.c);
 }
 
+/* Against transformers: the text of [user, ""] cut behind its last <think>, on templates that open a block, write an empty
+ * one, leave it to the model, or know none; and the generation prompt with thinking off (tools/reference/make_think.py). */
+static void prompts_are_those_of_the_reference(void **state) {
+    (void)state;
+#define THINK "tests/fixtures/think"
+    static const char *const file[][2] = {{"on", THINK "/chat_template.jinja"},
+                                          {"off", THINK "/off.jinja"},
+                                          {"free", "tests/fixtures/text/reason.jinja"},
+                                          {"plain", "tests/fixtures/text/chatml.jinja"}};
+    ws_err err = {0};
+    opened o;
+    json_t *doc;
+    size_t i, t;
+    const json_t *k, *id;
+    OK(ws_checkpoint_open(&o.c, THINK, &err));
+    OK(ws_tokenizer_open(&o.tok, o.c, &err));
+    OK(ws_json_load(&doc, THINK "/expected.json", &err));
+    json_array_foreach(json_object_get(doc, "prompts"), i, k) {
+        const char *name = json_string_value(json_object_get(k, "template")),
+                   *prompt = json_string_value(json_object_get(k, "prompt"));
+        int f = 0;
+        while (strcmp(file[f][0], name)) assert_true(++f < 4);
+        ws_str s = {0};
+        ws_chat *chat;
+        OK(ws_file_read(file[f][1], &s, &err));
+        OK(ws_chat_from_text(&chat, s.p, name, "", "<|im_end|>", &err));
+        for (int off = 0; off < 2; off++) {
+            const json_t *want = json_object_get(k, off ? "off" : "open");
+            ws_ids ids = {0};
+            int inside;
+            OK(ws_calibration_ids(chat, o.tok, NULL, prompt, off ? 0 : -1, &ids, &inside, &err));
+            if (ids.n != (int)json_array_size(want)) fail_msg("%s, '%s': %d tokens", name, prompt, ids.n);
+            json_array_foreach(want, t, id) assert_int_equal(ids.id[t], json_integer_value(id));
+            assert_int_equal(inside, !off && f < 3);
+            ws_ids_free(&ids);
+        }
+        ws_str_free(&s);
+        ws_chat_free(chat);
+    }
+    assert_int_equal(i, 11);
+    /* a tag in the question is a word of the user's where the template knows no think block (the reference cuts there) */
+    ws_ids ids = {0};
+    ws_str s = {0};
+    ws_chat *chat;
+    OK(ws_chat_from_text(&chat, "{% for m in messages %}[{{ m.content }}]{% endfor %}", "none", "", "", &err));
+    OK(ws_calibration_ids(chat, o.tok, NULL, "What is <think>?", -1, &ids, NULL, &err));
+    OK(ws_tokenizer_decode(o.tok, ids.id, ids.n, 0, &s, &err));
+    assert_string_equal(s.p, "[What is <think>?][");
+    ws_ids_free(&ids);
+    ws_str_free(&s);
+    ws_chat_free(chat);
+    json_decref(doc);
+    ws_tokenizer_free(o.tok);
+    ws_checkpoint_close(o.c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_robin_over_the_categories_in_their_order),
         cmocka_unit_test(the_assistants_turn_is_left_open),
+        cmocka_unit_test(prompts_are_those_of_the_reference),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

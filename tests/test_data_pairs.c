@@ -54,6 +54,34 @@ static void all_forms_are_read(void **state) {
     ws_pairs_free(p);
 }
 
+/* Responses with a think block: the parts follow from the response, `closed` says what the text cannot. */
+static void think_blocks_are_taken_apart(void **state) {
+    (void)state;
+    ws_pairs *p = load("{\"prompt\":\"q\",\"response_pos\":\"R\\n</think>\\n\\nYo\",\"response_neg\":\"on and "
+                       "on\",\"closed_neg\":false,\"answer_pos\":\"Yo\"}\n"
+                       "{\"prompt\":\"q\",\"pos\":\"Yo\",\"neg\":\"No\",\"closed_pos\":true}\n");
+    const ws_pair *r = &p->row[0];
+    assert_string_equal(r->reasoning[0], "R");
+    assert_string_equal(ws_pair_answer(r, 0), "Yo");
+    assert_string_equal(r->reasoning[1], "on and on");
+    assert_string_equal(ws_pair_answer(r, 1), "");
+    assert_true(r->closed[0] == 1 && r->closed[1] == 0);
+    json_t *o = ws_pair_json(r); /* written and read again: the same */
+    ws_pair q;
+    ws_err err = {0};
+    assert_true(json_is_false(json_object_get(o, "closed_neg")) && json_is_true(json_object_get(o, "closed_pos")));
+    assert_string_equal(json_string_value(json_object_get(o, "reasoning_pos")), "R");
+    assert_int_equal(ws_pair_parse(&q, o, "x", &err), WS_OK);
+    assert_string_equal(ws_pair_answer(&q, 0), "Yo");
+    assert_int_equal(q.closed[1], 0);
+    ws_pair_release(&q);
+    json_decref(o);
+    r = &p->row[1];
+    assert_true(r->closed[0] == 1 && !*r->reasoning[0] && !r->answer[1] && r->closed[1] == -1);
+    assert_string_equal(ws_pair_answer(r, 1), "No");
+    ws_pairs_free(p);
+}
+
 static void refused(const char *text, const char *what) {
     ws_pairs *p = NULL;
     ws_err err = {0};
@@ -78,6 +106,14 @@ static void mistakes_name_file_and_line(void **state) {
     refused("{\"prompt\":\"q\",\"pos\":\"a\",\"rejected\":\"b\"}\n", "'pos' goes with 'neg'");
     refused("{\"prompt\":\"q\",\"pos\":\"a\",\"neg\":\"b\",\"topic_idx\":-4}\n", "topic_idx");
     refused("{\"prompt\":\"q\",\"pos\":\"a\",\"neg\":\"b\",\"finish_reason_pos\":\"tired\"}\n", "tired");
+    refused("{\"prompt\":\"q\",\"pos\":\"a</think>b\",\"neg\":\"b\",\"closed_pos\":false}\n", "'closed_pos' is false");
+    refused("{\"prompt\":\"q\",\"pos\":\"a\",\"neg\":\"<think>b\",\"closed_neg\":true}\n", "'closed_neg' is true");
+    refused("{\"prompt\":\"q\",\"pos\":\"a</think>b\",\"neg\":\"b\",\"answer_pos\":\"c\"}\n",
+            "'answer_pos' is not that part");
+    refused("{\"prompt\":\"q\",\"pos\":\"a\",\"neg\":\"b\",\"closed_pos\":\"yes\"}\n", "closed_pos");
+    refused("["
+            "{\"prompt\":\"q\",\"pos\":\"a\",\"neg\":\"b\"}, {\"prompt\":\"q\",\"pos\":\"a\"}]",
+            "bad.jsonl, entry 2: no negative");
     ws_pairs *p = NULL;
     ws_err err = {0};
     assert_int_equal(ws_pairs_load(&p, in_folder("none.jsonl"), &err), WS_EIO);
@@ -156,6 +192,51 @@ static void report_counts_by_hand(void **state) {
     ws_pairs_free(p);
 }
 
+/* Counters, words, personas and the classifier look at answers; what was never answered is counted, not judged. */
+static void the_report_is_on_answers(void **state) {
+    (void)state;
+    ws_pairs *p = load(
+        "{\"prompt\":\"t1\",\"pos\":\"sad sad sad</think>glad day\",\"neg\":\"glad</think>sad\",\"sys_prompt_pos\":"
+        "\"Be radiant\",\"sys_prompt_neg\":\"Be gloomy\"}\n"
+        "{\"prompt\":\"t2\",\"pos\":\"radiant thoughts</think>glad\",\"neg\":\"gloomy glad\",\"closed_neg\":false,"
+        "\"sys_prompt_pos\":\"Be radiant\",\"sys_prompt_neg\":\"Be gloomy\"}\n"
+        "{\"prompt\":\"t3\",\"pos\":\"x</think>glad again\",\"neg\":\"y</think>so sad\",\"sys_prompt_pos\":\"Be "
+        "radiant\",\"sys_prompt_neg\":\"Be gloomy\"}\n");
+    ws_pairs_quality q;
+    ws_err err = {0};
+    assert_int_equal(ws_pairs_quality_of(&q, p, NULL, &err), WS_OK);
+    assert_int_equal(q.side[0].answers, 3);
+    assert_int_equal(q.side[1].answers, 2);
+    assert_close(q.side[0].closed, 1, 1e-12);
+    assert_close(q.side[1].closed, 2.0 / 3, 1e-12);
+    assert_close(q.side[0].words, 5.0 / 3, 1e-12);
+    assert_close(q.side[1].words, 1.5, 1e-12);
+    assert_close(q.side[0].thought, 2, 1e-12); /* sad sad sad; radiant thoughts; x */
+    assert_close(q.side[0].leak, 0, 1e-12);    /* the persona's word stands in a thought */
+    assert_close(q.side[1].leak, 0, 1e-12);
+    assert_close(q.accuracy, 1, 1e-12); /* of the five answers; the thoughts would say the opposite */
+    ws_str s = {0};
+    ws_pairs_quality_print(&q, &s);
+    assert_non_null(strstr(s.p, "the answers alone"));
+    assert_non_null(strstr(s.p, "think blocks were cut before they were closed"));
+    ws_str_free(&s);
+    json_t *o = ws_pairs_quality_json(&q);
+    assert_close(json_real_value(json_object_get(json_object_get(o, "neg"), "closed_share")), 2.0 / 3, 1e-12);
+    json_decref(o);
+    ws_pairs_quality_free(&q);
+    ws_pairs_free(p);
+    p = load("{\"prompt\":\"t1\",\"pos\":\"a\",\"neg\":\"b</think>c d\",\"closed_pos\":false}\n"
+             "{\"prompt\":\"t2\",\"pos\":\"b\",\"neg\":\"c</think>d\",\"closed_pos\":false}\n");
+    assert_int_equal(ws_pairs_quality_of(&q, p, NULL, &err), WS_OK); /* one side without any answer */
+    assert_true(isnan(q.accuracy) && isnan(q.side[0].words));
+    ws_pairs_quality_print(&q, &s);
+    assert_non_null(strstr(s.p, "no answer on one side"));
+    assert_null(strstr(s.p, "longer"));
+    ws_str_free(&s);
+    ws_pairs_quality_free(&q);
+    ws_pairs_free(p);
+}
+
 /* Words that go with the side carry over to unseen topics: 100 %.  Words that go with the topic do not: the classifier
  * cannot profit from having seen the other side of the same topic, because whole topics are left out. */
 static void classifier_leaves_topics_out(void **state) {
@@ -220,12 +301,10 @@ static void classifier_by_hand(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_forms_are_read),
-        cmocka_unit_test(mistakes_name_file_and_line),
-        cmocka_unit_test(useless_pairs_fail_with_the_example),
-        cmocka_unit_test(report_counts_by_hand),
-        cmocka_unit_test(classifier_leaves_topics_out),
-        cmocka_unit_test(classifier_by_hand),
+        cmocka_unit_test(all_forms_are_read),           cmocka_unit_test(think_blocks_are_taken_apart),
+        cmocka_unit_test(mistakes_name_file_and_line),  cmocka_unit_test(useless_pairs_fail_with_the_example),
+        cmocka_unit_test(report_counts_by_hand),        cmocka_unit_test(the_report_is_on_answers),
+        cmocka_unit_test(classifier_leaves_topics_out), cmocka_unit_test(classifier_by_hand),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -75,7 +75,8 @@ static int close_all(void **state) {
 
 static ws_contrast_options settings(const char *dir) {
     ws_contrast_options o;
-    ws_contrast_defaults(&o, f.chat, -1);
+    ws_err err = {0};
+    OK(ws_contrast_defaults(&o, f.chat, -1, &err));
     assert_true(o.sampling.temperature == 0.7 && o.sampling.top_p == 0.8 && o.sampling.top_k == 20);
     assert_int_equal(o.topics * o.personas * o.samples, 1000);
     o.topics = 3, o.personas = 2, o.samples = 3, o.heldout = 5, o.max_new = 14, o.min_new = 3, o.seed = 9;
@@ -247,7 +248,7 @@ static void useless_answers_and_options_are_errors(void **state) {
     says(&err, "You are ");
     o = settings("options");
     o.thinking = 1;
-    refused(&o, WS_EUSAGE, "enable_thinking", "--thinking on");
+    refused(&o, WS_EUSAGE, "no think block", "--thinking on");
     o = settings("options");
     o.min_new = 15;
     refused(&o, WS_EUSAGE, "min-new-tokens", "14");

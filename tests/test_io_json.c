@@ -149,8 +149,12 @@ static void lines_and_arrays_are_walked(void **state) {
     (void)state;
     check_lines("{\"a\": 1}\n{\"a\": 2}\n", "1={\"a\": 1};2={\"a\": 2};");
     check_lines("\xef\xbb\xbf{\"a\": 1}\r\n\r\n  \n2", "1={\"a\": 1};4=2;");
-    check_lines("[1,\n 2]\n", "1=1;2=2;");
-    check_lines("[1, 2]", "1=1;2=2;");
+    check_lines("[1,\n 2]\n", "-1=1;-2=2;"); /* entries of an array are told from lines */
+    check_lines("[1, 2]", "-1=1;-2=2;");
+    char *line = ws_json_where("f.json", 7), *entry = ws_json_where("f.json", -7);
+    assert_string_equal(line, "f.json:7");
+    assert_string_equal(entry, "f.json, entry 7");
+    free(line), free(entry);
     check_lines("[1, 2]\n[3]\n", "1=[1, 2];2=[3];");
     check_lines("", "");
     seen s = {0};

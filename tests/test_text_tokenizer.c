@@ -190,6 +190,53 @@ static void added_tokens_come_from_both_files(void **state) {
     json_decref(j);
 }
 
+/* Qwen3.5's ids on the texts of models.md 9.6, with the part of its vocabulary that they need: \p{M} in the split, NFC, digits
+ * one by one, two line breaks as one token, and added tokens that stand in tokenizer_config.json alone. */
+static void qwen35_ids_are_the_published_ones(void **state) {
+    (void)state;
+    json_t *doc = load("ids_qwen35_real.json"), *j = load("tokenizer_qwen35_real.json"),
+           *lines = json_object_get(doc, "lines");
+    ws_tokenizer *t;
+    ws_err err = {0};
+    if (ws_tokenizer_from_json(&t, j, json_object_get(doc, "config"), "qwen35", &err)) fail_msg("%s", err.msg);
+    assert_true(json_array_size(lines) >= 14);
+    for (size_t i = 0; i < json_array_size(lines); i++) {
+        const json_t *o = json_array_get(lines, i), *text = json_object_get(o, "text");
+        ws_ids a = {0};
+        if (ws_tokenizer_encode(t, json_string_value(text), json_string_length(text), 0, &a, &err))
+            fail_msg("%s", err.msg);
+        if (!same_ids(&a, json_object_get(o, "ids"))) fail_msg("other ids for '%s'", json_string_value(text));
+        ws_ids_free(&a);
+    }
+    assert_int_equal(ws_tokenizer_size(t), 248077);
+    assert_int_equal(ws_tokenizer_id(t, "</think>"), 248069);
+    assert_true(!ws_tokenizer_is_special(t, 248068) && ws_tokenizer_is_special(t, 248076));
+    assert_int_equal(ws_tokenizer_eos(t), 248046);
+    assert_int_equal(ws_tokenizer_pad(t), 248044);
+    assert_int_equal(ws_tokenizer_bos(t), -1);
+    ws_tokenizer_free(t);
+    json_decref(j);
+    json_decref(doc);
+}
+
+/* Every file may name stop ids, and none of them names all (models.md 9.4). */
+static void stop_ids_are_the_union_of_all_files(void **state) {
+    (void)state;
+    ws_checkpoint *c = NULL;
+    ws_tokenizer *t = NULL;
+    ws_err err = {0};
+    int n;
+    if (ws_checkpoint_open(&c, "tests/fixtures/think", &err) || ws_tokenizer_open(&t, c, &err)) fail_msg("%s", err.msg);
+    ws_tokenizer_stops(t, &n);
+    int32_t end = ws_tokenizer_id(t, "<|im_end|>"), text = ws_tokenizer_id(t, "<|endoftext|>");
+    assert_true(n == 2 && end >= 0 && text >= 0 && end != text);
+    assert_true(ws_tokenizer_is_stop(t, end) && ws_tokenizer_is_stop(t, text));
+    assert_int_equal(ws_tokenizer_eos(t), end); /* after which calibration ends, and after no other */
+    assert_int_equal(ws_tokenizer_id(t, "<tts_pad>"), ws_tokenizer_size(t) - 1);
+    ws_tokenizer_free(t);
+    ws_checkpoint_close(c);
+}
+
 /* Changes one thing in a good tokenizer.json; it must be refused with this word in the message. */
 static void refused(const char *path, const char *json, const char *word) {
     json_t *j = family_json("llama3"), *at = j, *v = json_loads(json, JSON_DECODE_ANY, NULL);
@@ -308,6 +355,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(small_vocabularies_equal_the_library),
                                        cmocka_unit_test(the_real_smollm2_equals_the_library),
                                        cmocka_unit_test(added_tokens_come_from_both_files),
+                                       cmocka_unit_test(qwen35_ids_are_the_published_ones),
+                                       cmocka_unit_test(stop_ids_are_the_union_of_all_files),
                                        cmocka_unit_test(what_is_not_supported_is_refused_by_name),
                                        cmocka_unit_test(threads_share_a_tokenizer),
                                        cmocka_unit_test(damaged_files_do_no_harm)};

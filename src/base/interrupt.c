@@ -3,6 +3,7 @@
 #include <string.h>
 
 static volatile sig_atomic_t caught;
+static const char *outlook;
 
 static void on_signal(int sig) { caught = sig; }
 
@@ -14,9 +15,10 @@ void ws_interrupt_install(void) {
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
 }
+void ws_interrupt_says(const char *what) { outlook = what; }
 int ws_interrupted(void) { return caught; }
 ws_status ws_interrupt_check(ws_err *err) {
     if (!caught) return WS_OK;
-    return ws_fail(err, WS_EINTERRUPTED, "interrupted by signal %d; the same command goes on from what is finished",
-                   (int)caught);
+    return ws_fail(err, WS_EINTERRUPTED, "interrupted by signal %d%s%s", (int)caught, outlook ? "; " : "",
+                   outlook ? outlook : "");
 }

@@ -6,6 +6,7 @@
 #include "calibrate/probes.h"
 #include "calibrate/prompts.h"
 #include "data/behavior.h"
+#include "io/json.h"
 #include "kernel/kernel.h"
 #include <math.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 enum { MAX_PROMPT = 512, FAR = 4, FORMAT = 1 };
 
 ws_calibrate_options ws_calibrate_defaults(void) {
-    return (ws_calibrate_options){.target = 1, .n = 50, .tokens = 50, .audit = 100, .bootstrap = 1000};
+    return (ws_calibrate_options){.target = 1, .n = 50, .tokens = 50, .audit = 100, .thinking = -1, .bootstrap = 1000};
 }
 
 /* One set of prompts (calibration or audit) with its runner. */
@@ -39,17 +40,25 @@ typedef struct work {
     ws_probes probes;
     ws_cal_files files;
     set sets[2];
+    int inside; /* prompts that end in an open think block */
 } work;
 
-static ws_status encode(const work *w, const char *system, int pool_index, ws_ids *out, ws_err *err) {
+static ws_status encode(work *w, const char *system, int pool_index, ws_ids *out, ws_err *err) {
     const ws_pool_prompt *p = &w->pool.prompt[pool_index];
-    ws_status st = ws_calibration_ids(w->chat, w->tok, system, p->text, out, err);
-    if (st) return ws_fail_prefix(err, "%s:%ld", w->pool.path, p->line);
-    if (out->n > MAX_PROMPT)
-        return ws_fail(
-            err, WS_EUSAGE,
-            "%s:%ld: the rendered prompt has %d tokens, at most %d are used for calibration; shorten it or take it out",
-            w->pool.path, p->line, out->n, MAX_PROMPT);
+    int inside;
+    ws_status st = ws_calibration_ids(w->chat, w->tok, system, p->text, w->o->thinking, out, &inside, err);
+    if (!st && out->n > MAX_PROMPT)
+        st =
+            ws_fail(err, WS_EUSAGE,
+                    "the rendered prompt has %d tokens, at most %d are used for calibration; shorten it or take it out",
+                    out->n, MAX_PROMPT);
+    if (st) {
+        char *where = ws_json_where(w->pool.path, p->line);
+        ws_fail_prefix(err, "%s", where);
+        free(where);
+        return st;
+    }
+    w->inside += inside;
     return WS_OK;
 }
 
@@ -263,6 +272,8 @@ ws_status ws_calibrate(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, 
     int lock = -1, *pick = NULL, *rest = NULL;
     char *prompts = NULL, *record = NULL;
     *out = (ws_calibration){0};
+    ws_think_form form;
+    if (o->thinking >= 0 && ws_think_form_of(&form, chat, o->thinking, err)) return err->code;
     if (!o->out) return ws_fail(err, WS_EUSAGE, "calibration needs a folder for its results: --out DIR");
     if (n_methods < 1) return ws_fail(err, WS_EUSAGE, "nothing to calibrate: give --steer FILE");
     for (int i = 0; i < n_methods; i++)
@@ -300,6 +311,12 @@ ws_status ws_calibrate(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, 
             const ws_pool_prompt *p = &w.pool.prompt[w.sets[k].pick[i]];
             ws_cal_prompt(&w.files, w.sets[k].name, i, p->category, w.sets[k].ids[i].n, p->text);
         }
+    out->inside = w.inside > 0;
+    ws_note(
+        "calibrate: steered is every token, prompts included; scored are the first %d tokens of each greedy answer%s, "
+        "up to %s",
+        o->tokens, w.inside ? ", from inside its open think block" : "",
+        ws_tokenizer_eos(t) < 0 ? "that length" : ws_tokenizer_eos_text(t));
     out->row = ws_xcalloc((size_t)n_methods, sizeof *out->row);
     for (int i = 0; i < n_methods && !st; i++) {
         out->n = i + 1;

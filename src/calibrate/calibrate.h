@@ -15,6 +15,7 @@ typedef struct ws_calibrate_options {
     double target;       /* p95 in nats */
     double lo, hi;       /* bracket; 0, 0: the method's own */
     int n, tokens, audit;
+    int thinking;  /* -1, 1: inside an open think block where the template writes one; 0: behind an empty one */
     int bootstrap; /* draws for the interval of p95 */
     uint64_t seed;
     int64_t budget; /* bytes, see ws_kl_new */
@@ -38,7 +39,7 @@ typedef struct ws_calibration_row {
     ws_calibration_side side[2]; /* [0] alpha > 0, [1] alpha < 0 */
 } ws_calibration_row;
 typedef struct ws_calibration {
-    int n;
+    int n, inside; /* inside: the tokens that were scored stand in an open think block */
     ws_calibration_row *row;
 } ws_calibration;
 ws_status ws_calibrate(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, ws_method *const *method, int n_methods,

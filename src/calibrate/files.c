@@ -55,10 +55,11 @@ static void summary_head(ws_str *s) {
     for (int i = 0; i < 2; i++)
         for (size_t k = 0; k < sizeof per_side / sizeof *per_side; k++)
             ws_str_addf(s, ",%s%s", per_side[k], side_name[i]);
-    ws_str_adds(s, ",n_prompts,n_tokens,n_audit,seed,file,hash,note\n");
+    ws_str_adds(s, ",n_prompts,n_tokens,n_audit,seed,file,hash,note,scored\n");
 }
 
-static void summary_row(ws_str *s, const ws_calibration_row *r, const ws_calibrate_options *o, int n_audit) {
+static void summary_row(ws_str *s, const ws_calibration_row *r, const ws_calibrate_options *o, int n_audit,
+                        int inside) {
     field(s, r->method), field(s, r->kind), field(s, r->unit), num(s, o->target);
     num(s, r->side[0].alpha), num(s, r->n_sides > 1 ? r->side[1].alpha : NAN);
     for (int i = 0; i < 2; i++) {
@@ -69,7 +70,7 @@ static void summary_row(ws_str *s, const ws_calibration_row *r, const ws_calibra
         num(s, x->audit.p95), num(s, x->audit.p95 / x->at.p95), num(s, x->rel_norm);
     }
     num(s, o->n), num(s, o->tokens), num(s, n_audit), num(s, (double)o->seed), field(s, r->file), field(s, r->hash),
-        field(s, r->note ? r->note : "");
+        field(s, r->note ? r->note : ""), field(s, inside ? "reasoning" : "answer");
     ws_str_addc(s, '\n');
 }
 
@@ -89,7 +90,7 @@ ws_status ws_cal_files_write(ws_cal_files *f, const ws_calibration *c, const ws_
     ws_str_adds(&refs, "method,side,p95,p95_lo,p95_hi,mean,p50,p99,max,n,n_prompts\n");
     for (int i = 0; i < c->n; i++) {
         const ws_calibration_row *r = &c->row[i];
-        summary_row(&sum, r, o, n_audit);
+        summary_row(&sum, r, o, n_audit, c->inside);
         for (int k = 0; k < r->n_sides; k++) {
             const ws_calibration_side *x = &r->side[k];
             if (!x->searched) {

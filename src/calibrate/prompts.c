@@ -21,17 +21,35 @@ ws_status ws_render_open(const ws_chat *c, const char *system, const char *user,
     return st;
 }
 
-ws_status ws_calibration_ids(const ws_chat *c, const ws_tokenizer *t, const char *system, const char *user, ws_ids *out,
-                             ws_err *err) {
-    ws_str text = {0};
-    ws_status st = ws_render_open(c, system, user, -1, &text, err);
-    const char *last = NULL;
+/* The bytes that the template puts behind a question: a <think> before them is a word of the user's. */
+static ws_status behind_question(const ws_chat *c, const char *system, int thinking, const ws_str *text, size_t *from,
+                                 ws_err *err) {
+    static const char probe[] = "WSQUESTIONSTANDSHERE";
+    ws_str with_probe = {0};
+    const char *tail = NULL;
+    ws_status st = ws_render_open(c, system, probe, thinking, &with_probe, err);
     if (!st)
-        for (const char *p = text.p; (p = strstr(p, "<think>")); p += 7) last = p + 7;
+        for (const char *p = with_probe.p; (p = strstr(p, probe));) tail = p += sizeof probe - 1;
+    size_t n = tail ? strlen(tail) : 0;
+    *from = tail && text->n >= n && !memcmp(text->p + text->n - n, tail, n) ? text->n - n : 0;
+    ws_str_free(&with_probe);
+    return st;
+}
+
+ws_status ws_calibration_ids(const ws_chat *c, const ws_tokenizer *t, const char *system, const char *user,
+                             int thinking, ws_ids *out, int *inside, ws_err *err) {
+    ws_str text = {0};
+    ws_status st = ws_render_open(c, system, user, thinking, &text, err);
+    const char *last = NULL;
+    size_t from = 0;
+    if (!st && thinking != 0) st = behind_question(c, system, thinking, &text, &from, err);
+    if (!st && thinking != 0)
+        for (const char *p = text.p + from; (p = strstr(p, WS_THINK_BEGIN));) last = p += strlen(WS_THINK_BEGIN);
     if (last) {
         text.n = (size_t)(last - text.p);
         ws_str_addc(&text, '\n');
     }
+    if (inside) *inside = last != NULL;
     if (!st) st = ws_tokenizer_encode(t, text.p, text.n, 0, out, err);
     ws_str_free(&text);
     return st;
@@ -45,7 +63,7 @@ typedef struct reader {
 static ws_status take(void *arg, json_t *v, long line, ws_err *err) {
     reader *r = arg;
     ws_pool *p = r->p;
-    char *where = ws_sprintf("%s:%ld", p->path, line);
+    char *where = ws_json_where(p->path, line);
     const char *category, *text;
     ws_status st = json_is_object(v) ? WS_OK
                                      : ws_fail(err, WS_EFORMAT,

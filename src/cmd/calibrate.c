@@ -1,4 +1,5 @@
 /* src/cmd/calibrate.c - ws calibrate: the strength at which a method moves the model by a given KL. */
+#include "base/interrupt.h"
 #include "base/progress.h"
 #include "cmd/stages.h"
 #include "io/json.h"
@@ -8,7 +9,7 @@
 #include <string.h>
 WS_ROOM(calibrate)
 
-enum { K_TARGET = 1, K_PROMPTS, K_N, K_TOKENS, K_AUDIT, K_BRACKET, K_BOOTSTRAP, K_MEMORY, K_FRESH };
+enum { K_TARGET = 1, K_PROMPTS, K_N, K_TOKENS, K_AUDIT, K_BRACKET, K_THINKING, K_BOOTSTRAP, K_MEMORY, K_FRESH };
 
 static const struct argp_option options[] = {
     {"target", K_TARGET, "NATS", 0, "95th percentile of the per-token KL to reach (1)", 0},
@@ -17,6 +18,8 @@ static const struct argp_option options[] = {
     {"tokens", K_TOKENS, "N", 0, "greedy tokens a prompt (50)", 0},
     {"audit", K_AUDIT, "N", 0, "other prompts on which the result is checked (100)", 0},
     {"bracket", K_BRACKET, "LO:HI", 0, "strengths to search between (the method's own: 0.05:16 for dW)", 0},
+    {"thinking", K_THINKING, "on|off", 0,
+     "off: measure answers behind an empty think block (on: inside an open block, where the template writes one)", 0},
     {"bootstrap", K_BOOTSTRAP, "N", 0, "draws for the interval of p95 (1000)", 0},
     {"cache-mib", K_MEMORY, "N", 0, "memory for keys and values in flight (512); changes speed, not the result", 0},
     {"fresh", K_FRESH, 0, 0, "forget the probes of an earlier run in --out", 0},
@@ -38,6 +41,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         st = ws_opt_range(name, arg, &o->lo, &o->hi, &err);
         if (!st && !(o->lo > 0 && o->lo < o->hi)) argp_error(state, "%s %s: needs 0 < LO < HI", name, arg);
         break;
+    case K_THINKING: st = ws_opt_on_off(name, arg, &o->thinking, &err); break;
     case K_BOOTSTRAP: st = ws_opt_int(name, arg, 1, 1000000, &n, &err), o->bootstrap = (int)n; break;
     case K_MEMORY: st = ws_opt_int(name, arg, 1, 1 << 24, &n, &err), o->budget = n << 20; break;
     case K_FRESH: o->fresh = 1; break;
@@ -61,12 +65,14 @@ static const char *cell(char text[32], const char *format, int width, double v) 
 
 static json_t *real(double v) { return isfinite(v) ? json_real(v) : json_null(); }
 
+static const char *scored(const ws_calibration *c) { return c->inside ? "reasoning" : "answer"; }
+
 static void print_json(const ws_calibration *c, const ws_calibrate_options *o) {
     json_t *rows = json_array();
     for (int i = 0; i < c->n; i++) {
         const ws_calibration_row *r = &c->row[i];
-        json_t *v = json_pack("{s:s, s:s, s:s, s:f, s:s}", "method", r->method, "kind", r->kind, "unit", r->unit,
-                              "target_p95", o->target, "note", r->note);
+        json_t *v = json_pack("{s:s, s:s, s:s, s:f, s:s, s:s}", "method", r->method, "kind", r->kind, "unit", r->unit,
+                              "target_p95", o->target, "note", r->note, "scored", scored(c));
         for (int k = 0; k < r->n_sides; k++) {
             const ws_calibration_side *x = &r->side[k];
             json_object_set_new(v, k ? "neg" : "pos",
@@ -82,7 +88,8 @@ static void print_json(const ws_calibration *c, const ws_calibrate_options *o) {
 }
 
 static void print_table(const ws_calibration *c, const ws_calibrate_options *o) {
-    printf("p95 of the per-token KL to the base, target %g nats; %d prompts x %d tokens\n", o->target, o->n, o->tokens);
+    printf("p95 of the per-token KL to the base, target %g nats; %d prompts x %d tokens of the %s\n", o->target, o->n,
+           o->tokens, scored(c));
     printf("%-16s %9s %8s %-18s %7s %6s %10s %6s %12s  %s\n", "method", "alpha", "p95", "[95% interval]", "mean",
            "probes", "audit p95", "ratio", "|a dW|/|W|", "status");
     for (int i = 0; i < c->n; i++)
@@ -117,6 +124,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_session s = {0};
     ws_calibration c = {0};
     ws_common_init(&common);
+    ws_interrupt_says(WS_RESUMES);
     if (ws_cmd_parse(argc, argv, options, parse, "", doc, &o, &common, err)) return err->code;
     if (!common.n_steer)
         return ws_fail(err, WS_EUSAGE, "--steer is missing: give the file of a method, as ws diff writes it");

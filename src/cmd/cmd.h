@@ -53,6 +53,8 @@ ws_status ws_opt_int(const char *option, const char *text, long long lo, long lo
 ws_status ws_opt_num(const char *option, const char *text, double lo, double hi, double *out, ws_err *err);
 /* "-7,0,13" -> numbers; caller frees *out. */
 ws_status ws_opt_nums(const char *option, const char *text, double **out, int *n, ws_err *err);
+/* "on" is 1, "off" 0 */
+ws_status ws_opt_on_off(const char *option, const char *text, int *out, ws_err *err);
 /* "A:B" */
 ws_status ws_opt_range(const char *option, const char *text, double *a, double *b, ws_err *err);
 

@@ -1,4 +1,5 @@
 /* src/cmd/data.c - ws data: both personas answer the same prompts. */
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "base/progress.h"
@@ -10,22 +11,7 @@
 #include <string.h>
 WS_ROOM(data)
 
-enum {
-    K_BEHAVIOR = 1,
-    K_TOPICS,
-    K_PERSONAS,
-    K_SAMPLES,
-    K_HELDOUT,
-    K_MAX_NEW,
-    K_MIN_NEW,
-    K_TEMPERATURE,
-    K_TOP_K,
-    K_TOP_P,
-    K_MIN_P,
-    K_THINKING,
-    K_MAX_ROWS,
-    K_FRESH
-};
+enum { K_BEHAVIOR = 1, K_TOPICS, K_PERSONAS, K_SAMPLES, K_HELDOUT, K_MAX_NEW, K_MIN_NEW, K_MAX_ROWS, K_FRESH };
 
 _Static_assert((int)K_FRESH < (int)WS_DATA_KEYS, "ws_data_args has room for every key");
 static const struct argp_option options[] = {
@@ -34,13 +20,9 @@ static const struct argp_option options[] = {
     {"personas", K_PERSONAS, "N", 0, "persona pairs of the grid (5)", 0},
     {"samples", K_SAMPLES, "N", 0, "answers of each persona to each topic (10)", 0},
     {"heldout", K_HELDOUT, "N", 0, "pairs on topics that are never trained on (36)", 0},
-    {"max-new-tokens", K_MAX_NEW, "N", 0, "longest answer (96)", 0},
+    {"max-new-tokens", K_MAX_NEW, "N", 0, "longest answer (96; thinking models 1280)", 0},
     {"min-new-tokens", K_MIN_NEW, "N", 0, "an answer may not end before (1)", 0},
-    {"temperature", K_TEMPERATURE, "T", 0, "0: always the likeliest token (0.7; thinking models 0.6)", 0},
-    {"top-k", K_TOP_K, "N", 0, "only the N likeliest tokens (20); 0: off", 0},
-    {"top-p", K_TOP_P, "P", 0, "only the likeliest tokens that make up P (0.8; thinking models 0.95); 1: off", 0},
-    {"min-p", K_MIN_P, "P", 0, "only tokens at least P times as likely as the likeliest (0: off)", 0},
-    {"thinking", K_THINKING, "on|off", 0, "enable_thinking of the chat template (default: the template's own)", 0},
+    WS_SAMPLING_OPTIONS(0, "0.7; thinking models 0.6", "20", "0.8; thinking models 0.95"),
     {"max-rows", K_MAX_ROWS, "N", 0, "answers written at the same time (64); changes speed and memory, not the result",
      0},
     {"fresh", K_FRESH, 0, 0, "delete what another configuration left in the folder", 0},
@@ -58,18 +40,10 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case K_HELDOUT: st = ws_opt_int("--heldout", arg, 0, 1000000, &a->n[key], &err); break;
     case K_MAX_NEW: st = ws_opt_int("--max-new-tokens", arg, 1, 1000000, &a->n[key], &err); break;
     case K_MIN_NEW: st = ws_opt_int("--min-new-tokens", arg, 0, 1000000, &a->n[key], &err); break;
-    case K_TEMPERATURE: st = ws_opt_num("--temperature", arg, 0, 100, &a->x[key], &err); break;
-    case K_TOP_K: st = ws_opt_int("--top-k", arg, 0, 1000000, &a->n[key], &err); break;
-    case K_TOP_P: st = ws_opt_num("--top-p", arg, 0, 1, &a->x[key], &err); break;
-    case K_MIN_P: st = ws_opt_num("--min-p", arg, 0, 1, &a->x[key], &err); break;
     case K_MAX_ROWS: st = ws_opt_int("--max-rows", arg, 1, 4096, &a->n[key], &err); break;
     case K_FRESH: a->fresh = 1; break;
-    case K_THINKING:
-        if (strcmp(arg, "on") && strcmp(arg, "off")) argp_error(state, "--thinking: '%s' is neither on nor off", arg);
-        a->thinking = !strcmp(arg, "on");
-        break;
     case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", arg); break;
-    default: return ARGP_ERR_UNKNOWN;
+    default: return ws_sampling_parse(&a->sampling, key, arg, state);
     }
     if (st) argp_error(state, "%s", err.msg);
     if (key > 0 && key <= K_FRESH) a->given[key] = 1;
@@ -79,18 +53,12 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
 void ws_data_args_take(const ws_data_args *a, ws_contrast_options *o) {
     const struct {
         int key, *n;
-    } ints[] = {{K_TOPICS, &o->topics},        {K_PERSONAS, &o->personas}, {K_SAMPLES, &o->samples},
-                {K_HELDOUT, &o->heldout},      {K_MAX_NEW, &o->max_new},   {K_MIN_NEW, &o->min_new},
-                {K_TOP_K, &o->sampling.top_k}, {K_MAX_ROWS, &o->max_rows}};
-    const struct {
-        int key;
-        double *x;
-    } reals[] = {
-        {K_TEMPERATURE, &o->sampling.temperature}, {K_TOP_P, &o->sampling.top_p}, {K_MIN_P, &o->sampling.min_p}};
+    } ints[] = {{K_TOPICS, &o->topics},    {K_PERSONAS, &o->personas}, {K_SAMPLES, &o->samples},
+                {K_HELDOUT, &o->heldout},  {K_MAX_NEW, &o->max_new},   {K_MIN_NEW, &o->min_new},
+                {K_MAX_ROWS, &o->max_rows}};
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
         if (a->given[ints[i].key]) *ints[i].n = (int)a->n[ints[i].key];
-    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
-        if (a->given[reals[i].key]) *reals[i].x = a->x[reals[i].key];
+    ws_sampling_take(&a->sampling, &o->sampling);
     o->fresh = a->fresh;
 }
 
@@ -98,7 +66,8 @@ const struct argp ws_data_argp = {options, parse, 0, 0, 0, 0, 0};
 
 void ws_data_args_init(ws_data_args *a) {
     memset(a, 0, sizeof *a);
-    a->behavior = "authority", a->thinking = -1;
+    a->behavior = "authority";
+    ws_sampling_args_init(&a->sampling);
 }
 
 static void say_speed(const ws_contrast_result *r) {
@@ -166,6 +135,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     char *dir = NULL;
     static const char *const without[] = {"steer", "force", NULL};
     ws_common_init(&common);
+    ws_interrupt_says(WS_RESUMES);
     common.without = without;
     ws_data_args_init(&a);
     if (ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &common, err)) return err->code;
@@ -175,7 +145,9 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     if (!st) {
         dir = common.out ? ws_xstrdup(common.out)
                          : ws_sprintf("out/data/%s/%s", ws_checkpoint_name(s.checkpoint), b->name);
-        ws_contrast_defaults(&o, s.chat, a.thinking);
+        st = ws_contrast_defaults(&o, s.chat, a.sampling.thinking, err);
+    }
+    if (!st) {
         ws_data_args_take(&a, &o);
         o.seed = common.seed;
         o.dir = dir;

@@ -1,4 +1,5 @@
 /* src/cmd/eval.c - ws eval: what steering changed, by several readouts. */
+#include "base/interrupt.h"
 #include "cmd/stages.h"
 #include "io/json.h"
 #include <stdio.h>
@@ -21,10 +22,6 @@ enum {
     K_SAMPLES,
     K_TOKENS,
     K_MIN_TOKENS,
-    K_TEMPERATURE,
-    K_TOP_K,
-    K_TOP_P,
-    K_MIN_P,
     K_MEMORY,
     K_FRESH,
     K_MAX_THINK,
@@ -56,12 +53,9 @@ static const struct argp_option options[] = {
     {0, 0, 0, 0, "Readout dose:", 4},
     {"dose-topics", K_TOPICS, "N", 0, "held-out topics (all)", 4},
     {"dose-samples", K_SAMPLES, "N", 0, "texts a topic and strength (4)", 4},
-    {"dose-tokens", K_TOKENS, "N", 0, "longest text (60)", 4},
+    {"dose-tokens", K_TOKENS, "N", 0, "longest text (60; thinking models 1280)", 4},
     {"dose-min-tokens", K_MIN_TOKENS, "N", 0, "shortest text (0)", 4},
-    {"temperature", K_TEMPERATURE, "T", 0, "of the free texts; 0: always the likeliest token (0.7)", 4},
-    {"top-k", K_TOP_K, "N", 0, "only the N likeliest tokens (20); 0: off", 4},
-    {"top-p", K_TOP_P, "P", 0, "only the likeliest tokens that make up P (0.8); 1: off", 4},
-    {"min-p", K_MIN_P, "P", 0, "only tokens at least P times as likely as the likeliest (0: off)", 4},
+    WS_SAMPLING_OPTIONS(4, "0.7; thinking models 0.6", "20", "0.8; thinking models 0.95"),
     {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
@@ -86,20 +80,16 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case K_BOOTSTRAP: st = ws_opt_int("--bootstrap", arg, 1, 1000000, &n, &err), o->bootstrap = (int)n; break;
     case K_TOPICS: st = ws_opt_int("--dose-topics", arg, 1, 1000000, &n, &err), o->dose_topics = (int)n; break;
     case K_SAMPLES: st = ws_opt_int("--dose-samples", arg, 1, 1000000, &n, &err), o->dose_samples = (int)n; break;
-    case K_TOKENS: st = ws_opt_int("--dose-tokens", arg, 1, 1000000, &n, &err), o->dose_tokens = (int)n; break;
+    case K_TOKENS: st = ws_opt_int("--dose-tokens", arg, 1, 1000000, &n, &err), a->dose_tokens = (int)n; break;
     case K_MIN_TOKENS:
         st = ws_opt_int("--dose-min-tokens", arg, 0, 1000000, &n, &err), o->dose_min_tokens = (int)n;
         break;
-    case K_TEMPERATURE: st = ws_opt_num("--temperature", arg, 0, 100, &o->sampling.temperature, &err); break;
-    case K_TOP_K: st = ws_opt_int("--top-k", arg, 0, 1000000, &n, &err), o->sampling.top_k = (int)n; break;
-    case K_TOP_P: st = ws_opt_num("--top-p", arg, 1e-9, 1, &o->sampling.top_p, &err); break;
-    case K_MIN_P: st = ws_opt_num("--min-p", arg, 0, 1, &o->sampling.min_p, &err); break;
     case K_MEMORY: st = ws_opt_int("--cache-mib", arg, 1, 1 << 24, &n, &err), o->budget = n << 20; break;
     case K_FRESH: o->fresh = 1; break;
     case K_MAX_THINK: st = ws_opt_int("--max-think", arg, 0, 1000000, &n, &err), o->max_think = (int)n; break;
     case K_MAX_ROWS: st = ws_opt_int("--max-rows", arg, 1, 4096, &n, &err), o->max_rows = (int)n; break;
     case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", arg); break;
-    default: return ARGP_ERR_UNKNOWN;
+    default: return ws_sampling_parse(&a->sampling, key, arg, state);
     }
     if (st) argp_error(state, "%s", err.msg);
     if (key > 0 && key < N_KEYS) a->given |= (uint64_t)1 << key;
@@ -113,20 +103,20 @@ ws_status ws_eval_args_check(const ws_eval_args *a, ws_err *err) {
         const char *readout;
     } of[] = {{K_VIGNETTES, vignettes}, {K_FLOOR, vignettes}, {K_K, vignettes},      {K_LOADING, vignettes},
               {K_MAX_THINK, vignettes}, {K_PAIRS, margin},    {K_TOPICS, dose},      {K_SAMPLES, dose},
-              {K_TOKENS, dose},         {K_MIN_TOKENS, dose}, {K_TEMPERATURE, dose}, {K_TOP_K, dose},
-              {K_TOP_P, dose},          {K_MIN_P, dose}};
+              {K_TOKENS, dose},         {K_MIN_TOKENS, dose}};
     const ws_eval_ops *asked[WS_EVAL_MOST];
     int n;
     if (ws_eval_choose(a->o.readouts, asked, &n, err)) return err->code;
-    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
-        const char *name = NULL;
-        if (!(a->given >> of[i].key & 1) || ws_eval_asked(&a->o, of[i].readout)) continue;
+    for (size_t i = 0; i <= sizeof of / sizeof *of; i++) {
+        int last = i == sizeof of / sizeof *of; /* sampling */
+        const char *name = last ? ws_sampling_given(&a->sampling) : NULL, *readout = last ? dose : of[i].readout;
+        if (!(last ? name != NULL : a->given >> of[i].key & 1) || ws_eval_asked(&a->o, readout)) continue;
         for (const struct argp_option *o = options; !name; o++)
             if (o->key == of[i].key) name = o->name;
         return ws_fail(err, WS_EUSAGE,
                        "--%s is for the readout %s, and --readout %s does not ask for it: leave the option out, or add "
                        "the readout",
-                       name, of[i].readout, a->o.readouts);
+                       name, readout, a->o.readouts);
     }
     if ((a->given >> K_MAX_ROWS & 1) && !a->o.max_think && !ws_eval_asked(&a->o, dose))
         return ws_fail(err, WS_EUSAGE, "--max-rows is for texts that are spoken: the readout dose, or --max-think");
@@ -134,6 +124,18 @@ ws_status ws_eval_args_check(const ws_eval_args *a, ws_err *err) {
 }
 
 const struct argp ws_eval_argp = {options, parse, 0, 0, 0, 0, 0};
+
+void ws_eval_args_init(ws_eval_args *a) {
+    *a = (ws_eval_args){.o = ws_eval_defaults()};
+    ws_sampling_args_init(&a->sampling);
+}
+
+ws_status ws_eval_args_take(const ws_eval_args *a, const ws_chat *c, int thinking, ws_eval_options *o, ws_err *err) {
+    if (ws_eval_thinking(o, c, thinking, err)) return err->code;
+    if (a->dose_tokens) o->dose_tokens = a->dose_tokens;
+    ws_sampling_take(&a->sampling, &o->sampling);
+    return WS_OK;
+}
 
 static ws_status run(int argc, char **argv, ws_err *err) {
     static const char doc[] = "Measures what steering changed, base and all strengths in shared batches.\n\n"
@@ -153,16 +155,19 @@ static ws_status run(int argc, char **argv, ws_err *err) {
                               "length, and how much of it repeats itself (share of 4-token runs that stood before). "
                               "margin: log p per token of held-out "
                               "POS answers minus NEG answers. dose: free answers on held-out topics at "
-                              "-alpha, -alpha/2, 0, alpha/2, alpha, with the behaviour's counters. Every figure has a "
+                              "-alpha, -alpha/2, 0, alpha/2, alpha, with the behaviour's counters (on the answer alone "
+                              "where the model reasons first). Every figure has a "
                               "95% bootstrap interval. Files: docs/formats.md. Started again, it goes on "
                               "where it was stopped, to the same bytes.";
-    ws_eval_args a = {.o = ws_eval_defaults()};
+    ws_eval_args a;
     ws_common common;
     ws_session s = {0};
     ws_behavior *behavior = NULL;
     ws_str report = {0};
     json_t *json = NULL;
     ws_common_init(&common);
+    ws_interrupt_says(WS_RESUMES);
+    ws_eval_args_init(&a);
     if (ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &common, err)) return err->code;
     ws_status st = WS_OK;
     if (ws_eval_args_check(&a, err))
@@ -183,6 +188,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     if (a.behavior) st = ws_behavior_load(&behavior, a.behavior, err);
     if (!st) st = ws_session_open(&s, &common, err);
     if (!st) st = ws_session_chat(&s, &common, err);
+    if (!st) st = ws_eval_args_take(&a, s.chat, a.sampling.thinking, &a.o, err);
     for (int i = 0; i < common.n_steer && !st; i++)
         st = ws_method_load(&m[i], s.model, common.steer[i], common.force, err);
     if (!st) st = ws_eval_run(s.model, s.tokenizer, s.chat, behavior, m, common.n_steer, &a.o, &report, &json, err);

@@ -198,6 +198,13 @@ ws_status ws_opt_nums(const char *option, const char *text, double **out, int *n
     return WS_OK;
 }
 
+ws_status ws_opt_on_off(const char *option, const char *text, int *out, ws_err *err) {
+    if (strcmp(text, "on") && strcmp(text, "off"))
+        return ws_fail(err, WS_EUSAGE, "%s: '%s' is neither on nor off", option, text);
+    *out = !strcmp(text, "on");
+    return WS_OK;
+}
+
 ws_status ws_opt_range(const char *option, const char *text, double *a, double *b, ws_err *err) {
     const char *rest;
     if (!strchr(text, ':')) return ws_fail(err, WS_EUSAGE, "%s: '%s' is not of the form A:B", option, text);

@@ -23,14 +23,14 @@ static const struct argp_option options[] = {
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
     opts *o = state->input;
+    ws_err err = {0};
     unsigned date[3];
     char behind;
     switch (key) {
     case K_MESSAGES: o->messages = arg; break;
     case K_GENERATION: o->r.generation_prompt = 1; break;
     case K_THINKING:
-        if (strcmp(arg, "on") && strcmp(arg, "off")) argp_error(state, "--thinking %s: it is on or off", arg);
-        o->r.thinking = !strcmp(arg, "on");
+        if (ws_opt_on_off("--thinking", arg, &o->r.thinking, &err)) argp_error(state, "%s", err.msg);
         break;
     case K_CONTINUE: o->r.continue_final = 1; break;
     case K_DATE:

@@ -1,4 +1,5 @@
 /* src/cmd/run.c - `ws run`: the whole chain, from persona to table. */
+#include "base/interrupt.h"
 #include "cmd/stages.h"
 #include "base/log.h"
 #include "base/progress.h"
@@ -135,8 +136,10 @@ static ws_status chain(const args *a, const stage_args *of, const ws_common *c, 
     if (!st) st = ws_behavior_load(&b, d->behavior, err);
     if (!st) st = ws_session_open(&s, c, err);
     if (!st) st = ws_session_chat(&s, c, err);
+    if (!st) st = ws_contrast_defaults(&o.data, s.chat, d->sampling.thinking, err);
+    if (!st) st = ws_eval_args_take(&of->eval, s.chat, d->sampling.thinking, &o.eval, err);
     if (st) goto out;
-    ws_contrast_defaults(&o.data, s.chat, d->thinking);
+    o.calibrate.thinking = d->sampling.thinking;
     ws_data_args_take(d, &o.data);
     o.eval.sampling = o.data.sampling, o.eval.max_rows = o.data.max_rows;
     ws_run_input in = {s.model, s.tokenizer, s.chat, b};
@@ -159,21 +162,23 @@ out:
 /* What the verbs' own options are called here, and what has no place in a run. */
 static const char *const not_data[] = {"fresh", NULL};
 static const char *const not_train[] = {"pairs", "side", "init", "fresh", NULL};
-static const char *const not_calibrate[] = {"fresh", "bootstrap", "cache-mib", NULL};
-static const char *const not_eval[] = {"alpha",    "calibration",     "behavior", "fresh", "bootstrap",
-                                       "pairs",    "temperature",     "top-k",    "top-p", "min-p",
-                                       "max-rows", "Readout margin:", NULL};
+static const char *const not_calibrate[] = {"fresh", "bootstrap", "cache-mib", "thinking", NULL};
+static const char *const not_eval[] = {"alpha",    "calibration", "behavior",        "fresh", "bootstrap",
+                                       "pairs",    "temperature", "top-k",           "top-p", "min-p",
+                                       "max-rows", "thinking",    "Readout margin:", NULL};
 static const char *const calibrate_names[] = {"target=target-kl", "prompts=kl-pool", "n=kl-prompts",
                                               "tokens=kl-tokens", "audit=kl-audit",  NULL};
 
 static ws_status run(int argc, char **argv, ws_err *err) {
     args a = {0};
-    stage_args of = {.calibrate = ws_calibrate_defaults(), .eval = {.o = ws_eval_defaults()}};
+    stage_args of = {.calibrate = ws_calibrate_defaults()};
     ws_common c;
     static const char *const without[] = {"steer", "force", NULL}; /* a run makes its own dW from the base model */
     ws_common_init(&c);
+    ws_interrupt_says(WS_RESUMES);
     c.without = without;
     ws_data_args_init(&of.data);
+    ws_eval_args_init(&of.eval);
     ws_train_args_init(&of.train);
     struct argp part[4] = {ws_data_argp, ws_train_argp, ws_calibrate_argp, ws_eval_argp};
     struct argp_option *picked[4] = {ws_options_pick(ws_data_argp.options, not_data, NULL),

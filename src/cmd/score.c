@@ -4,7 +4,7 @@
 #include "cmd/hang.h"
 #include "io/json.h"
 #include "model/model.h"
-#include "text/chat.h"
+#include "text/think.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,20 +14,27 @@ enum { BATCH_ROWS = 64, BATCH_TOKENS = 4096 };
 
 typedef struct opts {
     const char *file;
+    int thinking;
     ws_hang hang;
 } opts;
-enum { K_FILE = 1 };
-static const struct argp_option options[] = {{"file", K_FILE, "F", 0,
-                                              "an array (or JSON lines) of {\"prompt_ids\": [..], \"completion_ids\": "
-                                              "[..]} or {\"messages\": [..], \"completion\": \"..\"}",
-                                              1},
-                                             WS_HANG_OPTIONS,
-                                             {0}};
+enum { K_FILE = 1, K_THINKING };
+static const struct argp_option options[] = {
+    {"file", K_FILE, "F", 0,
+     "an array (or JSON lines) of {\"prompt_ids\": [..], \"completion_ids\": "
+     "[..]} or {\"messages\": [..], \"completion\": \"..\"}",
+     1},
+    {"thinking", K_THINKING, "on|off", 0, "enable_thinking of the chat template (default: the template's own)", 1},
+    WS_HANG_OPTIONS,
+    {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
     opts *o = state->input;
+    ws_err err;
     switch (key) {
     case K_FILE: o->file = arg; return 0;
+    case K_THINKING:
+        if (ws_opt_on_off("--thinking", arg, &o->thinking, &err)) argp_error(state, "%s", err.msg);
+        return 0;
     case ARGP_KEY_ARG: argp_error(state, "'%s': give the file with --file", arg); return 0;
     case ARGP_KEY_END:
         if (!o->file) argp_error(state, "--file is missing");
@@ -45,6 +52,7 @@ typedef struct item {
 } item;
 typedef struct work {
     const char *path;
+    const opts *opts;
     const ws_common *common;
     ws_session session;
     ws_hang *hang;
@@ -52,36 +60,37 @@ typedef struct work {
     int n, cap;
 } work;
 
-static ws_status add_ids(const work *w, long line, const json_t *list, const char *key, ws_ids *out, ws_err *err) {
+static ws_status add_ids(const work *w, const char *where, const json_t *list, const char *key, ws_ids *out,
+                         ws_err *err) {
     const json_t *v;
     size_t i;
     int64_t vocab = ws_model_dims(w->session.model)->vocab;
-    if (!json_is_array(list))
-        return ws_fail(err, WS_EFORMAT, "%s:%ld: '%s' is no array of token ids", w->path, line, key);
+    if (!json_is_array(list)) return ws_fail(err, WS_EFORMAT, "%s: '%s' is no array of token ids", where, key);
     json_array_foreach((json_t *)(uintptr_t)list, i, v) {
         json_int_t id = json_integer_value(v);
         if (!json_is_integer(v) || id < 0 || id > INT32_MAX)
-            return ws_fail(err, WS_EFORMAT, "%s:%ld: '%s': element %zu is no token id", w->path, line, key, i);
+            return ws_fail(err, WS_EFORMAT, "%s: '%s': element %zu is no token id", where, key, i);
         if (id >= vocab)
-            return ws_fail(err, WS_EFORMAT, "%s:%ld: '%s': element %zu is %lld, outside the model's ids 0..%lld",
-                           w->path, line, key, i, (long long)id, (long long)vocab - 1);
+            return ws_fail(err, WS_EFORMAT, "%s: '%s': element %zu is %lld, outside the model's ids 0..%lld", where,
+                           key, i, (long long)id, (long long)vocab - 1);
         ws_ids_add(out, (int32_t)id);
     }
     return WS_OK;
 }
 
 /* The prompt is the rendered messages with the generation prompt; the completion is tokenised apart, as in training. */
-static ws_status add_text(work *w, long line, const json_t *v, item *it, int *n_prompt, ws_err *err) {
+static ws_status add_text(work *w, const char *where, const json_t *v, item *it, int *n_prompt, ws_err *err) {
     const json_t *messages = json_object_get(v, "messages"), *completion = json_object_get(v, "completion");
     ws_str text = {0};
     ws_status st;
-    if (!json_is_array(messages))
-        return ws_fail(err, WS_EFORMAT, "%s:%ld: 'messages' is no array of messages", w->path, line);
-    if (!json_is_string(completion))
-        return ws_fail(err, WS_EFORMAT, "%s:%ld: 'completion' is no string", w->path, line);
-    if ((st = ws_session_chat(&w->session, w->common, err)) ||
-        (st = ws_chat_render(w->session.chat, messages, &(ws_render){.generation_prompt = 1, .thinking = -1}, &text,
-                             err)) ||
+    if (!json_is_array(messages)) return ws_fail(err, WS_EFORMAT, "%s: 'messages' is no array of messages", where);
+    if (!json_is_string(completion)) return ws_fail(err, WS_EFORMAT, "%s: 'completion' is no string", where);
+    ws_think_form form;
+    int thinking = w->opts->thinking;
+    if ((!w->session.chat && ((st = ws_session_chat(&w->session, w->common, err)) ||
+                              (st = ws_think_form_of(&form, w->session.chat, thinking, err)))) ||
+        (st = ws_chat_render(w->session.chat, messages, &(ws_render){.generation_prompt = 1, .thinking = thinking},
+                             &text, err)) ||
         (st = ws_tokenizer_encode(w->session.tokenizer, text.p ? text.p : "", text.n, 0, &it->ids, err)))
         goto out;
     *n_prompt = it->ids.n;
@@ -89,7 +98,26 @@ static ws_status add_text(work *w, long line, const json_t *v, item *it, int *n_
                              &it->ids, err);
 out:
     ws_str_free(&text);
-    return st ? ws_fail_prefix(err, "%s:%ld", w->path, line) : WS_OK;
+    return st ? ws_fail_prefix(err, "%s", where) : WS_OK;
+}
+
+static ws_status add_row(work *w, const json_t *v, item *it, const char *where, ws_err *err) {
+    int n_prompt = 0;
+    if (!json_is_object(v)) return ws_fail(err, WS_EFORMAT, "%s: expected an object", where);
+    if (json_object_get(v, "prompt_ids")) {
+        if (add_ids(w, where, json_object_get(v, "prompt_ids"), "prompt_ids", &it->ids, err)) return err->code;
+        n_prompt = it->ids.n;
+        if (add_ids(w, where, json_object_get(v, "completion_ids"), "completion_ids", &it->ids, err)) return err->code;
+    } else if (json_object_get(v, "messages")) {
+        if (add_text(w, where, v, it, &n_prompt, err)) return err->code;
+    } else {
+        return ws_fail(err, WS_EFORMAT,
+                       "%s: neither 'prompt_ids' with 'completion_ids' nor 'messages' with 'completion'", where);
+    }
+    it->n_completion = it->ids.n - n_prompt;
+    if (!n_prompt)
+        return ws_fail(err, WS_EFORMAT, "%s: the prompt is empty, so nothing predicts the first token", where);
+    return WS_OK;
 }
 
 static ws_status add(void *arg, json_t *v, long line, ws_err *err) {
@@ -99,25 +127,11 @@ static ws_status add(void *arg, json_t *v, long line, ws_err *err) {
         w->item = ws_xrealloc(w->item, (size_t)w->cap * sizeof *w->item);
     }
     item *it = &w->item[w->n++];
-    int n_prompt = 0;
     *it = (item){.line = line};
-    if (!json_is_object(v)) return ws_fail(err, WS_EFORMAT, "%s:%ld: expected an object", w->path, line);
-    if (json_object_get(v, "prompt_ids")) {
-        if (add_ids(w, line, json_object_get(v, "prompt_ids"), "prompt_ids", &it->ids, err)) return err->code;
-        n_prompt = it->ids.n;
-        if (add_ids(w, line, json_object_get(v, "completion_ids"), "completion_ids", &it->ids, err)) return err->code;
-    } else if (json_object_get(v, "messages")) {
-        if (add_text(w, line, v, it, &n_prompt, err)) return err->code;
-    } else {
-        return ws_fail(err, WS_EFORMAT,
-                       "%s:%ld: neither 'prompt_ids' with 'completion_ids' nor 'messages' with 'completion'", w->path,
-                       line);
-    }
-    it->n_completion = it->ids.n - n_prompt;
-    if (!n_prompt)
-        return ws_fail(err, WS_EFORMAT, "%s:%ld: the prompt is empty, so nothing predicts the first token", w->path,
-                       line);
-    return WS_OK;
+    char *where = ws_json_where(w->path, line);
+    ws_status st = add_row(w, v, it, where, err);
+    free(where);
+    return st;
 }
 
 static void print(const float *lp, int n) {
@@ -152,8 +166,11 @@ static ws_status score(work *w, int first, int k, ws_err *err) {
     ws_status st = hidden ? WS_OK : ws_fail(err, WS_ENOMEM, "no memory for %lld positions", (long long)out);
     if (!st) st = ws_forward(w->session.model, NULL, &b, hidden, err);
     if (!st) st = ws_logprob(w->session.model, hidden, out, target, lp, err);
-    if (st && hidden)
-        ws_fail_prefix(err, "%s: entries %ld to %ld", w->path, w->item[first].line, w->item[first + k - 1].line);
+    if (st && hidden) {
+        char *from = ws_json_where(w->path, w->item[first].line);
+        ws_fail_prefix(err, "%s and the %d rows behind it", from, k - 1);
+        free(from);
+    }
     at = 0;
     for (int i = 0; i < k && !st; i++) {
         print(lp + at, w->item[first + i].n_completion);
@@ -180,10 +197,11 @@ static ws_status score_all(work *w, ws_err *err) {
 }
 
 static ws_status run(int argc, char **argv, ws_err *err) {
-    opts o = {0};
+    opts o = {.thinking = -1};
     ws_common c;
     ws_sink sink;
     ws_common_init(&c);
+    ws_interrupt_says(WS_STARTS_OVER);
     ws_status st = ws_cmd_parse(
         argc, argv, options, parse, "--model M --file F.json",
         "Print the log-probability of completions as JSON lines: n_tokens, logprob (their sum, nats), per_token.\n\n"
@@ -194,10 +212,12 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         "completion.",
         &o, &c, err);
     if (st) return st;
-    work w = {.path = o.file, .common = &c, .hang = &o.hang};
+    work w = {.path = o.file, .opts = &o, .common = &c, .hang = &o.hang};
     /* the tokenizer is opened by the first row of text: a model without one will do for ids */
     if ((st = ws_session_open_weights(&w.session, &c, err)) || (st = ws_jsonl_each(o.file, add, &w, err))) goto out;
     if (!w.n) st = ws_fail(err, WS_EFORMAT, "%s: no rows", o.file);
+    if (!st && o.thinking >= 0 && !w.session.chat)
+        st = ws_fail(err, WS_EUSAGE, "--thinking is for rows of messages, and %s has none", o.file);
     if (!st) st = ws_hang_open(&o.hang, w.session.model, &c, BATCH_ROWS, err);
     if (st || (st = ws_sink_open(&sink, c.out, err))) goto out;
     st = score_all(&w, err);

@@ -4,7 +4,7 @@
 #ifndef WS_CMD_STAGES_H
 #define WS_CMD_STAGES_H
 #include "calibrate/calibrate.h"
-#include "cmd/cmd.h"
+#include "cmd/sampling.h"
 #include "eval/eval.h"
 #include "generate/contrast.h"
 #include "train/train.h"
@@ -13,9 +13,9 @@ enum { WS_DATA_KEYS = 16 };
 typedef struct ws_data_args { /* cmd/data.c */
     const char *behavior;
     long long n[WS_DATA_KEYS]; /* whole numbers by key, where given */
-    double x[WS_DATA_KEYS];
     char given[WS_DATA_KEYS];
-    int thinking, fresh;
+    ws_sampling_args sampling;
+    int fresh;
 } ws_data_args;
 extern const struct argp ws_data_argp;
 void ws_data_args_init(ws_data_args *a);
@@ -35,9 +35,14 @@ typedef struct ws_eval_args { /* cmd/eval.c */
     ws_eval_options o;
     double *alpha; /* owned; o.alpha points to it */
     const char *behavior;
-    uint64_t given; /* bits of the options' keys */
+    ws_sampling_args sampling;
+    int dose_tokens; /* 0: not given */
+    uint64_t given;  /* bits of the options' keys */
 } ws_eval_args;
 extern const struct argp ws_eval_argp;
+void ws_eval_args_init(ws_eval_args *a);
+/* What was given of sampling and lengths, over the defaults for this model and `thinking`. */
+ws_status ws_eval_args_take(const ws_eval_args *a, const ws_chat *c, int thinking, ws_eval_options *o, ws_err *err);
 /* WS_EUSAGE: an option was given that only readouts which are not asked for would use. */
 ws_status ws_eval_args_check(const ws_eval_args *a, ws_err *err);
 

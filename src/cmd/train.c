@@ -1,4 +1,5 @@
 /* src/cmd/train.c - `ws train`: pairs + adapter + side -> a PEFT directory. */
+#include "base/interrupt.h"
 #include "cmd/stages.h"
 #include "base/progress.h"
 #include "data/pairs.h"
@@ -169,6 +170,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_train_result r;
     static const char *const without[] = {"steer", NULL};
     ws_common_init(&c);
+    ws_interrupt_says(WS_RESUMES);
     c.without = without;
     ws_train_args_init(&a);
     ws_status st = ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &c, err);

@@ -72,6 +72,45 @@ static ws_status finish(const json_t *row, const char *key, int *cut, const char
     return st;
 }
 
+const char *ws_pair_answer(const ws_pair *p, int side) {
+    return p->answer[side] ? p->answer[side] : side ? p->neg : p->pos;
+}
+
+static void think(ws_pair *p, int side, ws_think_form f) {
+    const char *text = side ? p->neg : p->pos;
+    ws_think_parts t;
+    ws_think_split(text, strlen(text), f, &t);
+    free(p->reasoning[side]), free(p->answer[side]);
+    p->reasoning[side] = ws_xstrndup(t.reasoning, t.n_reasoning);
+    p->answer[side] = ws_xstrndup(t.answer, t.n_answer);
+    p->closed[side] = t.closed;
+}
+void ws_pair_think(ws_pair *p, ws_think_form f) {
+    for (int s = 0; s < 2; s++) think(p, s, f);
+}
+
+/* The parts follow from the response and from `closed`; where the row tells them too, they must agree with it. */
+static ws_status maybe_think(ws_pair *p, const json_t *row, int side, const char *where, ws_err *err) {
+    static const char *const keys[2][3] = {{"closed_pos", "reasoning_pos", "answer_pos"},
+                                           {"closed_neg", "reasoning_neg", "answer_neg"}};
+    int closed;
+    p->closed[side] = -1;
+    if (ws_json_bool_or(row, keys[side][0], -1, &closed, where, err)) return err->code;
+    if (closed < 0 && !strstr(side ? p->neg : p->pos, WS_THINK_END)) return WS_OK;
+    think(p, side, closed == 0 ? WS_THINK_OPEN : WS_THINK_FREE);
+    if (closed >= 0 && closed != p->closed[side])
+        return ws_fail(err, WS_EFORMAT, "%s: '%s' is %s, but the response %s", where, keys[side][0],
+                       closed ? "true" : "false", closed ? "never leaves its <think>" : "has a </think>");
+    for (int k = 1; k < 3; k++) {
+        const json_t *v = json_object_get(row, keys[side][k]);
+        const char *told = json_string_value(v), *is = k == 1 ? p->reasoning[side] : p->answer[side];
+        if (v && !json_is_null(v) && (!told || strcmp(told, is)))
+            return ws_fail(err, WS_EFORMAT, "%s: '%s' is not that part of the response; leave it out, or correct it",
+                           where, keys[side][k]);
+    }
+    return WS_OK;
+}
+
 ws_status ws_pair_parse(ws_pair *p, const json_t *row, const char *where, ws_err *err) {
     static const char *const pos_keys[] = {"response_pos", "pos", "chosen", NULL};
     static const char *const neg_keys[] = {"response_neg", "neg", "rejected", NULL};
@@ -105,6 +144,7 @@ ws_status ws_pair_parse(ws_pair *p, const json_t *row, const char *where, ws_err
     if (!st) st = maybe_int(row, "n_tokens_neg", &p->tokens_neg, where, err);
     if (!st) st = finish(row, "finish_reason_pos", &p->cut_pos, where, err);
     if (!st) st = finish(row, "finish_reason_neg", &p->cut_neg, where, err);
+    for (int s = 0; s < 2 && !st; s++) st = maybe_think(p, row, s, where, err);
     if (st) ws_pair_release(p);
     return st;
 }
@@ -116,6 +156,7 @@ void ws_pair_release(ws_pair *p) {
     free(p->sys_pos);
     free(p->sys_neg);
     free(p->behavior);
+    for (int s = 0; s < 2; s++) free(p->reasoning[s]), free(p->answer[s]);
     memset(p, 0, sizeof *p);
 }
 
@@ -144,6 +185,12 @@ json_t *ws_pair_json(const ws_pair *p) {
     put(o, "finish_reason_neg", p->cut_neg ? "length" : "stop");
     put_int(o, "n_tokens_pos", p->tokens_pos);
     put_int(o, "n_tokens_neg", p->tokens_neg);
+    for (int s = 0; s < 2; s++) {
+        if (!p->answer[s]) continue;
+        put(o, s ? "reasoning_neg" : "reasoning_pos", p->reasoning[s]);
+        put(o, s ? "answer_neg" : "answer_pos", p->answer[s]);
+        json_object_set_new(o, s ? "closed_neg" : "closed_pos", json_boolean(p->closed[s]));
+    }
     return o;
 }
 
@@ -157,7 +204,7 @@ typedef struct loading {
 static ws_status add(void *arg, json_t *value, long line, ws_err *err) {
     loading *l = arg;
     ws_pairs *p = l->p;
-    char *where = ws_sprintf("%s:%ld", p->path, line);
+    char *where = ws_json_where(p->path, line);
     if (p->n == l->cap) {
         l->cap = l->cap * 2 + 64;
         p->row = ws_xrealloc(p->row, (size_t)l->cap * sizeof *p->row);

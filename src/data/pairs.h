@@ -2,13 +2,17 @@
 #ifndef WS_DATA_PAIRS_H
 #define WS_DATA_PAIRS_H
 #include "io/json.h"
+#include "text/think.h"
 typedef struct ws_pair {
     char *prompt, *pos, *neg;
     char *sys_pos, *sys_neg;    /* NULL: not given */
     int topic, persona, sample; /* -1: not given */
     int cut_pos, cut_neg;       /* finish_reason was "length" */
     int tokens_pos, tokens_neg; /* -1: not given */
-    char *behavior;             /* NULL: not given */
+    /* Of responses with a think block, POS and NEG: its parts and whether it was closed; NULL and -1: no block. */
+    char *reasoning[2], *answer[2];
+    int closed[2];
+    char *behavior; /* NULL: not given */
 } ws_pair;
 typedef struct ws_pairs {
     int n;
@@ -23,6 +27,10 @@ void ws_pairs_free(ws_pairs *p);
 /* One row, as ws_pairs_load reads it; `where` goes into errors.  Free with ws_pair_release. */
 ws_status ws_pair_parse(ws_pair *p, const json_t *row, const char *where, ws_err *err);
 void ws_pair_release(ws_pair *p);
+/* What was said behind the reasoning (all of the response where there is none, "" where the block was never closed). */
+const char *ws_pair_answer(const ws_pair *p, int side);
+/* Fills reasoning, answer and closed of both sides from the responses. */
+void ws_pair_think(ws_pair *p, ws_think_form f);
 /* As `ws data` writes it: a new JSON object with the keys in their order. */
 json_t *ws_pair_json(const ws_pair *p);
 

@@ -6,7 +6,8 @@
 
 enum { FOLDS = 5 };
 
-static const char *answer(const ws_pair *r, int side) { return side ? r->neg : r->pos; }
+static const char *answer(const ws_pair *r, int side) { return ws_pair_answer(r, side); }
+static int answered(const ws_pair *r, int side) { return *answer(r, side) != 0; }
 static const char *persona(const ws_pair *r, int side) { return side ? r->sys_neg : r->sys_pos; }
 
 /* ---------- topics ---------- */
@@ -50,8 +51,8 @@ static int count_words(const char *text) {
 
 static ws_status describe(ws_side_quality *s, const ws_pairs *p, int side, const ws_behavior *b, ws_err *err) {
     ws_vocab seen = {0};
-    double tokens = 0, words = 0, cut = 0, sum = 0, sq = 0;
-    int told = 1;
+    double tokens = 0, words = 0, cut = 0, sum = 0, sq = 0, closed = 0, thought = 0;
+    int told = 1, blocks = 0;
     ws_status st = WS_OK;
     for (int i = 0; i < p->n && !st; i++) {
         const ws_pair *r = &p->row[i];
@@ -60,16 +61,21 @@ static ws_status describe(ws_side_quality *s, const ws_pairs *p, int side, const
         told &= t >= 0;
         tokens += t;
         cut += side ? r->cut_neg : r->cut_pos;
+        if (r->answer[side]) blocks++, closed += r->closed[side], thought += count_words(r->reasoning[side]);
+        if (!answered(r, side)) continue;
+        s->answers++;
         words += count_words(answer(r, side));
         ws_vocab_add(&seen, answer(r, side));
         if (b && b->n_counters) st = ws_behavior_score(b, answer(r, side), strlen(answer(r, side)), &score, err);
         sum += score;
         sq += score * score;
     }
-    double n = p->n, mean = sum / n;
-    s->cut = told ? cut / n : NAN;
-    s->tokens = told ? tokens / n : NAN;
-    s->words = words / n;
+    double n = s->answers, mean = n ? sum / n : NAN;
+    s->cut = told ? cut / p->n : NAN;
+    s->tokens = told ? tokens / p->n : NAN;
+    s->words = n ? words / n : NAN;
+    s->closed = blocks ? closed / blocks : NAN;
+    s->thought = blocks ? thought / blocks : NAN;
     s->distinct = seen.n;
     s->score = b && b->n_counters ? mean : NAN;
     s->score_se = b && b->n_counters && n > 1 ? sqrt(fmax(sq / n - mean * mean, 0) / (n - 1)) : NAN;
@@ -126,16 +132,16 @@ static int has_any(const char *text, const ws_vocab *words, const ws_vocab *all,
 
 static void leaks(ws_pairs_quality *q, const ws_pairs *p) {
     ws_vocab all = {0};
-    double own[2] = {0}, other[2] = {0};
-    int told = 0;
+    double own[2] = {0}, other[2] = {0}, told[2] = {0};
     for (int i = 0; i < p->n; i++)
         for (int s = 0; s < 2; s++) content_words(&all, persona(&p->row[i], s), NULL);
     int *rows = ws_xcalloc((size_t)all.n + 1, sizeof *rows);
     for (int i = 0; i < p->n; i++) {
         const ws_pair *r = &p->row[i];
         if (!r->sys_pos || !r->sys_neg) continue;
-        told++;
         for (int s = 0; s < 2; s++) {
+            if (!answered(r, s)) continue;
+            told[s]++;
             ws_vocab not = {0}, mine = {0},
                      theirs = {0}; /* words of one persona that stand neither in the other nor in the prompt */
             content_words(&not, persona(r, !s), NULL);
@@ -153,8 +159,8 @@ static void leaks(ws_pairs_quality *q, const ws_pairs *p) {
         }
     }
     for (int s = 0; s < 2; s++) {
-        q->side[s].leak = told ? own[s] / told : NAN;
-        q->side[s].leak_other = told ? other[s] / told : NAN;
+        q->side[s].leak = told[s] ? own[s] / told[s] : NAN;
+        q->side[s].leak_other = told[s] ? other[s] / told[s] : NAN;
     }
     while (q->n_leaked < WS_LEAK_WORDS) {
         int best = -1;
@@ -202,7 +208,7 @@ static double log_odds(const bag *b, const double *const *count, const double to
 static void classify(ws_pairs_quality *q, const ws_pairs *p, const int *topic) {
     q->folds = q->topics < FOLDS ? q->topics : FOLDS;
     q->accuracy = q->accuracy_se = NAN;
-    if (q->folds < 2) return;
+    if (q->folds < 2 || !q->side[0].answers || !q->side[1].answers) return;
     ws_vocab v = {0};
     bag *bags = ws_xmalloc((size_t)p->n * 2 * sizeof *bags);
     for (int i = 0; i < 2 * p->n; i++) bags[i] = bag_of(&v, answer(&p->row[i / 2], i % 2));
@@ -219,18 +225,18 @@ static void classify(ws_pairs_quality *q, const ws_pairs *p, const int *topic) {
         }
         for (int k = 0; k < v.n; k++) types += count[0][k] + count[1][k] > 0;
         for (int i = 0; i < 2 * p->n; i++) {
-            if (topic[i / 2] % q->folds != f) continue;
+            if (topic[i / 2] % q->folds != f || !answered(&p->row[i / 2], i % 2)) continue;
             double s = log_odds(&bags[i], (const double *const *)count, total, types);
             right[topic[i / 2]] += s == 0 ? 0.5 : (s > 0) == (i % 2 == 0);
             tested[topic[i / 2]]++;
         }
     }
-    double sum = 0, var = 0, n = 2.0 * p->n;
-    for (int t = 0; t < q->topics; t++) sum += right[t];
-    q->accuracy = sum / n;
+    double sum = 0, var = 0, n = 0;
+    for (int t = 0; t < q->topics; t++) sum += right[t], n += tested[t];
+    q->accuracy = n > 0 ? sum / n : NAN;
     for (int t = 0; t < q->topics; t++)
         var += pow(right[t] - q->accuracy * tested[t], 2); /* answers of a topic hang together */
-    q->accuracy_se = sqrt(var * q->topics / (q->topics - 1.0)) / n;
+    q->accuracy_se = n > 0 ? sqrt(var * q->topics / (q->topics - 1.0)) / n : NAN;
     for (int i = 0; i < 2 * p->n; i++) free(bags[i].word);
     free(bags);
     free(right);
@@ -271,10 +277,12 @@ json_t *ws_pairs_quality_json(const ws_pairs_quality *q) {
     for (int s = 0; s < 2; s++) {
         const ws_side_quality *a = &q->side[s];
         json_object_set_new(o, s ? "neg" : "pos",
-                            json_pack("{s:o,s:o,s:o,s:i,s:o,s:o,s:o,s:o}", "cut_share", number(a->cut), "mean_tokens",
-                                      number(a->tokens), "mean_words", number(a->words), "distinct", a->distinct,
-                                      "persona_leak", number(a->leak), "persona_leak_other", number(a->leak_other),
-                                      "score", number(a->score), "score_se", number(a->score_se)));
+                            json_pack("{s:o,s:o,s:o,s:o,s:o,s:i,s:i,s:o,s:o,s:o,s:o}", "cut_share", number(a->cut),
+                                      "closed_share", number(a->closed), "mean_tokens", number(a->tokens), "mean_words",
+                                      number(a->words), "mean_reasoning_words", number(a->thought), "answers",
+                                      a->answers, "distinct", a->distinct, "persona_leak", number(a->leak),
+                                      "persona_leak_other", number(a->leak_other), "score", number(a->score),
+                                      "score_se", number(a->score_se)));
     }
     json_t *words = json_array();
     for (int i = 0; i < q->n_leaked; i++)
@@ -299,8 +307,15 @@ void ws_pairs_quality_print(const ws_pairs_quality *q, ws_str *out) {
     if (q->personas) ws_str_addf(out, " with %d personas", q->personas);
     ws_str_addf(out, "; %d with both answers the same\n", q->identical);
     ws_str_addf(out, "  %-34s %10s %10s\n", "", "POS", "NEG");
-    line(out, "answers cut by length, %", "%.1f", 100 * a->cut, 100 * b->cut);
+    int thinks = !isnan(a->closed) || !isnan(b->closed);
+    line(out, thinks ? "responses cut by length, %" : "answers cut by length, %", "%.1f", 100 * a->cut, 100 * b->cut);
     line(out, "mean length, tokens", "%.1f", a->tokens, b->tokens);
+    if (thinks) {
+        line(out, "think blocks that were closed, %", "%.1f", 100 * a->closed, 100 * b->closed);
+        line(out, "mean reasoning, words", "%.1f", a->thought, b->thought);
+        ws_str_adds(out, "  below: the answers alone, without the reasoning before them\n");
+        line(out, "responses with an answer", "%.0f", a->answers, b->answers);
+    }
     line(out, "mean length, words", "%.1f", a->words, b->words);
     line(out, "distinct answers", "%.0f", a->distinct, b->distinct);
     line(out, "with words of the own persona, %", "%.1f", 100 * a->leak, 100 * b->leak);
@@ -310,7 +325,9 @@ void ws_pairs_quality_print(const ws_pairs_quality *q, ws_str *out) {
     for (int i = 0; i < q->n_leaked; i++)
         ws_str_addf(out, "%s%s %d", i ? ", " : "  persona words in most answers: ", q->leaked[i], q->leaked_rows[i]);
     if (q->n_leaked) ws_str_addc(out, '\n');
-    if (isnan(q->accuracy))
+    if (isnan(q->accuracy) && (!a->answers || !b->answers))
+        ws_str_adds(out, "  no answer on one side: nothing to test whether words tell the sides apart\n");
+    else if (isnan(q->accuracy))
         ws_str_adds(out, "  one topic alone: no words are left out to test whether words tell the sides apart\n");
     else
         ws_str_addf(out,
@@ -318,9 +335,13 @@ void ws_pairs_quality_print(const ws_pairs_quality *q, ws_str *out) {
                     "is chance)\n",
                     100 * q->accuracy, 100 * q->accuracy_se, q->folds);
     double ratio = a->words > b->words ? a->words / fmax(b->words, 1) : b->words / fmax(a->words, 1);
-    if (ratio > 1.25)
+    if (isfinite(a->words + b->words) && ratio > 1.25)
         ws_str_addf(out, "  note: %s answers are %.0f %% longer; length will be learned with the behaviour\n",
                     a->words > b->words ? "POS" : "NEG", 100 * (ratio - 1));
+    if (fmin(a->closed, b->closed) < 0.9)
+        ws_str_adds(out,
+                    "  note: think blocks were cut before they were closed: these responses have no answer, and are "
+                    "trained on as they stand; raise --max-new-tokens\n");
     if (fabs(a->cut - b->cut) > 0.2)
         ws_str_adds(out, "  note: one side is cut by length much more often than the other\n");
     if (q->accuracy < 0.6) ws_str_adds(out, "  note: the two sides hardly differ in their words; expect a weak dW\n");

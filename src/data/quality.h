@@ -1,6 +1,8 @@
 /* src/data/quality.h - what the pairs look like before anything is trained on them.
  * An adapter learns whatever tells the two sides apart: mood, but also length, sentences cut in the middle, or the
- * words of the persona repeated.  This shows which of these are there (conventions.md 4.8, rows 13 and 27). */
+ * words of the persona repeated.  This shows which of these are there (conventions.md 4.8, rows 13 and 27).
+ * Of responses with a think block the answer alone is looked at, and only where there is one; length in tokens and cuts
+ * are of the whole response. */
 #ifndef WS_DATA_QUALITY_H
 #define WS_DATA_QUALITY_H
 #include "data/behavior.h"
@@ -9,9 +11,12 @@
 typedef struct ws_side_quality {
     double cut;    /* share of answers that were cut by length; NaN: not told by the file */
     double tokens; /* mean length in tokens; NaN: not told */
-    double words;  /* mean length in words */
+    double words;  /* mean length in words; NaN: no answer at all */
     int distinct;  /* different answers */
-    double leak;   /* share of answers with a word that stands in this side's persona alone; NaN: no personas told */
+    int answers;   /* rows with an answer: all, but for think blocks that were not closed or have nothing behind them */
+    double closed; /* share of responses whose think block was closed; NaN: none has one */
+    double thought; /* mean length of the reasoning in words; NaN: none */
+    double leak;    /* share of answers with a word that stands in this side's persona alone; NaN: no personas told */
     double leak_other; /* the same with the words of the other side's persona: what chance gives */
     double score;      /* mean score of the behaviour's counters; NaN: no counters */
     double score_se;   /* its standard error */
@@ -20,7 +25,7 @@ typedef struct ws_side_quality {
 enum { WS_LEAK_WORDS = 8 };
 typedef struct ws_pairs_quality {
     int n, topics, personas;     /* rows, different topics, different personas (0: not told) */
-    int identical;               /* rows whose two answers are the same */
+    int identical;               /* rows whose two responses are the same */
     ws_side_quality side[2];     /* POS, NEG */
     char *leaked[WS_LEAK_WORDS]; /* persona words that stand in most answers */
     int leaked_rows[WS_LEAK_WORDS], n_leaked;

@@ -1,5 +1,7 @@
 /* src/eval/dose.c - does the dial work?  Free generations without system prompt on held-out topics, at -alpha, -alpha/2, 0,
- * alpha/2 and alpha: the behaviour's counters beside length, distinct-3 and the base model's perplexity of the text. */
+ * alpha/2 and alpha: the behaviour's counters beside length, distinct-3 and the base model's perplexity of the text.
+ * Where a response begins with reasoning the counters see the answer behind it alone; a response that never leaves its
+ * think block has no answer and no score, and is counted as such. */
 #include "base/progress.h"
 #include "base/stats.h"
 #include "calibrate/prompts.h"
@@ -27,10 +29,12 @@ static const char *const measure_name[] = {"score", "tokens", "distinct3", "base
 typedef struct sample {
     double m[N_MEASURES]; /* NaN: not defined for this text */
     int cut;
+    int closed; /* -1: no think block is expected */
 } sample;
 
 typedef struct work {
     ws_eval *e;
+    ws_think_form form;
     level *level;
     int L, T, S;    /* levels, topics, samples a topic */
     ws_ids *prompt; /* [T, L] */
@@ -81,7 +85,7 @@ static void levels(work *w) {
 
 static ws_status encode(work *w, int t, int l, ws_err *err) {
     const ws_eval *e = w->e;
-    const ws_render r = {.generation_prompt = 1, .thinking = 0, .date = WS_CHAT_FIXED_DATE};
+    const ws_render r = {.generation_prompt = 1, .thinking = e->o->thinking, .date = WS_CHAT_FIXED_DATE};
     ws_str text = {0};
     ws_status st = ws_chat_render_plain(e->chat, w->level[l].system, e->behavior->heldout[t], NULL, &r, &text, err);
     if (!st) st = ws_tokenizer_encode(e->tok, text.p, text.n, 0, &w->prompt[t * w->L + l], err);
@@ -140,26 +144,35 @@ static ws_status record(work *w, ws_raw *raw, int i, double nll, ws_err *err) {
     sample *s = &w->out[at];
     ws_str decoded = {0}, text = {0};
     json_t *counts = json_object();
-    ws_status st = ws_tokenizer_decode(e->tok, ids->id, ids->n, 1, &decoded, err);
+    ws_status st = ws_think_decode(e->tok, ids->id, ids->n, &decoded, err);
     ws_raw_text(&text, &decoded);
     ws_str_free(&decoded);
-    if (!st) st = ws_behavior_score(e->behavior, text.p, text.n, &s->m[SCORE], err);
+    ws_think_parts part;
+    ws_think_split(text.p, text.n, w->form >= WS_THINK_FREE ? w->form : WS_THINK_NONE, &part);
+    s->closed = w->form >= WS_THINK_FREE ? part.closed : -1;
+    if (!st) st = ws_behavior_score(e->behavior, part.answer, part.n_answer, &s->m[SCORE], err);
+    if (!part.closed) s->m[SCORE] = NAN;
     for (int c = 0; c < e->behavior->n_counters && !st; c++) {
-        long k = ws_regex_count(e->behavior->counter[c].re, text.p, text.n, err);
+        long k = ws_regex_count(e->behavior->counter[c].re, part.answer, part.n_answer, err);
         if (k < 0) st = err->code;
         json_object_set_new(counts, e->behavior->counter[c].name, json_integer(k));
     }
     s->m[TOKENS] = ids->n, s->m[DISTINCT] = ws_distinct(ids->id, ids->n, 3), s->m[NLL] = nll,
     s->cut = w->finish[i] == WS_FINISH_LENGTH;
-    if (!st)
-        st = ws_raw_add(raw,
-                        json_pack("{s:i, s:i, s:s, s:s, s:f, s:f, s:s%, s:i, s:s, s:f, s:O, s:o, s:o}", "topic", t,
-                                  "sample", at / w->L % w->S, "prompt", e->behavior->heldout[t], "method",
-                                  w->level[l].name, "alpha", w->level[l].alpha, "dose", w->level[l].dose, "text",
-                                  text.p, text.n, "tokens", ids->n, "finish_reason", s->cut ? "length" : "stop",
-                                  "score", s->m[SCORE], "counts", counts, "distinct3", real_or_null(s->m[DISTINCT]),
-                                  "base_nll", real_or_null(nll)),
-                        err);
+    if (!st) {
+        json_t *line =
+            json_pack("{s:i, s:i, s:s, s:s, s:f, s:f, s:s%, s:i, s:s, s:o, s:O, s:o, s:o}", "topic", t, "sample",
+                      at / w->L % w->S, "prompt", e->behavior->heldout[t], "method", w->level[l].name, "alpha",
+                      w->level[l].alpha, "dose", w->level[l].dose, "text", text.p, text.n, "tokens", ids->n,
+                      "finish_reason", s->cut ? "length" : "stop", "score", real_or_null(s->m[SCORE]), "counts", counts,
+                      "distinct3", real_or_null(s->m[DISTINCT]), "base_nll", real_or_null(nll));
+        if (s->closed >= 0) {
+            json_object_set_new(line, "reasoning", json_stringn(part.reasoning, part.n_reasoning));
+            json_object_set_new(line, "answer", json_stringn(part.answer, part.n_answer));
+            json_object_set_new(line, "closed", json_boolean(s->closed));
+        }
+        st = ws_raw_add(raw, line, err);
+    }
     json_decref(counts);
     ws_str_free(&text);
     return st;
@@ -174,8 +187,11 @@ static ws_status take(void *arg, int i, const json_t *v, ws_err *err) {
     work *w = arg;
     sample *s = &w->out[i];
     const char *finish = json_string_value(json_object_get(v, "finish_reason"));
+    const json_t *closed = json_object_get(v, "closed");
+    s->closed = json_is_boolean(closed) ? json_is_true(closed) : -1;
     if (json_integer_value(json_object_get(v, "topic")) != i / (w->S * w->L) ||
-        number(v, "alpha") != w->level[i % w->L].alpha || !finish || isnan(number(v, "score")))
+        number(v, "alpha") != w->level[i % w->L].alpha || !finish || (isnan(number(v, "score")) && s->closed != 0) ||
+        (s->closed >= 0) != (w->form >= WS_THINK_FREE))
         return ws_fail(err, WS_EFORMAT, "not the text that belongs here; use --fresh");
     for (int m = 0; m < N_MEASURES; m++) s->m[m] = number(v, measure_name[m]);
     s->cut = !strcmp(finish, "length");
@@ -240,15 +256,18 @@ static ws_status tables(work *w, ws_err *err) {
     ws_str csv = {0};
     ws_str_adds(&csv, "method,alpha,dose,score,score_lo,score_hi,score_se,tokens,tokens_lo,tokens_hi,distinct3,"
                       "distinct3_lo,distinct3_hi,base_nll,base_nll_lo,base_nll_hi,"
-                      "base_ppl,cut,n,n_topics\n");
+                      "base_ppl,cut,n,n_topics,n_scored,closed\n");
     ws_str_addf(e->report,
                 "Dose: %s; %d held-out topics x %d samples of at most %d tokens, no system prompt, [95%% interval over "
                 "topics]\n",
                 e->behavior->title, T, S, e->o->dose_tokens);
+    if (w->form >= WS_THINK_FREE)
+        ws_str_addf(e->report, "  thinking: %s; the score is of answers alone, the rest of whole responses\n",
+                    ws_think_say(w->form));
     for (int l = 0; l < L; l++) {
         ws_col(&csv, w->level[l].name), ws_num(&csv, w->level[l].alpha), ws_num(&csv, w->level[l].dose);
         ws_str_addf(e->report, "%-16s %+8.3f", w->level[l].name, w->level[l].alpha);
-        double nll = NAN, cut = 0;
+        double nll = NAN, cut = 0, closed = 0, scored = 0;
         for (int m = 0; m < N_MEASURES; m++) {
             for (int i = 0; i < n; i++) value[i] = w->out[i * L + l].m[m];
             for (int d = 0; d < D; d++) {
@@ -265,21 +284,27 @@ static ws_status tables(work *w, ws_err *err) {
             double mean = ws_mean(value, n);
             ws_num(&csv, mean), ws_num(&csv, v.lo), ws_num(&csv, v.hi);
             if (m == SCORE) {
-                ws_num(&csv, ws_std(value, n, 1) / sqrt(n));
+                scored = (double)ws_count(value, n);
+                ws_num(&csv, ws_std(value, n, 1) / sqrt(scored));
                 ws_str_addf(e->report, "  score %+6.2f [%+.2f, %+.2f]", mean, v.lo, v.hi);
             }
             if (m == TOKENS) ws_str_addf(e->report, "  tokens %5.1f", mean);
             if (m == DISTINCT) ws_str_addf(e->report, "  distinct-3 %.3f", mean);
             if (m == NLL) nll = mean;
         }
-        for (int i = 0; i < n; i++) cut += (double)w->out[i * L + l].cut / n;
-        ws_num(&csv, exp(nll)), ws_num(&csv, cut), ws_num(&csv, n), ws_num(&csv, T), ws_str_addc(&csv, '\n');
-        ws_str_addf(e->report, "  base perplexity %.1f\n", exp(nll));
+        for (int i = 0; i < n; i++)
+            cut += (double)w->out[i * L + l].cut / n, closed += (double)w->out[i * L + l].closed / n;
+        ws_num(&csv, exp(nll)), ws_num(&csv, cut), ws_num(&csv, n), ws_num(&csv, T);
+        ws_num(&csv, scored), ws_num(&csv, w->form >= WS_THINK_FREE ? closed : NAN), ws_str_addc(&csv, '\n');
+        ws_str_addf(e->report, "  base perplexity %.1f", exp(nll));
+        if (w->form >= WS_THINK_FREE) ws_str_addf(e->report, "  closed %3.0f %%", 100 * closed);
+        ws_str_addc(e->report, '\n');
     }
     ws_str_addc(e->report, '\n');
     const ws_sampling *q = &e->o->sampling;
     json_object_set_new(e->json, "dose",
-                        json_pack("{s:i, s:i, s:i, s:f, s:f, s:i}", "n_topics", T, "n_samples", S, "max_new_tokens",
+                        json_pack("{s:i, s:i, s:s, s:i, s:f, s:f, s:i}", "n_topics", T, "n_samples", S, "scored",
+                                  w->form >= WS_THINK_FREE ? "answer behind the reasoning" : "answer", "max_new_tokens",
                                   e->o->dose_tokens, "temperature", q->temperature, "top_p", q->top_p, "top_k",
                                   q->top_k));
     ws_status st = ws_eval_write(e, "dose.csv", &csv, err);
@@ -292,6 +317,7 @@ static ws_status run(ws_eval *e, ws_err *err) {
     const ws_eval_options *o = e->o;
     work w = {.e = e, .S = o->dose_samples, .T = e->behavior->n_heldout};
     if (o->dose_topics) w.T = o->dose_topics;
+    if (ws_think_form_of(&w.form, e->chat, o->thinking, err)) return err->code;
     levels(&w);
     int total = w.T * w.S * w.L;
     w.prompt = ws_xcalloc((size_t)w.T * (size_t)w.L, sizeof *w.prompt);

@@ -53,8 +53,18 @@ ws_eval_options ws_eval_defaults(void) {
                              .k = 2,
                              .bootstrap = 1000,
                              .dose_samples = 4,
-                             .dose_tokens = 60,
-                             .sampling = {.temperature = 0.7, .top_k = 20, .top_p = 0.8}};
+                             .dose_tokens = WS_DOSE_ANSWER,
+                             .thinking = -1,
+                             .sampling = ws_sampling_default(0)};
+}
+
+ws_status ws_eval_thinking(ws_eval_options *o, const ws_chat *c, int thinking, ws_err *err) {
+    ws_think_form form;
+    if (ws_think_form_of(&form, c, thinking, err)) return err->code;
+    int thinks = ws_think_expected(form, c, thinking);
+    o->thinking = thinking, o->sampling = ws_sampling_default(thinks);
+    o->dose_tokens = thinks ? WS_DOSE_THINK : WS_DOSE_ANSWER;
+    return WS_OK;
 }
 
 /* ---- settings: the base, then each method's strengths ---- */

@@ -9,7 +9,7 @@
 #include "data/pairs.h"
 #include "generate/sample.h"
 #include "steer/steer.h"
-#include "text/chat.h"
+#include "text/think.h"
 #define WS_ROOM(name) /* the Makefile looks for this word */
 
 typedef struct ws_eval_options {
@@ -26,13 +26,18 @@ typedef struct ws_eval_options {
     int max_think; /* vignettes: 0: the answer at once (mode A); else after at most so many tokens of thought (B) */
     int bootstrap; /* draws: 1000 */
     int dose_topics, dose_samples, dose_tokens, dose_min_tokens; /* topics 0: all held-out ones */
-    ws_sampling sampling;
+    ws_sampling sampling;                                        /* of dose */
+    int thinking; /* of dose: -1: as the chat template has it, 0, 1: enable_thinking */
     uint64_t seed;
     int64_t budget; /* bytes of keys and values in flight; 0: 512 MiB */
     int max_rows;   /* texts that are spoken at once; 0: WS_GEN_ROWS */
     int fresh;      /* forget recorded results */
 } ws_eval_options;
+enum { WS_DOSE_ANSWER = 60, WS_DOSE_THINK = 1280 };
 ws_eval_options ws_eval_defaults(void);
+/* Dose's defaults for texts that are rendered with `thinking`: sampling as in pipeline.md 2, and room for reasoning where
+ * the responses begin with it.  WS_EUSAGE: the model cannot do that. */
+ws_status ws_eval_thinking(ws_eval_options *o, const ws_chat *c, int thinking, ws_err *err);
 
 enum ws_arm { WS_ARM_BASE, WS_ARM_PLUS, WS_ARM_MINUS, WS_ARM_OTHER };
 typedef struct ws_setting {

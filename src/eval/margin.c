@@ -1,5 +1,7 @@
 /* src/eval/margin.c - does the model prefer the POS answer?  Mean over held-out rows of the mean per-token
- * log p(response_pos) - log p(response_neg), without system prompt; interval by bootstrap over topics. */
+ * log p(response_pos) - log p(response_neg), without system prompt; interval by bootstrap over topics.
+ * A response is scored as it was said: all the text after its prompt.  One with a think block, reasoning and </think>
+ * included, stands behind the prompt that asks for reasoning; the others behind the prompt with thinking off. */
 #include "base/progress.h"
 #include "base/stats.h"
 #include "calibrate/prompts.h"
@@ -22,6 +24,8 @@ typedef struct work {
     ws_eval *e;
     const ws_pairs *pairs;
     int n_topics, *topic; /* [rows] from 0 */
+    int n_think;          /* rows with a think block */
+    ws_think_form form;   /* of prompts that ask for reasoning */
     ws_ids *ids;          /* [rows, settings, 2] prompt, then response without its last token */
     ws_ids *resp;         /* [rows, 2] */
     cell *cell;           /* [rows, settings] */
@@ -49,12 +53,29 @@ static void topics(work *w) {
     }
 }
 
+static int thinks(const ws_pair *p) { return p->answer[0] || p->answer[1]; }
+
+/* The prompt behind which responses with a think block were said: enable_thinking is passed where the template has it. */
+static int thinking_of(const ws_eval *e) { return ws_chat_has(e->chat, "enable_thinking") ? 1 : -1; }
+
+/* The text of a response; a <think> that the prompt holds already is left out. */
+static const char *response(const work *w, const ws_pair *p, int side) {
+    const char *text = side ? p->neg : p->pos;
+    if (!thinks(p) || w->form != WS_THINK_OPEN) return text;
+    const char *t = text + strspn(text, " \t\r\n");
+    if (strncmp(t, WS_THINK_BEGIN, strlen(WS_THINK_BEGIN))) return text;
+    t += strlen(WS_THINK_BEGIN);
+    return t + strspn(t, "\n");
+}
+
 static ws_status encode(work *w, int row, int s, ws_err *err) {
     const ws_eval *e = w->e;
     const ws_pair *p = &w->pairs->row[row];
     ws_ids *out = &w->ids[2 * (row * e->n_settings + s)];
     ws_str text = {0};
-    ws_status st = ws_render_open(e->chat, e->setting[s].system, p->prompt, 0, &text, err);
+    const ws_render r = {.generation_prompt = 1, .thinking = thinking_of(e), .date = WS_CHAT_FIXED_DATE};
+    ws_status st = thinks(p) ? ws_chat_render_plain(e->chat, e->setting[s].system, p->prompt, NULL, &r, &text, err)
+                             : ws_render_open(e->chat, e->setting[s].system, p->prompt, 0, &text, err);
     if (!st) st = ws_tokenizer_encode(e->tok, text.p, text.n, 0, &out[0], err);
     ws_str_free(&text);
     if (!st) {
@@ -153,6 +174,10 @@ static ws_status tables(work *w, ws_err *err) {
                 "Margin: log p per token of the POS answer minus the NEG answer, %d held-out rows on %d topics, [95%% "
                 "interval over topics]\n",
                 n, T);
+    if (w->n_think)
+        ws_str_addf(e->report,
+                    "  %d of the rows have a think block: all of their response is scored, reasoning included\n",
+                    w->n_think);
     for (int s = 0; s < S; s++) {
         double m = 0, m0 = 0, lp[2] = {0};
         for (int i = 0; i < n; i++) {
@@ -178,8 +203,9 @@ static ws_status tables(work *w, ws_err *err) {
             e->setting[s].name, e->setting[s].alpha, m, i.lo, i.hi, m - m0, di.lo, di.hi, lp[0], lp[1]);
     }
     ws_str_addc(e->report, '\n');
-    json_object_set_new(e->json, "margin",
-                        json_pack("{s:i, s:i, s:s}", "n_rows", n, "n_topics", T, "pairs", e->o->pairs));
+    json_object_set_new(
+        e->json, "margin",
+        json_pack("{s:i, s:i, s:i, s:s}", "n_rows", n, "n_think", w->n_think, "n_topics", T, "pairs", e->o->pairs));
     ws_status st = ws_eval_write(e, "margin.csv", &csv, err);
     ws_str_free(&csv);
     free(sum), free(draw), free(count);
@@ -196,11 +222,14 @@ static ws_status run(ws_eval *e, ws_err *err) {
     w.cell = ws_xcalloc((size_t)n * (size_t)S, sizeof *w.cell);
     topics(&w);
     ws_hash *h = ws_raw_key(e, "ws-margin-raw");
-    ws_status st = WS_OK;
+    for (int i = 0; i < n; i++) w.n_think += thinks(&p->row[i]);
+    ws_status st = w.n_think ? ws_think_form_of(&w.form, e->chat, thinking_of(e), err) : WS_OK;
     for (int i = 0; i < n && !st; i++) {
-        const char *text[2] = {p->row[i].pos, p->row[i].neg};
+        const char *text[2] = {response(&w, &p->row[i], 0), response(&w, &p->row[i], 1)};
+        /* </think> is a token, as it was when the response was made; other responses hold no control tokens */
+        int flags = thinks(&p->row[i]) ? 0 : WS_TOK_PLAIN;
         for (int k = 0; k < 2 && !st; k++) {
-            st = ws_tokenizer_encode(e->tok, text[k], strlen(text[k]), WS_TOK_PLAIN, &w.resp[2 * i + k], err);
+            st = ws_tokenizer_encode(e->tok, text[k], strlen(text[k]), flags, &w.resp[2 * i + k], err);
             if (!st && !w.resp[2 * i + k].n) st = ws_fail(err, WS_EFORMAT, "the %s answer is empty", k ? "NEG" : "POS");
         }
         for (int s = 0; s < S && !st; s++) st = encode(&w, i, s, err);

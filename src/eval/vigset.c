@@ -66,21 +66,21 @@ static char *find_prefix(const char *where, ws_err *err) {
 typedef struct rowset { /* one file: its rows by id, the last one of each id */
     ws_vigset *s;
     const char *path;
-    json_t *rows; /* id -> row with "_line" */
+    json_t *rows; /* id -> row with "_where" */
     int repeated;
 } rowset;
 
 static ws_status take(void *arg, json_t *v, long line, ws_err *err) {
     rowset *r = arg;
     const char *id, *text;
-    char *where = ws_sprintf("%s:%ld", r->path, line);
+    char *where = ws_json_where(r->path, line);
     ws_status st = json_is_object(v) ? WS_OK : ws_fail(err, WS_EFORMAT, "%s: a vignette is an object", where);
     if (!st) st = ws_json_str(v, "id", &id, where, err);
     if (!st) st = ws_json_str(v, "text", &text, where, err);
     if (!st && !*text) st = ws_fail(err, WS_EFORMAT, "%s: vignette \"%s\" has no text", where, id);
+    if (!st) json_object_set_new(v, "_where", json_string(where));
     free(where);
     if (st) return st;
-    json_object_set_new(v, "_line", json_integer(line));
     if (json_object_get(r->rows, id)) r->repeated++;
     json_object_set(r->rows, id, v); /* keeps its first place, takes the last row */
     return WS_OK;
@@ -156,20 +156,20 @@ static ws_status loadings(ws_vigset *s, ws_vignette *v, const json_t *row, const
     return WS_OK;
 }
 
+static const char *where_of(const json_t *row) { return json_string_value(json_object_get(row, "_where")); }
+
 static ws_status join(ws_vigset *s, const rowset *r, ws_err *err) {
     const char *id;
     json_t *row;
     for (int c = 0; c < 2; c++)
         json_object_foreach(r[c].rows, id, row) if (!json_object_get(r[1 - c].rows, id)) return ws_fail(
-            err, WS_EFORMAT, "%s:%lld: vignette \"%s\" has no partner in %s", r[c].path,
-            (long long)json_integer_value(json_object_get(row, "_line")), id, r[1 - c].path);
+            err, WS_EFORMAT, "%s: vignette \"%s\" has no partner in %s", where_of(row), id, r[1 - c].path);
     int used[N_KNOWN] = {0};
     json_object_foreach(r[0].rows, id, row) {
         const char *name = name_of(row);
         if (!name || !*name)
-            return ws_fail(err, WS_EFORMAT,
-                           "%s:%lld: vignette \"%s\" has neither \"foundation_coarse\" nor \"foundation\"", r[0].path,
-                           (long long)json_integer_value(json_object_get(row, "_line")), id);
+            return ws_fail(err, WS_EFORMAT, "%s: vignette \"%s\" has neither \"foundation_coarse\" nor \"foundation\"",
+                           where_of(row), id);
         for (int k = 0; k < N_KNOWN; k++) used[k] |= !strcmp(name, known[k]);
     }
     for (int k = 0; k < N_KNOWN; k++)
@@ -178,14 +178,13 @@ static ws_status join(ws_vigset *s, const rowset *r, ws_err *err) {
     s->v = ws_xcalloc(json_object_size(r[0].rows) + 1, sizeof *s->v);
     json_object_foreach(r[0].rows, id, row) {
         ws_vignette *v = &s->v[s->n++];
-        char *where = ws_sprintf("%s:%lld", r[0].path, (long long)json_integer_value(json_object_get(row, "_line")));
+        const char *where = where_of(row);
         v->id = ws_xstrdup(id), v->foundation = foundation_of(s, name_of(row));
         v->text[0] = ws_xstrdup(json_string_value(json_object_get(row, "text")));
         v->text[1] = ws_xstrdup(json_string_value(json_object_get(json_object_get(r[1].rows, id), "text")));
         ws_status st = ws_json_num_or(row, "wrong", NAN, &v->wrong, where, err);
         if (!st) st = check_shares(row, where, err);
         if (!st) st = loadings(s, v, row, where, err);
-        free(where);
         if (st) return st;
     }
     return s->n ? WS_OK : ws_fail(err, WS_EFORMAT, "%s: no vignettes in it", r[0].path);

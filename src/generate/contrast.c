@@ -32,6 +32,7 @@ typedef struct work {
     const ws_tokenizer *t;
     const ws_chat *c;
     const ws_behavior *b;
+    ws_think_form form;
     ws_contrast_options o;
     file file[2];
     int other_kernels; /* the rows that are there were made by another kernel set */
@@ -63,7 +64,7 @@ static ws_status verify(void *arg, json_t *value, long line, ws_err *err) {
     reading *r = arg;
     file *f = r->f;
     ws_pair p;
-    char *where = ws_sprintf("%s:%ld", f->path, line);
+    char *where = ws_json_where(f->path, line);
     ws_status st = ws_pair_parse(&p, value, where, err);
     if (!st) {
         const ws_cell *c = f->there < f->n ? f->row[f->there].cell : NULL;
@@ -163,11 +164,11 @@ static size_t space_at_end(const char *s, size_t n) {
     return 0;
 }
 
-/* The answer as it is stored: special tokens dropped, white space at the end stripped, NUL (which JSON readers refuse)
- * replaced like other bytes that are no text. */
+/* The response as it is stored: special tokens but for think tags dropped, white space at the end stripped, NUL (which
+ * JSON readers refuse) replaced like other bytes that are no text. */
 static ws_status stored_text(const work *w, const ws_gen_result *r, char **out, ws_err *err) {
     ws_str raw = {0}, s = {0};
-    ws_status st = ws_tokenizer_decode(w->t, r->ids, r->n, 1, &raw, err);
+    ws_status st = ws_think_decode(w->t, r->ids, r->n, &raw, err);
     for (size_t i = 0; i < raw.n; i++) {
         if (raw.p[i])
             ws_str_addc(&s, raw.p[i]);
@@ -199,13 +200,17 @@ static ws_status write_row(work *w, file *f, row *r, ws_err *err) {
                  .tokens_pos = r->tokens[POS],
                  .tokens_neg = r->tokens[NEG],
                  .behavior = w->b->name};
+    if (w->form >= WS_THINK_FREE) ws_pair_think(&p, w->form);
     json_t *o = ws_pair_json(&p);
     ws_str line = {0};
     ws_json_dump(o, &line, 1);
     ws_status st = ws_lines_add(&f->lines, line.p, line.n, err);
     ws_str_free(&line);
     json_decref(o);
-    for (int s = 0; s < SIDES; s++) free(r->text[s]), r->text[s] = NULL;
+    for (int s = 0; s < SIDES; s++) {
+        free(p.reasoning[s]), free(p.answer[s]); /* the rest of p is borrowed */
+        free(r->text[s]), r->text[s] = NULL;
+    }
     if (st) return st;
     f->written++;
     w->result->new_rows++;
@@ -297,9 +302,7 @@ ws_status ws_contrast_run(ws_model *m, const ws_tokenizer *t, const ws_chat *c, 
     work w = {.t = t, .c = c, .b = b, .result = result ? result : &unused};
     *w.result = (ws_contrast_result){0};
     if (ws_contrast_check(options, err)) return err->code;
-    if (options->thinking >= 0 && !ws_chat_has(c, "enable_thinking"))
-        return ws_fail(err, WS_EUSAGE, "--thinking %s: this model's chat template has no enable_thinking",
-                       options->thinking ? "on" : "off");
+    if (ws_think_form_of(&w.form, c, options->thinking, err)) return err->code;
     w.o = ws_contrast_clamp(b, options, 1);
     double started = ws_now();
     int n, lock = -1;
@@ -330,6 +333,7 @@ ws_status ws_contrast_run(ws_model *m, const ws_tokenizer *t, const ws_chat *c, 
             "%s: its rows were begun with other kernels than '%s', so the rest would not be the same bits; run it "
             "with WS_KERNELS as in data.json, or start over with --fresh",
             w.o.dir, ws_k.name);
+    if (!st && there < n && w.form != WS_THINK_NONE) ws_note("thinking: %s", ws_think_say(w.form));
     if (!st && there < n) st = generate(&w, m, err);
     for (int i = 0; i < 2; i++) {
         file *f = &w.file[i];
@@ -345,6 +349,7 @@ ws_status ws_contrast_run(ws_model *m, const ws_tokenizer *t, const ws_chat *c, 
     }
     w.result->rows = w.file[0].written;
     w.result->heldout = w.file[1].written;
+    w.result->form = w.form;
     w.result->seconds = ws_now() - started;
     if (lock >= 0) ws_unlock(lock);
     json_decref(settings);

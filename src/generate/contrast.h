@@ -8,7 +8,7 @@
 #include "data/behavior.h"
 #include "data/pairs.h"
 #include "generate/generate.h"
-#include "text/chat.h"
+#include "text/think.h"
 
 typedef struct ws_contrast_options {
     int topics, personas, samples; /* size of the grid; more than the behaviour has is cut to what it has, and said */
@@ -21,14 +21,17 @@ typedef struct ws_contrast_options {
     int fresh;       /* 1: what another configuration left in `dir` is deleted; 0: it is an error */
     const char *dir; /* pairs.jsonl, heldout.jsonl and data.json lie here */
 } ws_contrast_options;
-/* Defaults of pipeline.md 2 (20 x 5 x 10, 96 tokens) with 36 held-out rows.  Sampling: temperature 0.6, top_p 0.95,
- * top_k 20 for a template that knows enable_thinking, unless thinking is 0; else temperature 0.7, top_p 0.8, top_k 20. */
-void ws_contrast_defaults(ws_contrast_options *o, const ws_chat *c, int thinking);
+/* Defaults of pipeline.md 2 (20 x 5 x 10) with 36 held-out rows, for prompts that are rendered with `thinking`: where
+ * responses are expected to reason (text/think.h) at most WS_CONTRAST_THINK tokens and the sampling of thinking models,
+ * else at most WS_CONTRAST_ANSWER tokens and that of the others.  WS_EUSAGE: the model cannot do `thinking`. */
+enum { WS_CONTRAST_ANSWER = 96, WS_CONTRAST_THINK = 1280 };
+ws_status ws_contrast_defaults(ws_contrast_options *o, const ws_chat *c, int thinking, ws_err *err);
 
 typedef struct ws_contrast_result {
     int rows, heldout;  /* in the files now */
     int new_rows;       /* of these, made by this call */
     int64_t new_tokens; /* sampled by this call, both sides */
+    ws_think_form form; /* of the prompts */
     double seconds;
 } ws_contrast_result;
 /* Makes the rows that are missing in `dir`.  WS_ESTATE when another configuration's rows are there (both are named), or

@@ -7,16 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-void ws_contrast_defaults(ws_contrast_options *o, const ws_chat *c, int thinking) {
-    int thinks = thinking != 0 && ws_chat_has(c, "enable_thinking");
+ws_status ws_contrast_defaults(ws_contrast_options *o, const ws_chat *c, int thinking, ws_err *err) {
+    ws_think_form form;
+    if (ws_think_form_of(&form, c, thinking, err)) return err->code;
+    int thinks = ws_think_expected(form, c, thinking);
     *o = (ws_contrast_options){.topics = 20,
                                .personas = 5,
                                .samples = 10,
                                .heldout = 36,
-                               .max_new = 96,
+                               .max_new = thinks ? WS_CONTRAST_THINK : WS_CONTRAST_ANSWER,
                                .min_new = 1,
                                .thinking = thinking,
-                               .sampling = thinks ? (ws_sampling){0.6, 20, 0.95, 0} : (ws_sampling){0.7, 20, 0.8, 0}};
+                               .sampling = ws_sampling_default(thinks)};
+    return WS_OK;
 }
 
 static void cut(int *n, int most, const char *what, const char *behavior, int say) {

@@ -18,6 +18,10 @@ typedef struct cand {
     double p; /* exp((logit - max) / T), not normalised */
 } cand;
 
+ws_sampling ws_sampling_default(int thinks) {
+    return thinks ? (ws_sampling){0.6, 20, 0.95, 0} : (ws_sampling){0.7, 20, 0.8, 0};
+}
+
 ws_status ws_sampling_check(const ws_sampling *s, ws_err *err) {
     if (!(s->temperature >= 0) || !isfinite(s->temperature))
         return ws_fail(err, WS_EUSAGE, "temperature %g: must be 0 (greedy) or a positive number", s->temperature);

@@ -10,6 +10,9 @@ typedef struct ws_sampling {
     double top_p;       /* 1: off */
     double min_p;       /* 0: off */
 } ws_sampling;
+/* What answers are sampled with where nobody says otherwise (pipeline.md 2): temperature 0.6, top_p 0.95, top_k 20 for
+ * models that reason first, else 0.7, 0.8, 20. */
+ws_sampling ws_sampling_default(int thinks);
 /* temperature >= 0, top_k >= 0, 0 < top_p <= 1, 0 <= min_p <= 1; else WS_EUSAGE names the setting. */
 ws_status ws_sampling_check(const ws_sampling *s, ws_err *err);
 /* `u` uniform in [0, 1).  Non-finite logits (NaN or +inf; -inf is a mask) are WS_ENONFINITE. */

@@ -63,6 +63,10 @@ static int blank(const char *t, size_t n) {
     return 1;
 }
 
+char *ws_json_where(const char *path, long line) {
+    return line < 0 ? ws_sprintf("%s, entry %ld", path, -line) : ws_sprintf("%s:%ld", path, line);
+}
+
 ws_status ws_jsonl_each(const char *path, ws_status (*fn)(void *arg, json_t *value, long line, ws_err *err), void *arg,
                         ws_err *err) {
     ws_str s = {0};
@@ -80,7 +84,8 @@ ws_status ws_jsonl_each(const char *path, ws_status (*fn)(void *arg, json_t *val
         json_decref(v), v = NULL;
         if (!lines) {
             rc = parse(&v, t, (size_t)(end - t), path, 0, err);
-            for (size_t i = 0; !rc && i < json_array_size(v); i++) rc = fn(arg, json_array_get(v, i), (long)i + 1, err);
+            for (size_t i = 0; !rc && i < json_array_size(v); i++)
+                rc = fn(arg, json_array_get(v, i), -(long)i - 1, err);
             goto done;
         }
     }

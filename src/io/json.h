@@ -8,10 +8,12 @@
 /* Load a whole document.  Duplicate keys are refused; nesting deeper than 128 is refused; BOM tolerated. */
 ws_status ws_json_load(json_t **out, const char *path, ws_err *err);
 ws_status ws_json_parse(json_t **out, const char *text, size_t n, const char *name_for_errors, ws_err *err);
-/* JSON lines (CRLF, BOM and empty lines tolerated) or one JSON array: calls fn for every value; `line` is 1-based
- * (for an array: the index from 1).  Errors are "path:line: ...". */
+/* JSON lines (CRLF, BOM and empty lines tolerated) or one JSON array: calls fn for every value; `line` is 1-based, and for
+ * entry N of an array -N: ws_json_where tells either as text. */
 ws_status ws_jsonl_each(const char *path, ws_status (*fn)(void *arg, json_t *value, long line, ws_err *err), void *arg,
                         ws_err *err);
+/* "path:7" for line 7, "path, entry 7" for entry 7 of an array (line -7); caller frees. */
+char *ws_json_where(const char *path, long line);
 /* Keys in insertion order; compact = one line.  Numbers: %.17g shortest that reads back. */
 void ws_json_dump(const json_t *v, ws_str *out, int compact);
 void ws_json_dump_sorted(const json_t *v, ws_str *out, int compact); /* keys sorted, as Python's sort_keys */

@@ -102,10 +102,12 @@ json_t *ws_stage_options_json(const ws_pipeline *p, int stage) {
     case STAGE_CALIBRATE:
         calibrate_options(&p->o, o);
         put_int(o, "kl-bootstrap", p->o.calibrate.bootstrap);
+        if (ws_chat_has(p->in->chat, WS_THINK_BEGIN)) put_int(o, "thinking", p->o.calibrate.thinking);
         break;
     case STAGE_EVAL:
         put_str(o, "behavior_hash", p->in->behavior->hash);
         eval_options(&p->o, o);
+        if (ws_chat_has(p->in->chat, WS_THINK_BEGIN)) put_int(o, "thinking", p->o.eval.thinking);
         break;
     default: BUG("stage %d", stage);
     }

@@ -67,17 +67,22 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     ws_stage *s = p->stage;
     ws_speed v = {1, 1, INFINITY, INFINITY};
     int64_t weights = weights_bytes(m), adapter = 0, work = ws_model_scratch_bytes(m);
+    ws_think_form form;
+    if (ws_think_form_of(&form, p->in->chat, o->data.thinking, err)) return err->code;
     if (measure && ws_speed_measure(&v, m, err)) return err->code;
 
     int grid = o->data.topics * o->data.personas * o->data.samples, rows = grid + o->data.heldout;
     double answers = 2.0 * rows, answer = o->data.max_new, row_tokens = PROMPT_TOKENS + answer;
     int in_flight = o->data.max_rows ? o->data.max_rows : 64;
-    int64_t micro = (int64_t)(o->train.batch * row_tokens), logits = ws_model_dims(m)->vocab * 4;
+    double kept = fmin(row_tokens, o->max_len), learned = fmax(kept - PROMPT_TOKENS, 1); /* --max-len cuts long rows */
+    int64_t micro = (int64_t)(o->train.batch * kept), logits = ws_model_dims(m)->vocab * 4;
     ws_train_plan t;
     if (train_memory(p, micro, &t, &adapter, err)) return err->code;
     set(&s[STAGE_DATA],
-        ws_sprintf("%d pairs (%d topics x %d personas x %d samples) and %d held-out ones, answers of at most %d tokens",
-                   grid, o->data.topics, o->data.personas, o->data.samples, o->data.heldout, o->data.max_new),
+        ws_sprintf("%d pairs (%d topics x %d personas x %d samples) and %d held-out ones, %s of at most %d tokens",
+                   grid, o->data.topics, o->data.personas, o->data.samples, o->data.heldout,
+                   ws_think_expected(form, p->in->chat, o->data.thinking) ? "reasoning and answer" : "answers",
+                   o->data.max_new),
         ws_speed_decode(&v, answers * answer) + ws_speed_prefill(&v, answers * (PROMPT_TOKENS + SYSTEM_TOKENS), 0),
         weights + work + in_flight * (seq_bytes(m, (int64_t)row_tokens + SYSTEM_TOKENS) + logits) + PREFIX_BYTES,
         (int64_t)(answers * answer * 5));
@@ -87,11 +92,10 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     double train_rows = grid - ceil(grid * o->train.holdout), epochs = o->train.epochs;
     double steps =
         o->train.max_steps ? (double)o->train.max_steps : ceil(train_rows / (o->train.batch * o->train.accum)) * epochs;
-    double tokens =
-        o->train.max_steps ? steps * o->train.batch * o->train.accum * row_tokens : train_rows * epochs * row_tokens;
-    double pass = ws_speed_prefill(&v, tokens, tokens * answer / row_tokens);
+    double tokens = o->train.max_steps ? steps * o->train.batch * o->train.accum * kept : train_rows * epochs * kept;
+    double pass = ws_speed_prefill(&v, tokens, tokens * learned / kept);
     double evals = o->train.eval_every > 0 ? floor(steps / (double)o->train.eval_every) + 1 : 1;
-    double held = ws_speed_prefill(&v, (grid - train_rows) * row_tokens, (grid - train_rows) * answer) * evals;
+    double held = ws_speed_prefill(&v, (grid - train_rows) * kept, (grid - train_rows) * learned) * evals;
     for (int k = 0; k < 2; k++)
         set(&s[STAGE_POS + k],
             ws_sprintf("%s rank %d on the %s answers, %.0f steps of %d rows", o->train.adapter.kind,

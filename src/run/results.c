@@ -77,7 +77,7 @@ int ws_sheet_arm(const ws_sheet *s, const char *method, const char *arm) {
 /* ---------- texts ---------- */
 static ws_status take_sample(void *arg, json_t *v, long line, ws_err *err) {
     ws_method_results *m = arg;
-    char *where = ws_sprintf("%s/samples.jsonl:%ld", m->dir, line);
+    char *where = ws_sprintf("%s/samples.jsonl:%ld", m->dir, labs(line));
     const char *prompt, *text;
     int64_t topic, sample;
     ws_answer s = {0};
@@ -96,7 +96,10 @@ static ws_status take_sample(void *arg, json_t *v, long line, ws_err *err) {
         goto out;
     }
     s.topic = (int)topic, s.sample = (int)sample;
-    s.prompt = ws_xstrdup(prompt), s.text = ws_xstrdup(text);
+    const char *answer = json_string_value(json_object_get(v, "answer"));
+    s.prompt = ws_xstrdup(prompt);
+    s.text = json_is_false(json_object_get(v, "closed")) ? ws_sprintf("(still thinking when it was cut) %s", text)
+                                                         : ws_xstrdup(answer ? answer : text);
     m->sample = ws_xrealloc(m->sample, (size_t)(m->n_samples + 1) * sizeof *m->sample);
     m->sample[m->n_samples++] = s;
 out:

@@ -58,7 +58,8 @@ typedef struct column {
     ws_cell_kind kind;
     const char *format, *lo, *hi;
     ws_best best;
-    int steered; /* no cell at strength 0: it compares with the base */
+    int steered;  /* no cell at strength 0: it compares with the base */
+    int optional; /* nan where an earlier version wrote the sheet without it */
 } column;
 #define COLUMNS(c)        c, (int)(sizeof(c) / sizeof *(c))
 #define WORDS(k, t)       .key = k, .title = t, .kind = WS_CELL_TEXT
@@ -81,6 +82,8 @@ static void add_cells(ws_table *t, const column *c, int n, const ws_sheet *s, in
             ci(t, s, r, c->key, c->lo ? c->lo : lo, c->hi ? c->hi : hi);
         else if (c->kind == WS_CELL_SD)
             ws_table_sd(t, ws_sheet_num(s, r, c->key), ws_sheet_num(s, r, c->lo ? c->lo : lo));
+        else if (c->optional && ws_csv_col(&s->csv, c->key) < 0)
+            ws_table_num(t, (double)NAN);
         else if (c->kind == WS_CELL_NUM)
             num(t, s, r, c->key);
         else
@@ -127,6 +130,11 @@ static void add_settings(const show *s, ws_table *t, const ws_results *r, const 
 }
 
 /* ---------- dose, margin ---------- */
+/* Of texts whose think block was closed; NaN where none has one, or an earlier version wrote the file. */
+static double closed_share(const ws_sheet *s, int row) {
+    return ws_csv_col(&s->csv, "closed") < 0 ? (double)NAN : ws_sheet_num(s, row, "closed");
+}
+
 static void dose(const show *s, ws_tables *all) {
     static const column c[] = {{INTERVAL("score", "score [95%]", "%+.2f")},
                                {NUMBER("tokens", "tokens", "%.0f")},
@@ -134,14 +142,23 @@ static void dose(const show *s, ws_tables *all) {
                                {NUMBER("base_ppl", "base ppl", "%.1f")},
                                {NUMBER("cut", "cut", "%.2f")},
                                {NUMBER("n", "n", "%.0f")},
-                               {NUMBER("n_topics", "topics", "%.0f")}};
+                               {NUMBER("n_topics", "topics", "%.0f")},
+                               {NUMBER("closed", "closed", "%.2f"), .optional = 1}};
     ws_table *t = ws_table_new("dose", "Dose: free answers to held-out prompts, no system prompt");
-    begin(s, t, "setting", "setting"), add_columns(t, COLUMNS(c));
-    EACH_METHOD(s, r, m) add_settings(s, t, r, &m->dose, COLUMNS(c));
+    int thinks = 0; /* some texts have a think block */
+    EACH_METHOD(s, r, m)
+    for (int k = 0; k < m->dose.csv.rows; k++) thinks |= isfinite(closed_share(&m->dose, k));
+    int n = (int)(sizeof c / sizeof *c) - !thinks;
+    begin(s, t, "setting", "setting"), add_columns(t, c, n);
+    EACH_METHOD(s, r, m) add_settings(s, t, r, &m->dose, c, n);
     ws_table_note(t,
                   "score: weighted count of the behaviour's words per answer; intervals by bootstrap over topics. "
                   "base ppl: perplexity of the answers under the unsteered model. cut: share of answers that reached "
                   "the length limit.");
+    if (thinks)
+        ws_table_note(t, "The model reasons first: score counts the answer behind the reasoning, all else the whole "
+                         "response; closed: share of responses that left their think block (the others have no answer "
+                         "and no score).");
     keep(all, t);
 }
 

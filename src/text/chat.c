@@ -172,7 +172,7 @@ static void strip(const char **p, size_t *n, int left) {
 }
 
 /* Cuts at the last marker; if the template trimmed the marker's space, it trimmed the content's too. */
-static ws_status cut(ws_str *s, size_t from, const char *final, ws_err *err) {
+static ws_status cut(ws_str *s, size_t from, const char *final, int end_only, ws_err *err) {
     const size_t m = strlen(MARKER);
     size_t n = strlen(final), at = s->n;
     const char *p = final;
@@ -182,7 +182,7 @@ static ws_status cut(ws_str *s, size_t from, const char *final, ws_err *err) {
         at--;
         found = s->n - at >= m - 1 && !memcmp(s->p + at, MARKER, m - 1);
     }
-    if (!found || (n && !memmem(s->p + from, s->n - from, p, n)))
+    if (!found || (!end_only && n && !memmem(s->p + from, s->n - from, p, n)))
         return ws_fail(err, WS_EUNSUPPORTED,
                        "the final message cannot be continued: the chat template removes or changes its content");
     int kept = s->n - at >= m && s->p[at + m - 1] == ' ';
@@ -219,7 +219,7 @@ ws_status ws_chat_render(const ws_chat *c, const json_t *messages, const ws_rend
     if (!json_object_get(vars, "documents")) json_object_set_new(vars, "documents", json_null());
     json_object_set_new(vars, "add_generation_prompt", json_boolean(r->generation_prompt));
     st = ws_jinja_render(r->tools && c->with_tools ? c->with_tools : c->jinja, vars, r->date, out, err);
-    if (!st && r->continue_final) st = cut(out, from, final, err);
+    if (!st && r->continue_final) st = cut(out, from, final, r->continue_final == WS_CONTINUE_END, err);
 out:
     if (st && out->p) out->p[out->n = from] = 0; /* nothing half written */
     json_decref(vars);

@@ -14,11 +14,13 @@ void ws_chat_free(ws_chat *c);
 const char *ws_chat_template(const ws_chat *c);      /* the template's text */
 int ws_chat_has(const ws_chat *c, const char *word); /* the template mentions it, e.g. "enable_thinking" */
 
+enum { WS_CONTINUE = 1, WS_CONTINUE_END = 2 };
 typedef struct ws_render {
     int generation_prompt;
-    int thinking;        /* -1: not passed, the template's default; 0 / 1: enable_thinking */
-    int continue_final;  /* cut after the last message's content; excludes generation_prompt */
-    const char *date;    /* strftime_now's fixed date "2026-11-22"; NULL: today */
+    int thinking;       /* -1: not passed, the template's default; 0 / 1: enable_thinking */
+    int continue_final; /* cut after the last message's content; excludes generation_prompt.  WS_CONTINUE_END: also where
+                          * the template rewrites the content (reasoning), as long as its end stays */
+    const char *date;   /* strftime_now's fixed date "2026-11-22"; NULL: today */
     const json_t *tools; /* NULL: none */
     const json_t *extra; /* further template variables, NULL: none */
 } ws_render;

@@ -268,7 +268,7 @@ static wj_value f_reverse(wj_ctx *c, const wj_value *x, const wj_args *args) {
 /* select, reject: test(item); selectattr, rejectattr: test(item.attr).  Without a test: truth. */
 static wj_value choose(wj_ctx *c, const wj_value *x, const wj_args *args, int with_attr, int keep) {
     wj_args rest = {.n = 0};
-    const wj_list *l = wj_items(c, x, "this filter");
+    const wj_list none = {0}, *l = wj_truth(x) ? wj_items(c, x, "this filter") : &none; /* as in Jinja: none is empty */
     wj_value out = wj_list_new(c, WJ_ITER, 0);
     int skip = with_attr + 1;
     if (args->n_kw) wj_fail(c, "keyword arguments are not supported here");
@@ -293,7 +293,7 @@ static wj_value f_rejectattr(wj_ctx *c, const wj_value *x, const wj_args *args) 
 
 static wj_value f_map(wj_ctx *c, const wj_value *x, const wj_args *args) {
     wj_value out = wj_list_new(c, WJ_ITER, 0), a[2];
-    const wj_list *l = wj_items(c, x, "map");
+    const wj_list none = {0}, *l = wj_truth(x) ? wj_items(c, x, "map") : &none;
     if (!args->n) {
         wj_bind(c, "map", args, 0, "attribute default", a);
         if (!given(&a[0])) wj_fail(c, "map needs attribute= or the name of a filter");

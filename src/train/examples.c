@@ -1,4 +1,7 @@
-/* src/train/examples.c - chat template, tokenizer, loss mask. */
+/* src/train/examples.c - chat template, tokenizer, loss mask.
+ * Prompt and conversation are tokenised apart and the mask goes by count, as the reference trainer does it.  With a think
+ * block that is not the same as masking by characters (models.md trap 35): the prompt ends in <think> and "\n", an empty
+ * block begins with <think> and "\n\n", so the count ends behind "\n\n" either way. */
 #include "train/examples.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -6,16 +9,44 @@
 #include <string.h>
 
 static ws_status encode(ws_ids *out, const ws_tokenizer *tok, const ws_chat *chat, const char *user,
-                        const char *assistant, int generation_prompt, int continue_final, ws_err *err) {
+                        const char *assistant, int generation_prompt, int continue_final, ws_str *text, ws_err *err) {
     ws_render r = {.generation_prompt = generation_prompt,
                    .thinking = -1,
                    .continue_final = continue_final,
                    .date = WS_CHAT_FIXED_DATE};
-    ws_str text = {0};
-    ws_status st = ws_chat_render_plain(chat, NULL, user, assistant, &r, &text, err);
+    ws_str_clear(text);
+    ws_str_adds(text, "");
+    ws_status st = ws_chat_render_plain(chat, NULL, user, assistant, &r, text, err);
     out->n = 0;
-    if (!st) st = ws_tokenizer_encode(tok, text.p ? text.p : "", text.n, 0, out, err);
-    ws_str_free(&text);
+    if (!st) st = ws_tokenizer_encode(tok, text->p, text->n, 0, out, err);
+    return st;
+}
+
+/* What a reader of the loss should know about a response with a think block: was it closed, does its answer lie within
+ * max_len, did the template keep the reasoning.  `full` is the rendered conversation, n_full its tokens. */
+static ws_status look(ws_examples *e, const ws_pair *p, ws_side side, const ws_tokenizer *tok, const ws_str *full,
+                      int n_full, ws_err *err) {
+    int s = side == WS_NEG;
+    if (!p->answer[s]) return WS_OK;
+    e->n_think++;
+    if (!p->closed[s]) {
+        e->n_unclosed++;
+        return WS_OK;
+    }
+    const char *r = p->reasoning[s];
+    size_t n = strlen(r);
+    while (n && strchr(" \t\r\n", *r)) r++, n--; /* templates trim it */
+    while (n && strchr(" \t\r\n", r[n - 1])) n--;
+    e->n_dropped += n && !memmem(full->p, full->n, r, n);
+    if (n_full <= e->max_len) return WS_OK;
+    const char *end = NULL; /* behind the last </think> of the conversation */
+    for (const char *at = full->p; (at = strstr(at, WS_THINK_END)); at += strlen(WS_THINK_END))
+        end = at + strlen(WS_THINK_END);
+    if (!end) return WS_OK;
+    ws_ids head = {0};
+    ws_status st = ws_tokenizer_encode(tok, full->p, (size_t)(end - full->p), 0, &head, err);
+    e->n_unspoken += head.n >= e->max_len;
+    ws_ids_free(&head);
     return st;
 }
 
@@ -38,6 +69,7 @@ ws_status ws_examples_build(ws_examples **out, const ws_pairs *pairs, ws_side si
                             const ws_chat *chat, int max_len, int keep_end, ws_err *err) {
     ws_examples *e = ws_xcalloc(1, sizeof *e);
     ws_ids prompt = {0}, full = {0};
+    ws_str text = {0};
     WS_ASSERT(max_len > 0);
     e->side = side, e->max_len = max_len, e->keep_end = keep_end;
     e->pairs_path = ws_xstrdup(pairs->path ? pairs->path : "");
@@ -48,8 +80,9 @@ ws_status ws_examples_build(ws_examples **out, const ws_pairs *pairs, ws_side si
         const ws_pair *p = &pairs->row[i];
         const char *answer = side == WS_POS ? p->pos : p->neg;
         int cut = (side == WS_POS ? p->cut_pos : p->cut_neg) && !keep_end;
-        if (encode(&prompt, tok, chat, p->prompt, NULL, 1, 0, err) ||
-            encode(&full, tok, chat, p->prompt, answer, 0, cut, err)) {
+        if (encode(&prompt, tok, chat, p->prompt, NULL, 1, 0, &text, err) ||
+            encode(&full, tok, chat, p->prompt, answer, 0, cut ? WS_CONTINUE_END : 0, &text, err) ||
+            look(e, p, side, tok, &text, full.n, err)) {
             ws_fail_prefix(err, "%s, row %d", e->pairs_path, i + 1);
             goto cleanup;
         }
@@ -68,6 +101,7 @@ ws_status ws_examples_build(ws_examples **out, const ws_pairs *pairs, ws_side si
     *out = e, e = NULL;
 cleanup:
     ws_ids_free(&prompt), ws_ids_free(&full);
+    ws_str_free(&text);
     ws_examples_free(e);
     return *out ? WS_OK : err->code;
 }

@@ -170,6 +170,17 @@ static void announce(const loop *l, const ws_train_cost *c) {
         (long long)(l->s.total - l->run.step), l->s.accum, l->s.batch, (long long)c->tokens, (long long)c->supervised);
     if (d->n_cut) ws_note("  %d answers were cut by length: no end-of-turn token in their loss", d->n_cut);
     if (d->n_truncated) ws_note("  %d rows are longer than %d tokens and are cut there", d->n_truncated, d->max_len);
+    if (d->n_think)
+        ws_note("  %d responses have a think block: %d never closed it, %d close it or answer only behind token %d",
+                d->n_think, d->n_unclosed, d->n_unspoken, d->max_len);
+    if (d->n_unclosed)
+        ws_warn(
+            "%d think blocks were never closed: the chat template takes such reasoning for the answer, and so it is "
+            "learned; ws data --max-new-tokens gives room to close them",
+            d->n_unclosed);
+    if (d->n_dropped)
+        ws_warn("the chat template leaves the reasoning of %d responses out: only their answers are learned",
+                d->n_dropped);
     if (d->n_empty)
         ws_warn("%d rows have no token of the answer within %d tokens and teach nothing", d->n_empty, d->max_len);
     ws_note("  %s on %d modules, %.2f million numbers (%s with optimiser); activations of %lld tokens %s%s",

