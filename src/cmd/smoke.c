@@ -91,10 +91,10 @@ typedef struct smoke {
 } smoke;
 
 /* Small sizes of everything; the seed decides all. */
-static ws_run_options small_options(const smoke *s, const ws_chat *chat) {
+static ws_status small_options(ws_run_options *out, const smoke *s, const ws_chat *chat, ws_err *err) {
     ws_run_options o = {
         .out = s->out, .max_len = 256, .calibrate = ws_calibrate_defaults(), .eval = ws_eval_defaults()};
-    ws_contrast_defaults(&o.data, chat, -1);
+    if (ws_contrast_defaults(&o.data, chat, -1, err)) return err->code;
     o.data.topics = 4, o.data.personas = 2, o.data.samples = 2, o.data.heldout = 4;
     o.data.max_new = 24, o.data.min_new = 8;
     ws_train_defaults(&o.train);
@@ -106,11 +106,13 @@ static ws_run_options small_options(const smoke *s, const ws_chat *chat) {
     o.eval.dose_topics = 4, o.eval.dose_samples = 1, o.eval.dose_tokens = 12;
     o.eval.sampling = o.data.sampling;
     o.seed = s->c->seed, o.wait = 1;
-    return o;
+    *out = o;
+    return WS_OK;
 }
 
 static ws_status run_twice(smoke *s, ws_session *session, const ws_behavior *b, ws_err *err) {
-    const ws_run_options o = small_options(s, session->chat);
+    ws_run_options o;
+    if (small_options(&o, s, session->chat, err)) return err->code;
     const ws_run_input in = {session->model, session->tokenizer, session->chat, b};
     for (int round = 0; round < 2; round++) {
         ws_pipeline *p = NULL;
