@@ -101,8 +101,8 @@ ws_status ws_eval_args_check(const ws_eval_args *a, ws_err *err) {
     static const struct {
         int key;
         const char *readout;
-    } of[] = {{K_VIGNETTES, vignettes}, {K_FLOOR, vignettes}, {K_K, vignettes},      {K_LOADING, vignettes},
-              {K_MAX_THINK, vignettes}, {K_PAIRS, margin},    {K_TOPICS, dose},      {K_SAMPLES, dose},
+    } of[] = {{K_VIGNETTES, vignettes}, {K_FLOOR, vignettes}, {K_K, vignettes}, {K_LOADING, vignettes},
+              {K_MAX_THINK, vignettes}, {K_PAIRS, margin},    {K_TOPICS, dose}, {K_SAMPLES, dose},
               {K_TOKENS, dose},         {K_MIN_TOKENS, dose}};
     const ws_eval_ops *asked[WS_EVAL_MOST];
     int n;

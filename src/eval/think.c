@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char open_tag[] = WS_THINK_OPEN, close_tag[] = WS_THINK_CLOSE;
+static const char open_tag[] = WS_THINK_BEGIN, close_tag[] = WS_THINK_END;
 
 ws_status ws_think_check(const ws_chat *c, ws_err *err) {
     if (ws_chat_has(c, open_tag)) return WS_OK;

@@ -4,10 +4,8 @@
  * Nothing here knows a model: texts in, texts out. */
 #ifndef WS_EVAL_THINK_H
 #define WS_EVAL_THINK_H
-#include "text/chat.h"
+#include "text/think.h"
 
-#define WS_THINK_OPEN  "<think>"
-#define WS_THINK_CLOSE "</think>"
 enum { WS_LOOP_GRAM = 4 }; /* tokens of the runs that the loop score counts */
 
 /* WS_EUSAGE: this template knows no think tag. */

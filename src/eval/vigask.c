@@ -97,7 +97,7 @@ static ws_status encode(const work *w, const char *system, int cell, prompt *out
     if (!st) st = ws_tokenizer_encode(e->tok, text.p, text.n, 0, &out->ids, err);
     if (!st && thinks) { /* what is to follow at most; the whole is looked at again when it stands */
         ws_ids end = {0};
-        char *tail = ws_sprintf("%s%s%s", w->set->closing, WS_THINK_CLOSE, f->prefill);
+        char *tail = ws_sprintf("%s%s%s", w->set->closing, WS_THINK_END, f->prefill);
         st = ws_tokenizer_encode(e->tok, tail, strlen(tail), 0, &end, err);
         more = e->o->max_think + end.n;
         ws_ids_free(&end);
