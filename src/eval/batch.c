@@ -22,6 +22,11 @@ float ws_eval_alpha(const ws_eval *e, int method, double alpha, int p) {
 
 static int64_t budget_of(const ws_eval *e) { return e->o->budget > 0 ? e->o->budget : (int64_t)512 << 20; }
 
+int64_t ws_eval_sequences(const ws_eval *e) {
+    int64_t per_seq = ws_model_seq_bytes(e->model);
+    return per_seq ? budget_of(e) / per_seq + 1 : FORWARD_ROWS;
+}
+
 /* A value that is not finite: which strengths were in that forward. */
 static void name_settings(const ws_eval *e, const task *t, int n, ws_err *err) {
     ws_str list = {0};
@@ -40,9 +45,7 @@ static void name_settings(const ws_eval *e, const task *t, int n, ws_err *err) {
 /* Forwards over consecutive tasks, as many as fit.  Rows without n_out leave what they remember in their sequence, which
  * t[i].row.seq then names; the others' are given back. */
 static ws_status run(const ws_eval *e, ws_state *state, task *t, int n, float *hidden, ws_err *err) {
-    int64_t d = ws_model_dims(e->model)->hidden, per_seq = ws_model_seq_bytes(e->model);
-    /* where a sequence is dear by itself fewer of them go at once */
-    int64_t most = per_seq ? budget_of(e) / per_seq + 1 : FORWARD_ROWS;
+    int64_t d = ws_model_dims(e->model)->hidden, most = ws_eval_sequences(e);
     ws_row *row = ws_xmalloc((size_t)n * sizeof *row + 1);
     float *alpha = ws_xcalloc((size_t)n * (size_t)(e->n_patches + 1), sizeof *alpha);
     const float **per_patch = ws_xmalloc((size_t)(e->n_patches + 1) * sizeof *per_patch);
@@ -124,6 +127,19 @@ ws_status ws_eval_rows(const ws_eval *e, const ws_eval_row *r, int n, float *hid
     ws_state_free(state);
     ws_prefixes_free(&pre);
     free(req), free(key), free(seq), free(depth), free(t);
+    return st;
+}
+
+ws_status ws_eval_rows_from(const ws_eval *e, ws_state *state, const ws_eval_row *r, const int *seq, int n,
+                            float *hidden, ws_err *err) {
+    task *t = ws_xmalloc((size_t)n * sizeof *t + 1);
+    int64_t out = 0;
+    for (int i = 0; i < n; i++) {
+        t[i] = (task){{seq[i], r[i].ids, r[i].n, r[i].n_out}, r[i].setting, out, -1};
+        out += r[i].n_out;
+    }
+    ws_status st = run(e, state, t, n, hidden, err);
+    free(t);
     return st;
 }
 

@@ -165,95 +165,126 @@ static ws_status record(work *w, int i, double lt, double lf, const ws_thought *
     return ws_raw_add(&w->raw, v, err);
 }
 
-/* Scores rows [first, first + n), whose last token is followed by the answer; mode B: of thoughts x, spoken as `said`. */
-static ws_status score(work *w, int first, int n, const ws_ids *const *ids, const ws_thought *x, const ws_ids *said,
-                       ws_err *err) {
-    const ws_eval *e = w->e;
-    ws_eval_row *row = ws_xmalloc((size_t)n * sizeof *row);
-    float *hidden = ws_xmalloc((size_t)n * (size_t)ws_model_dims(e->model)->hidden * sizeof *hidden);
-    double *lt = ws_xmalloc(2 * (size_t)n * sizeof *lt), *lf = lt + n;
-    for (int k = 0; k < n; k++) row[k] = (ws_eval_row){(first + k) % e->n_settings, ids[k]->id, ids[k]->n, 1};
-    ws_status st = ws_eval_rows(e, row, n, hidden, err);
-    if (!st) ws_eval_answer(e, hidden, n, w->words.yes.id, w->words.yes.n, w->words.no.id, w->words.no.n, lt, lf);
-    for (int k = 0; k < n && !st; k++)
-        st = record(w, first + k, lt[k], lf[k], x ? &x[k] : NULL, said ? &said[k] : NULL, err);
-    free(row), free(hidden), free(lt);
-    return st;
+static void answers(const work *w, const float *hidden, int n, double *lt, double *lf) {
+    ws_eval_answer(w->e, hidden, n, w->words.yes.id, w->words.yes.n, w->words.no.id, w->words.no.n, lt, lf);
 }
 
 /* ---- mode A ---- */
 
 static ws_status ask(work *w, ws_err *err) {
-    int S = w->e->n_settings, total = w->a->n * S, most = CHUNK * S;
-    const ws_ids **ids = ws_xmalloc((size_t)most * sizeof *ids);
+    const ws_eval *e = w->e;
+    int S = e->n_settings, total = w->a->n * S, most = CHUNK * S;
+    ws_eval_row *row = ws_xmalloc((size_t)most * sizeof *row);
+    float *hidden = ws_xmalloc((size_t)most * (size_t)ws_model_dims(e->model)->hidden * sizeof *hidden);
+    double *lt = ws_xmalloc(2 * (size_t)most * sizeof *lt), *lf = lt + most;
     ws_progress bar;
     ws_progress_start(&bar, "vignettes", "answers", total);
     ws_status st = WS_OK;
     for (int i = w->raw.n; i < total && !st;) {
         int n = 0, end = (i / most + 1) * most < total ? (i / most + 1) * most : total;
-        for (int k = i; k < end; k++) ids[n++] = &w->prompt[k % S][k / S].ids;
-        st = score(w, i, n, ids, NULL, NULL, err);
+        for (int k = i; k < end; k++) {
+            const ws_ids *ids = &w->prompt[k % S][k / S].ids;
+            row[n++] = (ws_eval_row){k % S, ids->id, ids->n, 1};
+        }
+        st = ws_eval_rows(e, row, n, hidden, err);
+        if (!st) answers(w, hidden, n, lt, lf);
+        for (int k = 0; k < n && !st; k++) st = record(w, i + k, lt[k], lf[k], NULL, NULL, err);
         i = end;
         ws_progress_update(&bar, i, NULL);
     }
     ws_progress_end(&bar);
-    free(ids);
+    free(row), free(hidden), free(lt);
     return st;
 }
 
 /* ---- mode B ---- */
 
-/* Thoughts end in any order and are scored and written in the file's: those that wait for an earlier one wait here. */
+typedef struct mind { /* a row whose thought has ended */
+    ws_ids said;
+    ws_thought x;
+    double lt, lf;
+    int scored;
+} mind;
+
+/* Thoughts end in any order.  The next ones to end are scored together, going on from what the model has read of them
+ * already; they are written in the file's order, so those that wait for an earlier one wait in `mind`. */
 typedef struct thinker {
     work *w;
-    int first, n;  /* rows first .. first + n - 1 are thought about */
-    int next;      /* the first that is not written yet */
-    int ready;     /* rows from `next` on that are thought through */
-    ws_ids *ids;   /* [n] */
-    char *finish;  /* [n] 0: still thinking */
-    int in_answer; /* the failure came from scoring, which has told whose it is */
+    int first, n; /* rows first .. first + n - 1 are thought about */
+    int ended, written;
+    mind *mind; /* [n] */
+    int most;   /* that are scored together */
+    int n_wait, wait[SCORED], from[SCORED],
+        seq[SCORED];     /* rows to be scored; `from` tokens of each stand in its `seq` */
+    ws_ids text[SCORED]; /* whole, its last token is followed by the answer */
+    int in_answer;       /* the failure came from scoring, which has told whose it is */
 } thinker;
-enum { BUDGET = 1, STOPPED };
 
-static ws_status answer(thinker *t, int n, ws_err *err) {
+/* How many tokens of the text to be scored can be had from the row's sequence; the last one is always left to be read.
+ * Less than it holds, or in models with a running state none, where the tokenizer spells a thought otherwise than the model, or leaves special tokens out. */
+static int shared(const ws_ids *text, const ws_ids *asked, const ws_gen_result *r) {
+    int most = ws_seq_len(r->state, r->seq), n = 0;
+    if (most > text->n - 1) most = text->n - 1;
+    while (n < most && text->id[n] == (n < asked->n ? asked->id[n] : r->ids[n - asked->n])) n++;
+    return ws_seq_holds(r->state, r->seq, n) ? n : 0;
+}
+
+static ws_status end_thought(thinker *t, int index, const ws_gen_result *r, ws_err *err) {
     work *w = t->w;
     const ws_eval *e = w->e;
-    ws_thought *x = ws_xcalloc((size_t)n, sizeof *x);
-    ws_ids *ids = ws_xcalloc((size_t)n, sizeof *ids);
-    const ws_ids **at = ws_xmalloc((size_t)n * sizeof *at);
+    int i = t->first + index, cell = i / e->n_settings, k = t->n_wait;
+    const prompt *p = &w->prompt[i % e->n_settings][cell];
+    mind *m = &t->mind[index];
     ws_str text = {0};
-    ws_status st = WS_OK;
-    t->in_answer = 1;
-    for (int k = 0; k < n && !st; k++) {
-        int i = t->next + k, cell = i / e->n_settings, from = i - t->first;
-        const prompt *p = &w->prompt[i % e->n_settings][cell];
-        at[k] = &ids[k];
-        st =
-            ws_think_end(e->tok, p->text, t->ids[from].id, t->ids[from].n, t->finish[from] == STOPPED && w->stop_is_tag,
-                         w->set->closing, frame(w, cell)->prefill, &x[k], &text, err);
-        if (!st) st = ws_tokenizer_encode(e->tok, text.p, text.n, 0, &ids[k], err);
-        if (!st) st = fits(w, ids[k].n, 0, err);
-        if (st) name_cell(w, cell, err);
+    ws_ids_addn(&m->said, r->ids, r->n);
+    t->text[k].n = 0;
+    ws_status st = ws_think_end(e->tok, p->text, r->ids, r->n, r->finish == WS_FINISH_STOP && w->stop_is_tag,
+                                w->set->closing, frame(w, cell)->prefill, &m->x, &text, err);
+    if (!st) st = ws_tokenizer_encode(e->tok, text.p, text.n, 0, &t->text[k], err);
+    if (!st) st = fits(w, t->text[k].n, 0, err);
+    if (st) name_cell(w, cell, err);
+    if (!st) {
+        t->wait[k] = index, t->from[k] = shared(&t->text[k], &p->ids, r);
+        t->seq[k] = t->from[k] ? ws_seq_fork(r->state, r->seq, t->from[k]) : -1;
+        t->n_wait++;
     }
-    if (!st) st = score(w, t->next, n, at, x, t->ids + (t->next - t->first), err);
-    if (!st) t->in_answer = 0;
-    for (int k = 0; k < n; k++)
-        ws_thought_free(&x[k]), ws_ids_free(&ids[k]), ws_ids_free(&t->ids[t->next - t->first + k]);
-    t->next += n, t->ready -= n;
     ws_str_free(&text);
-    free(x), free(ids), free(at);
     return st;
 }
 
-static ws_status thought(void *arg, int index, const ws_gen_result *r, ws_err *err) {
+static ws_status score(thinker *t, ws_state *state, ws_err *err) {
+    work *w = t->w;
+    const ws_eval *e = w->e;
+    int n = t->n_wait;
+    ws_eval_row row[SCORED];
+    double lt[SCORED], lf[SCORED];
+    float *hidden = ws_xmalloc((size_t)n * (size_t)ws_model_dims(e->model)->hidden * sizeof *hidden);
+    for (int k = 0; k < n; k++)
+        row[k] = (ws_eval_row){(t->first + t->wait[k]) % e->n_settings, t->text[k].id + t->from[k],
+                               t->text[k].n - t->from[k], 1};
+    ws_status st = ws_eval_rows_from(e, state, row, t->seq, n, hidden, err);
+    if (!st) answers(w, hidden, n, lt, lf);
+    for (int k = 0; k < n && !st; k++) {
+        mind *m = &t->mind[t->wait[k]];
+        m->lt = lt[k], m->lf = lf[k], m->scored = 1;
+    }
+    t->n_wait = 0;
+    for (mind *m; !st && t->written < t->n && (m = &t->mind[t->written])->scored; t->written++) {
+        st = record(w, t->first + t->written, m->lt, m->lf, &m->x, &m->said, err);
+        ws_thought_free(&m->x), ws_ids_free(&m->said);
+    }
+    free(hidden);
+    return st;
+}
+
+static ws_status on_done(void *arg, int index, const ws_gen_result *r, ws_err *err) {
     thinker *t = arg;
-    ws_ids_addn(&t->ids[index], r->ids, r->n);
-    t->finish[index] = r->finish == WS_FINISH_STOP ? STOPPED : BUDGET;
-    for (int k; (k = t->next + t->ready - t->first) < t->n && t->finish[k];) t->ready++;
-    int last = t->next + t->ready == t->first + t->n;
-    while (t->ready >= SCORED || (last && t->ready))
-        if (answer(t, t->ready < SCORED ? t->ready : SCORED, err)) return err->code;
-    return WS_OK;
+    t->in_answer = 1;
+    ws_status st = end_thought(t, index, r, err);
+    t->ended++;
+    if (!st && (t->n_wait == t->most || t->ended == t->n)) st = score(t, r->state, err);
+    if (!st) t->in_answer = 0;
+    return st;
 }
 
 /* Any of them may have been thinking when a value overflowed. */
@@ -268,11 +299,12 @@ static void name_settings(const ws_eval *e, ws_err *err) {
 static ws_status think(work *w, ws_err *err) {
     const ws_eval *e = w->e;
     int S = e->n_settings, P = e->n_patches;
-    thinker t = {.w = w, .first = w->raw.n, .n = w->a->n * S - w->raw.n, .next = w->raw.n};
+    thinker t = {.w = w, .first = w->raw.n, .n = w->a->n * S - w->raw.n};
     if (!t.n) return WS_OK;
     ws_gen_request *req = ws_xcalloc((size_t)t.n, sizeof *req);
     float *alpha = ws_xcalloc((size_t)S * (size_t)(P + 1), sizeof *alpha);
-    t.ids = ws_xcalloc((size_t)t.n, sizeof *t.ids), t.finish = ws_xcalloc((size_t)t.n, 1);
+    t.most = ws_eval_sequences(e) < SCORED ? (int)ws_eval_sequences(e) : SCORED;
+    t.mind = ws_xcalloc((size_t)t.n, sizeof *t.mind);
     for (int s = 0; s < S; s++)
         for (int p = 0; p < P; p++) alpha[s * P + p] = ws_eval_alpha(e, e->setting[s].method, e->setting[s].alpha, p);
     for (int k = 0; k < t.n; k++) {
@@ -290,10 +322,11 @@ static ws_status think(work *w, ws_err *err) {
                               .n_stops = w->stop >= 0,
                               .vocab_limit = ws_tokenizer_size(e->tok),
                               .progress = "vignettes, thinking"};
-    ws_status st = ws_generate(e->model, req, t.n, &o, thought, NULL, &t, err);
+    ws_status st = ws_generate(e->model, req, t.n, &o, on_done, NULL, &t, err);
     if (st == WS_ENONFINITE && !t.in_answer) name_settings(e, err);
-    for (int k = 0; k < t.n; k++) ws_ids_free(&t.ids[k]);
-    free(req), free(alpha), free(t.ids), free(t.finish);
+    for (int k = 0; k < t.n; k++) ws_thought_free(&t.mind[k].x), ws_ids_free(&t.mind[k].said);
+    for (int k = 0; k < SCORED; k++) ws_ids_free(&t.text[k]);
+    free(req), free(alpha), free(t.mind);
     return st;
 }
 

@@ -200,7 +200,7 @@ static void sample_rows(void *arg, int64_t begin, int64_t end) {
 }
 
 static ws_status finish(job *j, slot *s, ws_finish why, ws_gen_done_fn on_done, void *arg, ws_err *err) {
-    ws_gen_result r = {s->ids, s->n, why};
+    ws_gen_result r = {s->ids, s->n, why, j->state, s->seq};
     ws_status st = on_done ? on_done(arg, s->req, &r, err) : WS_OK;
     j->done++;
     j->done_tokens += s->n;

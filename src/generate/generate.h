@@ -24,6 +24,10 @@ typedef struct ws_gen_result {
     const int32_t *ids; /* without the stop id; valid during the callback */
     int n;
     ws_finish finish;
+    /* The row's sequence: its prompt and those of the ids that were read again, all but the last of a row that reached
+     * its limit.  Valid during the callback, which may fork it; the state lasts as long as ws_generate.  -1: none. */
+    ws_state *state;
+    int seq;
 } ws_gen_result;
 
 typedef struct ws_gen_options {

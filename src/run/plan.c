@@ -16,6 +16,7 @@ enum {
     PROMPT_TOKENS = 45,    /* a topic with the chat template around it */
     SYSTEM_TOKENS = 30,    /* the persona's part */
     VIGNETTE_TOKENS = 110, /* scenario, question and prefill */
+    CLOSING_TOKENS = 20,   /* the end of a thought, and the prefill */
     KL_PROBES = 8,         /* of the root finder, a side */
     BASE_ROWS = 2          /* a steered and a base row for every token of the calibration */
 };
@@ -125,9 +126,9 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
         double asked = 12.0 * n, thought = asked * e->max_think;
         ws_str_addf(&does, "%d vignettes x 4 prompts x 3 strengths", n);
         seconds += ws_speed_prefill(&v, asked * VIGNETTE_TOKENS, asked);
-        if (e->max_think) { /* each prompt is read again with its thought to score the answer */
+        if (e->max_think) { /* the answer is scored behind what has been read: closing and prefill are new */
             ws_str_addf(&does, ", thoughts of at most %d tokens (%.0f in all)", e->max_think, thought);
-            seconds += ws_speed_decode(&v, thought) + ws_speed_prefill(&v, asked * VIGNETTE_TOKENS + thought, 0);
+            seconds += ws_speed_decode(&v, thought) + ws_speed_prefill(&v, asked * CLOSING_TOKENS, asked);
             thinking = in_flight * (seq_bytes(m, VIGNETTE_TOKENS + e->max_think) + logits);
         }
     }
