@@ -41,8 +41,8 @@ static const struct argp_option options[] = {
      "stored types of W: F32,F16,BF16,Q8_0,Q4_0,Q4_1,Q5_0,Q5_1 (default F32,BF16,Q8_0,Q4_1)", 1},
     {"gradient", K_NN, 0, 0, "y = A W (gradients with respect to activations) instead of y = x W^T", 1},
     {"seconds", K_SECONDS, "S", 0, "time for each figure (default 0.3)", 1},
-    {"rows", K_ROWS, "N", 0, "sequences at once (train 4, prefill 1, decode 16)", 2},
-    {"tokens", K_TOKENS, "N", 0, "tokens of a sequence (train, prefill: 512), of an answer (decode: 8)", 2},
+    {"rows", K_ROWS, "N", 0, "sequences at once (train 4, prefill 1, decode and delta 16)", 2},
+    {"tokens", K_TOKENS, "N", 0, "tokens of a sequence (train, prefill, delta: 512), of an answer (decode: 8)", 2},
     {"context", K_CONTEXT, "N", 0, "decode: tokens of each prompt (1024)", 2},
     {"rounds", K_ROUNDS, "N", 0, "repetitions; the fastest counts (train 1, prefill 2, open 3)", 2},
     {"rank", K_RANK, "R", 0, "train: of the LoRA on the default layers and modules (32)", 2},
@@ -57,6 +57,7 @@ static const char doc[] =
     "  ws bench machine                                         peaks: FMA, memory; one thread and all\n"
     "  ws bench gemm                                            GFLOP/s of usual shapes and weight types\n"
     "  ws bench gemm --shapes 512x1536x576,1x49152x576 --types Q4_1 --threads 1\n"
+    "  ws bench delta                                           the gated delta rule by chunk length, 4B shape\n"
     "  ws bench train --model M --rows 4 --tokens 512           a whole LoRA step: tokens/s, FLOP/s, memory\n"
     "  ws bench prefill --model M --tokens 512                  reading prompts\n"
     "  ws bench decode --model M --rows 16 --context 1024       writing many answers at once\n"
@@ -102,7 +103,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case ARGP_KEY_END:
         if (!o->subject)
-            argp_error(state, "name a subject: machine, gemm, train, prefill, decode, open or make-checkpoint");
+            argp_error(state, "name a subject: machine, gemm, delta, train, prefill, decode, open or make-checkpoint");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -216,6 +217,7 @@ typedef struct subject {
 static const subject subjects[] = {
     {"machine", BIT(K_OUT), machine},
     {"gemm", BIT(K_SHAPES) | BIT(K_TYPES) | BIT(K_NN) | BIT(K_SECONDS) | BIT(K_OUT), gemm},
+    {"delta", BIT(K_ROWS) | BIT(K_TOKENS) | BIT(K_SECONDS) | BIT(K_OUT), ws_bench_delta},
     {"train", SIZES | BIT(K_ROUNDS) | BIT(K_RANK) | BIT(K_MEMORY), ws_bench_train},
     {"prefill", SIZES | BIT(K_ROUNDS), ws_bench_prefill},
     {"decode", SIZES | BIT(K_CONTEXT), ws_bench_decode},
@@ -250,9 +252,10 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     for (int i = 0; i < N_SUBJECTS; i++)
         if (!strcmp(subjects[i].name, o.subject)) s = &subjects[i];
     if (!s)
-        return ws_fail(err, WS_EUSAGE,
-                       "'%s' is no subject; there are machine, gemm, train, prefill, decode, open and make-checkpoint",
-                       o.subject);
+        return ws_fail(
+            err, WS_EUSAGE,
+            "'%s' is no subject; there are machine, gemm, delta, train, prefill, decode, open and make-checkpoint",
+            o.subject);
     if (c.model) o.given |= BIT(K_MODEL);
     if (c.offline && !ws_hub_offline()) o.given |= BIT(K_OFFLINE);
     if (c.seed) o.given |= BIT(K_SEED);

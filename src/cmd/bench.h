@@ -1,5 +1,5 @@
 /* src/cmd/bench.h - what the subjects of `ws bench` share: bench.c parses and measures the machine and matrix products,
- * bench_model.c measures a model and writes one of random weights. */
+ * bench_delta.c measures the gated delta rule, bench_model.c a model (and writes one of random weights). */
 #ifndef WS_CMD_BENCH_H
 #define WS_CMD_BENCH_H
 #include "cmd/cmd.h"
@@ -16,6 +16,7 @@ typedef struct ws_bench_opts {
     unsigned given; /* bits 1 << key of the options on the command line */
 } ws_bench_opts;
 
+ws_status ws_bench_delta(const ws_bench_opts *o, const ws_common *c, ws_err *err);
 ws_status ws_bench_open(const ws_bench_opts *o, const ws_common *c, ws_err *err);
 ws_status ws_bench_train(const ws_bench_opts *o, const ws_common *c, ws_err *err);
 ws_status ws_bench_prefill(const ws_bench_opts *o, const ws_common *c, ws_err *err);
