@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* A task is (sequence, block of channels): it walks all tokens, so it alone touches its part of the ring. */
-enum { BLOCK = 256 };
+enum { BLOCK = 128 };
 static const float nothing[BLOCK]; /* inputs before position 0, gradients after the end */
 
 void ws_conv_weights(float *w, const float *file, int64_t channels, int taps) {
@@ -74,7 +74,7 @@ static void run(const job *j, int n_rows, int64_t tokens, void (*fn)(void *, int
     if (tokens * j->s->channels < 4096)
         fn((void *)j, 0, n_rows * j->blocks);
     else
-        ws_parallel_for(n_rows * j->blocks, 4, fn, (void *)j);
+        ws_parallel_for(n_rows * j->blocks, 8, fn, (void *)j);
 }
 
 void ws_conv_forward(const ws_conv_shape *s, const ws_conv_row *row, int n_rows) {
