@@ -14,10 +14,11 @@
 
 WS_ROOM(run)
 
-enum { K_MODE = 1, K_BOOTSTRAP, K_PLAN, K_FRESH, K_NO_WAIT };
+enum { K_MODE = 1, K_BOOTSTRAP, K_PLAN, K_CORES, K_FRESH, K_NO_WAIT };
 
 static const struct argp_option options[] = {
     {"plan", K_PLAN, 0, 0, "print stages, sizes, time and memory, and stop", 0},
+    {"cores", K_CORES, "N", 0, "with --plan: also the time on N cores like the ones here", 0},
     {"fresh", K_FRESH, 0, 0, "start over: delete what another model or other options left in the same place", 0},
     {"no-wait", K_NO_WAIT, 0, 0, "fail instead of waiting while another run works in the same place", 0},
     {"mode", K_MODE, "M", 0, "of dW: dw is POS - NEG; bisector normalises both sides first (dw)", 0},
@@ -29,7 +30,7 @@ static const char doc[] =
     "difference dW is calibrated to a KL budget and evaluated, and a report says what moved and what it cost.\n\n"
     "Examples:\n"
     "  ws run --model SmolLM2-135M-Instruct.Q4_1.gguf --behavior enthusiasm\n"
-    "  ws run --model Qwen/Qwen3-0.6B --thinking off --plan\n"
+    "  ws run --model Qwen/Qwen3.5-4B --plan --cores 64\n"
     "  ws run --model M --behavior my/behavior.json --target-kl 0.5 --out mine\n\n"
     "The same command again skips what is up to date and goes on where a stopped run, even a killed one, left off.\v"
     "Results: OUT/BEHAVIOR/report/ (report.html, report.md, tables, plots), OUT/BEHAVIOR/ADAPTER/dw.safetensors for "
@@ -38,7 +39,7 @@ static const char doc[] =
 typedef struct args {
     ws_contrast_mode mode;
     int bootstrap; /* 0: not given */
-    int plan, fresh, no_wait;
+    int plan, cores, fresh, no_wait;
 } args;
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
@@ -47,6 +48,10 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     long long n = 0;
     switch (key) {
     case K_PLAN: a->plan = 1; break;
+    case K_CORES:
+        if (ws_opt_int("--cores", arg, 1, 65536, &n, &err)) argp_error(state, "%s", err.msg);
+        a->cores = (int)n;
+        break;
     case K_FRESH: a->fresh = 1; break;
     case K_NO_WAIT: a->no_wait = 1; break;
     case K_MODE:
@@ -131,6 +136,7 @@ static ws_status chain(const args *a, const stage_args *of, const ws_common *c, 
                         .fresh = a->fresh,
                         .wait = !a->no_wait,
                         .look = a->plan};
+    if (a->cores && !a->plan) return ws_fail(err, WS_EUSAGE, "--cores belongs to --plan");
     if (a->bootstrap) o.calibrate.bootstrap = o.eval.bootstrap = a->bootstrap;
     ws_status st = ws_eval_args_check(&of->eval, err);
     if (!st) st = ws_behavior_load(&b, d->behavior, err);
@@ -145,7 +151,7 @@ static ws_status chain(const args *a, const stage_args *of, const ws_common *c, 
     ws_run_input in = {s.model, s.tokenizer, s.chat, b};
     if ((st = ws_pipeline_new(&p, &in, &o, err))) goto out;
     if (a->plan) {
-        if ((st = ws_pipeline_plan(p, &text, err))) goto out;
+        if ((st = ws_pipeline_plan(p, a->cores, c->json, &text, err))) goto out;
         fwrite(text.p, 1, text.n, stdout);
         goto out;
     }

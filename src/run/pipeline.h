@@ -38,8 +38,9 @@ typedef struct ws_pipeline ws_pipeline;
  * there, or (wait 0) another process works there.  `in` and what it points to must outlive the pipeline. */
 ws_status ws_pipeline_new(ws_pipeline **out, const ws_run_input *in, const ws_run_options *o, ws_err *err);
 void ws_pipeline_free(ws_pipeline *p);
-/* Stages, sizes, estimated time and memory, what is up to date; appended as text. */
-ws_status ws_pipeline_plan(ws_pipeline *p, ws_str *out, ws_err *err);
+/* Stages, sizes, estimated time and memory, what is up to date and what that took; appended as text or (`json`) one object.
+ * `cores` > 0: also the time on a machine with so many cores like the ones used here. */
+ws_status ws_pipeline_plan(ws_pipeline *p, int cores, int json, ws_str *out, ws_err *err);
 ws_status ws_pipeline_run(ws_pipeline *p, ws_stages_result *r, ws_err *err);
 const char *ws_pipeline_dir(const ws_pipeline *p);    /* OUT/<behavior> */
 const char *ws_pipeline_report(const ws_pipeline *p); /* OUT/<behavior>/report */

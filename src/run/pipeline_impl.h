@@ -2,6 +2,7 @@
 #ifndef WS_RUN_PIPELINE_IMPL_H
 #define WS_RUN_PIPELINE_IMPL_H
 #include "run/pipeline.h"
+#include "run/speed.h"
 
 enum { STAGE_DATA, STAGE_POS, STAGE_NEG, STAGE_DIFF, STAGE_CALIBRATE, STAGE_EVAL, STAGE_TABLE, N_STAGES };
 
@@ -13,6 +14,11 @@ struct ws_pipeline {
     char *run, *data, *adapter, *side[2], *dw, *geometry, *calibration, *report;
     char *pairs, *heldout, *prompts, *vignettes[3]; /* files that come from elsewhere: NULL where not needed */
     ws_stage stage[N_STAGES];
+    /* set by ws_pipeline_estimate */
+    ws_speed speed;
+    ws_train_plan train;    /* of a micro-batch */
+    int64_t adapter_floats; /* of one side */
+    double above;           /* share of the linears that training goes back through */
 };
 
 /* What the whole run was asked for, as `ws run` spells its options; caller decrefs. */
@@ -21,6 +27,8 @@ json_t *ws_run_options_json(const ws_pipeline *p);
 json_t *ws_run_identity(const ws_pipeline *p);
 /* What one stage depends on besides its input files; caller decrefs. */
 json_t *ws_stage_options_json(const ws_pipeline *p, int stage);
-/* Fills .does, .seconds, .memory, .disk of every stage. */
+/* Fills .does, .seconds, .memory, .disk of every stage; without `measure` all times are 0. */
 ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err);
+/* Seconds of every stage at such rates. */
+void ws_pipeline_times(const ws_pipeline *p, const ws_speed *v, double seconds[N_STAGES]);
 #endif

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 static void push(char ***list, int *n, const char *path) {
     *list = ws_xrealloc(*list, (size_t)(*n + 1) * sizeof **list);
@@ -238,15 +237,29 @@ static double seconds_left(void *arg, double age, double share) {
     return (left > 0 ? left : 0) + after;
 }
 
+/* Largest resident set since the last peak_restart; where the kernel does not count from there, of the process so far. */
 static long peak_kib(void) {
-    struct rusage u;
-    return getrusage(RUSAGE_SELF, &u) ? 0 : u.ru_maxrss;
+    long kib = 0;
+    char line[128];
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmHWM: %ld", &kib) == 1) break;
+    if (f) fclose(f);
+    return kib;
+}
+
+static void peak_restart(void) {
+    FILE *f = fopen("/proc/self/clear_refs", "w");
+    if (!f) return;
+    fputs("5", f);
+    fclose(f);
 }
 
 static ws_status run_one(ws_stage *s, ws_manifest *m, verdict v, ws_err *err) {
     json_t *inputs = NULL, *outputs = NULL;
     char hex[65];
     double t = ws_now();
+    peak_restart();
     if (fingerprint(s, m, hex, &inputs, err)) return err->code;
     if (v == OUTPUT_CHANGED && set_aside(s, m, err)) goto out;
     if (v != NEVER_RAN && v != BEGUN && clear(s, m, err)) goto out;
@@ -259,9 +272,10 @@ static ws_status run_one(ws_stage *s, ws_manifest *m, verdict v, ws_err *err) {
         goto out;
     }
     ws_manifest_set_stage(m, s->name,
-                          json_pack("{s:s, s:s, s:i, s:O, s:O, s:O, s:f, s:I}", "state", "done", "fingerprint", hex,
-                                    "format", s->format, "options", s->options, "inputs", inputs, "outputs", outputs,
-                                    "seconds", ws_now() - t, "peak_kib", (json_int_t)peak_kib()));
+                          json_pack("{s:s, s:s, s:i, s:O, s:O, s:O, s:f, s:I, s:f, s:I}", "state", "done",
+                                    "fingerprint", hex, "format", s->format, "options", s->options, "inputs", inputs,
+                                    "outputs", outputs, "seconds", ws_now() - t, "peak_kib", (json_int_t)peak_kib(),
+                                    "planned_seconds", s->seconds, "planned_bytes", (json_int_t)s->memory));
     ws_manifest_save(m, err);
 out:
     json_decref(inputs);
