@@ -9,7 +9,7 @@ no() { echo "not ok $1"; [ -f "$T/err" ] && sed 's/^/#   /' "$T/err" | tail -5; 
 WS_DATA_DIR=$PWD/data
 export WS_DATA_DIR
 
-for like in tiny-qwen3; do
+for like in tiny tiny-qwen3; do
     start=$(date +%s)
     "$WS" smoke --like $like --out "$T/$like" >"$T/out" 2>"$T/err"
     rc=$? spent=$(($(date +%s) - start))
@@ -19,15 +19,15 @@ for like in tiny-qwen3; do
 done
 for f in data/model/enthusiasm/pairs.jsonl enthusiasm/lora/dw.safetensors enthusiasm/kl_calibration/summary.csv enthusiasm/lora/dlogit.csv \
     enthusiasm/report/report.html; do
-    [ -s "$T/tiny-qwen3/out/$f" ] || missing="$missing $f"
+    [ -s "$T/tiny/out/$f" ] || missing="$missing $f"
 done
 [ -z "$missing" ] && ok "smoke keeps its results in --out" || no "smoke keeps its results in --out:$missing"
-"$WS" smoke --like tiny-qwen3 --out "$T/tiny-qwen3" --json -q >"$T/out" 2>"$T/err" && grep -q '"works": *true' "$T/out" && grep -q '"stages_run": *0' "$T/out" &&
+"$WS" smoke --out "$T/tiny" --json -q >"$T/out" 2>"$T/err" && grep -q '"works": *true' "$T/out" && grep -q '"stages_run": *0' "$T/out" &&
     ok "a second smoke in the same place finds its stages done" || no "a second smoke in the same place finds its stages done"
 
 # What stands in the way of a stage makes that stage's name the first words of the message.
 mkdir -p "$T/bad/out/enthusiasm/lora/dw.safetensors/x"
-"$WS" smoke --like tiny-qwen3 --out "$T/bad" -q >"$T/out" 2>"$T/err"
+"$WS" smoke --out "$T/bad" -q >"$T/out" 2>"$T/err"
 [ $? = 1 ] && grep -q '^ws smoke: stage diff: ' "$T/err" && ok "a failure names its stage" || no "a failure names its stage"
 mkdir "$T/tmp"
 TMPDIR=$T/tmp "$WS" smoke --like nothing -q >"$T/out" 2>"$T/err"
@@ -56,3 +56,14 @@ for s in "train --rows 2 --tokens 32" "prefill --tokens 64" "decode --rows 3 --c
 done
 "$WS" bench machine --model "$T/m" >"$T/out" 2>"$T/err"
 [ $? = 2 ] && grep -q 'machine takes no --model' "$T/err" && ok "bench refuses options that mean nothing to a subject" || no "bench refuses options that mean nothing to a subject"
+
+# The plan before, and beside what the finished stages took.
+plan() { "$WS" run --model "$T/tiny/model" --behavior enthusiasm --out "$T/planned" --plan "$@" >"$T/out" 2>"$T/err"; }
+plan && grep -q '^train pos ' "$T/out" && grep -q 'at most' "$T/out" && [ ! -e "$T/planned" ] && ok "a plan makes nothing" || no "a plan makes nothing"
+plan --cores 64 && grep -q '64 cores, each as fast as one of the' "$T/out" && grep -q 'Assumed:' "$T/out" && ok "a plan for more cores says what it assumes" ||
+    no "a plan for more cores says what it assumes"
+plan --cores 64 --json && grep -q '"seconds_on_cores"' "$T/out" && grep -q '"memory_free"' "$T/out" && ok "a plan as JSON" || no "a plan as JSON"
+"$WS" run --model "$T/tiny/model" --cores 4 --out "$T/planned" >"$T/out" 2>"$T/err"
+[ $? = 2 ] && grep -q -- '--cores belongs to --plan' "$T/err" && ok "--cores without --plan is a usage error" || no "--cores without --plan is a usage error"
+grep -q '"planned_seconds"' "$T/tiny/out/enthusiasm/manifest.json" && grep -q '"planned_bytes"' "$T/tiny/out/enthusiasm/manifest.json" &&
+    ok "the manifest keeps what was planned" || no "the manifest keeps what was planned"

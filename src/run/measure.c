@@ -43,16 +43,26 @@ double ws_flops_head(const ws_model *m) {
     return 2.0 * (double)d->hidden * (double)d->vocab;
 }
 
-/* Two products over the positions up to its own for each query head; layers without keys have none. */
+static double config_number(const ws_model *m, const char *key) {
+    return json_number_value(json_object_get(ws_checkpoint_config(ws_model_checkpoint(m)), key));
+}
+
+/* Attention: two products over the positions up to its own for each query head.  Delta rule, recurrent form: decay,
+ * prediction, update and reading of a state, 3.5 multiply-adds for each of its dk x dv numbers (models.md 5.3). */
 double ws_flops_mix(const ws_model *m, int from_layer, int64_t n) {
     const ws_dims *d = ws_model_dims(m);
-    int layers = 0;
+    double attention = 0, delta = 0;
     for (int i = 0; i < ws_model_n_sites(m); i++) {
         const ws_site *s = ws_model_site(m, i);
         const char *end = strrchr(s->name, '.');
-        layers += s->kind == WS_SITE_LINEAR && s->layer >= from_layer && end && !strcmp(end, ".k_proj");
+        if (s->kind != WS_SITE_LINEAR || s->layer < from_layer || !end) continue;
+        attention += !strcmp(end, ".k_proj"), delta += !strcmp(end, ".in_proj_qkv");
     }
-    return 4.0 * d->heads * d->head_dim * layers * (double)n * (double)(n + 1) / 2;
+    double flops = 4.0 * d->heads * d->head_dim * attention * (double)n * (double)(n + 1) / 2;
+    if (delta > 0)
+        flops += 7.0 * config_number(m, "linear_num_value_heads") * config_number(m, "linear_key_head_dim") *
+                 config_number(m, "linear_value_head_dim") * delta * (double)n;
+    return flops;
 }
 
 /* Ids of no meaning that differ from row to row, so that no two rows begin alike. */
