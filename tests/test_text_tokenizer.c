@@ -237,6 +237,45 @@ static void stop_ids_are_the_union_of_all_files(void **state) {
     ws_checkpoint_close(c);
 }
 
+/* The same tokenizer out of GGUF metadata: the same ids, texts and stops as from the directory. */
+static void a_gguf_gives_what_its_directory_gives(void **state) {
+    (void)state;
+    static const char *const path[2] = {"tests/fixtures/think", "tests/fixtures/think/tokenizer.gguf"};
+    ws_checkpoint *c[2] = {NULL};
+    ws_tokenizer *t[2] = {NULL};
+    ws_err err = {0};
+    json_t *doc = load("ids_qwen35.json");
+    size_t i;
+    json_t *o;
+    for (int k = 0; k < 2; k++)
+        if (ws_checkpoint_open(&c[k], path[k], &err) || ws_tokenizer_open(&t[k], c[k], &err)) fail_msg("%s", err.msg);
+    json_array_foreach(json_object_get(doc, "lines"), i, o) {
+        const json_t *text = json_object_get(o, "text");
+        ws_ids a[2] = {{0}};
+        ws_str s[2] = {{0}};
+        for (int k = 0; k < 2; k++) {
+            if (ws_tokenizer_encode(t[k], json_string_value(text), json_string_length(text), 0, &a[k], &err) ||
+                ws_tokenizer_decode(t[k], a[k].id, a[k].n, 1, &s[k], &err))
+                fail_msg("%s", err.msg);
+        }
+        assert_int_equal(a[0].n, a[1].n);
+        assert_memory_equal(a[0].id, a[1].id, (size_t)a[0].n * sizeof *a[0].id);
+        assert_int_equal(s[0].n, s[1].n);
+        if (s[0].n) assert_memory_equal(s[0].p, s[1].p, s[0].n);
+        for (int k = 0; k < 2; k++) ws_ids_free(&a[k]), ws_str_free(&s[k]);
+    }
+    assert_true(i >= 300);
+    assert_int_equal(ws_tokenizer_size(t[0]), ws_tokenizer_size(t[1]));
+    assert_int_equal(ws_tokenizer_eos(t[0]), ws_tokenizer_eos(t[1]));
+    assert_int_equal(ws_tokenizer_pad(t[0]), ws_tokenizer_pad(t[1]));
+    for (int32_t id = 0; id < ws_tokenizer_size(t[0]); id++) {
+        assert_int_equal(ws_tokenizer_is_stop(t[0], id), ws_tokenizer_is_stop(t[1], id));
+        assert_int_equal(ws_tokenizer_is_special(t[0], id), ws_tokenizer_is_special(t[1], id));
+    }
+    for (int k = 0; k < 2; k++) ws_tokenizer_free(t[k]), ws_checkpoint_close(c[k]);
+    json_decref(doc);
+}
+
 /* Changes one thing in a good tokenizer.json; it must be refused with this word in the message. */
 static void refused(const char *path, const char *json, const char *word) {
     json_t *j = family_json("llama3"), *at = j, *v = json_loads(json, JSON_DECODE_ANY, NULL);
@@ -357,6 +396,7 @@ int main(void) {
                                        cmocka_unit_test(added_tokens_come_from_both_files),
                                        cmocka_unit_test(qwen35_ids_are_the_published_ones),
                                        cmocka_unit_test(stop_ids_are_the_union_of_all_files),
+                                       cmocka_unit_test(a_gguf_gives_what_its_directory_gives),
                                        cmocka_unit_test(what_is_not_supported_is_refused_by_name),
                                        cmocka_unit_test(threads_share_a_tokenizer),
                                        cmocka_unit_test(damaged_files_do_no_harm)};

@@ -4,6 +4,7 @@
 
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 }; /* tokenizer.ggml.token_type */
 #define KEY(k) "tokenizer.ggml." k
+static const char END_OF_TEXT[] = "<|endoftext|>";
 
 static ws_status special_id(const ws_gguf *g, const char *key, size_t n, int32_t *out, ws_err *err) {
     int64_t id;
@@ -71,5 +72,9 @@ ws_status ws_tok_load_gguf(ws_tokenizer *t, const ws_gguf *g, ws_err *err) {
     if (t->eos >= 0) ws_ids_add(&t->stops, t->eos);
     if (eot >= 0 && eot != t->eos) ws_ids_add(&t->stops, eot);
     if (eom >= 0 && eom != t->eos && eom != eot) ws_ids_add(&t->stops, eom);
+    /* A GGUF has no generation_config.json, where Qwen's models list the end of a text beside the end of a turn (Qwen3.5: in
+     * config.json), nor an eot id: the union of models.md 9.4 needs it. */
+    int32_t end = strncmp(pre, "qwen", 4) ? -1 : ws_bpe_find_text(t->bpe, END_OF_TEXT, sizeof END_OF_TEXT - 1);
+    if (end >= 0 && end != t->eos && end != eot && end != eom) ws_ids_add(&t->stops, end);
     return WS_OK;
 }

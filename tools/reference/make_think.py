@@ -2,8 +2,9 @@
 manner of Qwen3.5 of 4B and more), and what transformers makes of responses with reasoning: training rows, calibration prompts, margins.
 As in Qwen3.5's directory the stop ids are spread: config.json names <|endoftext|> alone, tokenizer_config.json <|im_end|>, which also
 defines two added tokens that tokenizer.json lacks; and two line breaks are one token (models.md traps 16, 23 and 35).
-Usage: make_think.py    (from the root of the repository; needs torch, transformers, tokenizers, peft; seed 5)"""
+Usage: make_think.py    (from the root of the repository; needs torch, transformers, tokenizers, peft, gguf; seed 5)"""
 import json, os, shutil
+import numpy as np
 import torch, transformers, tokenizers
 from peft import LoraConfig, get_peft_model
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -38,6 +39,21 @@ open(OUT + '/chat_template.jinja', 'w').write(on)
 open(OUT + '/off.jinja', 'w').write('{%- set think_default = false -%}\n' + on)
 TEMPLATES = {'on': on, 'off': open(OUT + '/off.jinja').read(), 'free': open(TEXT + '/reason.jinja').read(), 'plain': open(TEXT + '/chatml.jinja').read()}
 
+# The same tokenizer as llama.cpp's converter writes it into a GGUF of such a model: one eos id, and no generation_config.
+import gguf
+w = gguf.GGUFWriter(OUT + '/tokenizer.gguf', 'qwen3')
+w.add_block_count(1), w.add_context_length(64), w.add_embedding_length(8), w.add_feed_forward_length(8), w.add_head_count(1), w.add_head_count_kv(1)
+w.add_key_length(8), w.add_value_length(8), w.add_layer_norm_rms_eps(1e-6), w.add_rope_freq_base(1e6)
+model = json.loads(t.to_str())['model']
+tokens = [x for x, _ in sorted(list(model['vocab'].items()) + [(a['content'], a['id']) for a in json.loads(t.to_str())['added_tokens']] + [(c, int(i)) for i, c in late.items()],
+                               key=lambda x: x[1])]
+w.add_tokenizer_model('gpt2'), w.add_tokenizer_pre('qwen35'), w.add_token_list(tokens)
+w.add_token_types([4 if x in ('<think>', '</think>') else 3 if x.startswith('<|') or x == '<tts_pad>' else 1 for x in tokens])
+w.add_token_merges([' '.join(m) for m in model['merges']])
+w.add_eos_token_id(t.token_to_id('<|im_end|>')), w.add_pad_token_id(t.token_to_id('<|endoftext|>')), w.add_add_bos_token(False), w.add_chat_template('{{ messages[0].content }}')
+w.add_tensor('token_embd.weight', np.zeros((len(tokens), 8), dtype=np.float16))
+w.write_header_to_file(), w.write_kv_data_to_file(), w.write_tensors_to_file(), w.close()
+
 end, close = t.token_to_id('<|im_end|>'), t.token_to_id('</think>')
 m = Qwen3ForCausalLM(Qwen3Config(vocab_size=n + 4, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
                                  head_dim=8, max_position_embeddings=2048, tie_word_embeddings=False, rope_theta=1e6, bos_token_id=None,
@@ -66,6 +82,9 @@ for name, p in a.named_parameters():
 a.peft_config['default'].base_model_name_or_path = ''
 a.save_pretrained(OUT + '/adapter')
 os.remove(OUT + '/adapter/README.md')
+c = json.load(open(OUT + '/adapter/adapter_config.json'))
+c['target_modules'].sort()  # PEFT writes a set
+json.dump(c, open(OUT + '/adapter/adapter_config.json', 'w'), indent=2)
 
 tok = AutoTokenizer.from_pretrained(OUT)
 assert tok.chat_template == on and tok.convert_tokens_to_ids('<tts_pad>') == n + 1
