@@ -5,10 +5,12 @@
 typedef struct block {
     char *p;
     size_t size;
+    size_t before; /* in use in the blocks before, while this one is being filled */
 } block;
 struct ws_arena {
     block *blocks;
     size_t n, cur, used; /* blocks[cur] is being filled up to `used` */
+    size_t peak;
     int guarded;
 };
 
@@ -28,9 +30,11 @@ void *ws_arena_get(ws_arena *a, size_t bytes) {
         if (a->cur < a->n && a->blocks[a->cur].size - a->used >= bytes) {
             void *p = a->blocks[a->cur].p + a->used;
             a->used += bytes;
+            if (a->blocks[a->cur].before + a->used > a->peak) a->peak = a->blocks[a->cur].before + a->used;
             return p;
         }
         if (a->cur + 1 < a->n) {
+            a->blocks[a->cur + 1].before = a->blocks[a->cur].before + a->used;
             a->cur++, a->used = 0;
             continue;
         }
@@ -44,7 +48,7 @@ void *ws_arena_get(ws_arena *a, size_t bytes) {
             void *unused = ws_xmalloc((size_t)-1 / 4); /* prints the out-of-memory sentence and aborts */
             free(unused);
         }
-        a->blocks[a->n] = (block){p, size};
+        a->blocks[a->n] = (block){p, size, a->n ? a->blocks[a->cur].before + a->used : 0};
         a->cur = a->n++, a->used = 0;
     }
 }
@@ -61,3 +65,4 @@ size_t ws_arena_bytes(const ws_arena *a) {
     for (size_t i = 0; i < a->n; i++) n += a->blocks[i].size;
     return n;
 }
+size_t ws_arena_peak(const ws_arena *a) { return a->peak; }

@@ -18,4 +18,5 @@ ws_arena_mark ws_arena_save(const ws_arena *a);
 void ws_arena_rewind(ws_arena *a, ws_arena_mark m);
 void ws_arena_guard(ws_arena *a, int on);
 size_t ws_arena_bytes(const ws_arena *a); /* memory held */
+size_t ws_arena_peak(const ws_arena *a);  /* most bytes that were in use at once: what a plan should have said */
 #endif
