@@ -21,7 +21,6 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen3_5Config, Qwen3_5ForCausalLM, Qwen3_5TextConfig
 import transformers.models.qwen3_5.modeling_qwen3_5 as modeling
 
-OUT = sys.argv[1]
 SEED, RANK = 20261123, 2
 torch.set_num_threads(1)
 
@@ -115,13 +114,13 @@ def nll(logits, ids, first):
 
 
 def main():
-    double = in_double()
+    out_dir, double = sys.argv[1], in_double()
     for k, (name, (extra, rows, dtype, fine)) in enumerate(MODELS.items()):
         g = torch.Generator().manual_seed(SEED + k)
         cfg = Qwen3_5TextConfig(**{**base, **extra})
         model = Qwen3_5ForCausalLM(cfg).eval()
         randomise(model, g)
-        where = os.path.join(OUT, name)
+        where = os.path.join(out_dir, name)
         shutil.rmtree(where, ignore_errors=True)
         write(where, name, model, cfg, dtype, fine, g)
         # what the file holds, in fp32: the reference must not know more than the file
@@ -178,4 +177,4 @@ def main():
               "nll", info["nll"], info["probe_nll"])
 
 
-main()
+if __name__ == "__main__": main()
