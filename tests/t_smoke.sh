@@ -54,6 +54,10 @@ for s in "train --rows 2 --tokens 32" "prefill --tokens 64" "decode --rows 3 --c
     "$WS" bench $s --model "$T/m" --json -q >"$T/out" 2>"$T/err" && grep -q '"peak_resident": [1-9]' "$T/out" &&
         head -n 1 "$T/out" | grep -q "\"subject\": \"\(prompts\|${s%% *}\)\"" && ok "bench ${s%% *}" || no "bench ${s%% *}"
 done
+"$WS" bench delta --seconds 0.01 --tokens 20 --rows 2 --json >"$T/out" 2>"$T/err" && [ "$(grep -c '"prefill_ns": [1-9]' "$T/out")" = 5 ] &&
+    grep -q '"chunk": 16,' "$T/out" && ok "bench delta" || no "bench delta"
+"$WS" bench delta --rows 1000 >"$T/out" 2>"$T/err"
+[ $? = 2 ] && grep -q '256 rows' "$T/err" && [ ! -s "$T/out" ] && ok "bench delta keeps to its limits" || no "bench delta keeps to its limits"
 "$WS" bench machine --model "$T/m" >"$T/out" 2>"$T/err"
 [ $? = 2 ] && grep -q 'machine takes no --model' "$T/err" && ok "bench refuses options that mean nothing to a subject" || no "bench refuses options that mean nothing to a subject"
 
