@@ -36,20 +36,21 @@ static inline ws_weight weights(ws_dtype t, int64_t rows, int64_t cols) {
     int64_t blocks = rows * cols / ws_dtypes[t].block;
     for (int64_t i = 0; i < blocks; i++) {
         uint8_t *b = p + (size_t)i * (size_t)ws_dtypes[t].bytes;
-        float f = uniform(-1, 1);
-        uint16_t h = ws_f32_f16(t < WS_Q8_0 ? f : f / 16), m = ws_f32_f16(uniform(-1, 1));
+        float f = uniform(-1, 1), size = t < WS_Q8_0 ? 1 : t < WS_Q4_K ? 16 : 1024;
+        uint16_t h = ws_f32_f16(f / size), m = ws_f32_f16(uniform(-1, 1) / (t < WS_Q4_K ? 1 : 64));
         if (t == WS_F32)
             memcpy(b, &f, 4);
         else if (t == WS_BF16)
             h = ws_f32_bf16(f), memcpy(b, &h, 2);
         else
-            memcpy(b, &h, 2);
-        if (t == WS_Q4_1 || t == WS_Q5_1) memcpy(b + 2, &m, 2);
+            memcpy(b + (t == WS_Q6_K ? 208 : 0), &h, 2);
+        if (t == WS_Q4_1 || t == WS_Q5_1 || t == WS_Q4_K || t == WS_Q5_K) memcpy(b + 2, &m, 2);
     }
-    return (ws_weight){p, t, rows, cols, ws_dtype_bytes(t, cols), 0};
+    return (ws_weight){.data = p, .type = t, .rows = rows, .cols = cols, .row_bytes = ws_dtype_bytes(t, cols)};
 }
 
-static const ws_dtype weight_types[] = {WS_F32, WS_F16, WS_BF16, WS_Q8_0, WS_Q4_0, WS_Q4_1, WS_Q5_0, WS_Q5_1};
+static const ws_dtype weight_types[] = {WS_F32,  WS_F16,  WS_BF16, WS_Q8_0, WS_Q4_0, WS_Q4_1,
+                                        WS_Q5_0, WS_Q5_1, WS_Q4_K, WS_Q5_K, WS_Q6_K};
 enum { N_TYPES = sizeof weight_types / sizeof *weight_types };
 
 /* Sets in plain C: slow, so a test may try fewer numbers on them. */

@@ -2,6 +2,7 @@
  * bytes they were given (run under ASan by `make CONFIG=debug test`; each input is a malloc of its exact size). */
 #include "io_help.h"
 #include "io/csv.h"
+#include "io/gguf_config.h"
 
 static uint64_t state = 88172645463325252ull; /* xorshift64: the same damage every time */
 static uint32_t draw(uint32_t n) {
@@ -28,6 +29,16 @@ static void feed_gguf(const char *bytes, size_t n) {
     accepted++;
     for (size_t i = 0; i < ws_gguf_count(g); i++) touch(ws_gguf_at(g, i));
     json_decref(ws_gguf_meta_json(g));
+    json_t *config;
+    if (!ws_gguf_config(g, "f", &config, &err)) {
+        for (size_t i = 0; i < ws_gguf_count(g); i++) {
+            ws_tensor t;
+            if (ws_gguf_tensor(g, i, config, "f", &t, &err) || !t.name) continue;
+            touch(&t);
+            free(t.name);
+        }
+        json_decref(config);
+    }
     ws_gguf_close(g);
 }
 
@@ -87,6 +98,8 @@ static void damaged_gguf_files(void **unused) {
     (void)unused;
     hurt(FIXTURES "types.gguf", feed_gguf, 1300, 6000);
     hurt(FIXTURES "llama.gguf", feed_gguf, 3000, 2000);
+    hurt(FIXTURES "kquants.gguf", feed_gguf, 600, 2000);
+    hurt(FIXTURES "qwen35.gguf", feed_gguf, 4000, 3000);
 }
 
 static void damaged_safetensors_files(void **unused) {

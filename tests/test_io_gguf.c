@@ -175,15 +175,22 @@ static void names_go_both_ways(void **state) {
         {"blk.12.attn_q_norm.weight", "model.layers.12.self_attn.q_norm.weight"},
         {"blk.12.ffn_norm.weight", "model.layers.12.post_attention_layernorm.weight"}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
-        char *hf = ws_name_from_gguf(pairs[i][0]), *gguf = ws_name_to_gguf(pairs[i][1]);
+        char *hf = ws_name_from_gguf("llama", pairs[i][0]), *gguf = ws_name_to_gguf("llama", pairs[i][1]);
         assert_string_equal(hf, pairs[i][1]);
         assert_string_equal(gguf, pairs[i][0]);
         free(hf), free(gguf);
     }
-    static const char *const none[] = {
-        "blk.attn_q.weight",         "blk.01.attn_q.weight",          "blk.0.attn_q",   "blk.0.attn_q.scale",
-        "blk.0.ffn_gate_inp.weight", "blk.99999999999.attn_q.weight", "outputs.weight", ""};
-    for (size_t i = 0; i < sizeof none / sizeof *none; i++) assert_null(ws_name_from_gguf(none[i]));
+    static const char *const none[] = {"blk.attn_q.weight",
+                                       "blk.01.attn_q.weight",
+                                       "blk.0.attn_q",
+                                       "blk.0.attn_q.scale",
+                                       "blk.0.ffn_gate_inp.weight",
+                                       "blk.99999999999.attn_q.weight",
+                                       "outputs.weight",
+                                       "",
+                                       "blk.0.ssm_a",
+                                       "blk.0.post_attention_norm.weight"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) assert_null(ws_name_from_gguf("llama", none[i]));
 }
 
 /* ---- damaged files: a copy of a good one with a few bytes changed ---- */
@@ -212,7 +219,7 @@ static size_t behind(const char *text) {
 static void damaged_files_are_refused_by_name_and_offset(void **state) {
     (void)state;
     const uint64_t huge = UINT64_MAX, large = 1ull << 40;
-    const uint32_t one = 1, seven = 0x03000000, q4k = 12, odd = 99, five = 5;
+    const uint32_t one = 1, seven = 0x03000000, q2k = 10, q4k = 12, odd = 99, five = 5;
     ws_str_clear(&good);
     OK(ws_file_read(FIXTURES "types.gguf", &good, &err));
     OK(parse_changed(0, NULL, 0, 0));
@@ -249,7 +256,8 @@ static void damaged_files_are_refused_by_name_and_offset(void **state) {
     REFUSED(parse_changed(t + 4, &large, 8, 0), WS_EFORMAT, "Q8_0: lies at");
     REFUSED(parse_changed(t + 4, &huge, 8, 0), WS_EFORMAT, "Q8_0: the size overflows");
     REFUSED(parse_changed(t + 4, "\x5f", 1, 0), WS_EFORMAT, "rows of 95 are not whole blocks of 32");
-    REFUSED(parse_changed(t + 20, &q4k, 4, 0), WS_EUNSUPPORTED, "Q8_0: stored as Q4_K, which is not read yet");
+    REFUSED(parse_changed(t + 20, &q2k, 4, 0), WS_EUNSUPPORTED, "Q8_0: stored as Q2_K, which is not read (F32");
+    REFUSED(parse_changed(t + 20, &q4k, 4, 0), WS_EFORMAT, "rows of 96 are not whole blocks of 256, as Q4_K needs");
     REFUSED(parse_changed(t + 20, &odd, 4, 0), WS_EFORMAT, "unknown type number 99");
     REFUSED(parse_changed(t + 24, &one, 1, 0), WS_EFORMAT, "offset");
     REFUSED(parse_changed(t + 24, "\0\0\0\0\0\0\0\0", 8, 0), WS_EFORMAT, "overlap at byte");

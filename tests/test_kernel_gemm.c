@@ -17,10 +17,12 @@ static void near(float got, double want, double magnitude, int64_t K, const char
     }
 }
 
-static void check_nt(const ws_kernels *k, shape s, ws_dtype t, int accumulate, int rope) {
+static const ws_order as_stored;
+
+static void check_nt(const ws_kernels *k, shape s, ws_dtype t, int accumulate, ws_order rows, ws_order cols) {
     int64_t ldx = s.K + 3, ldy = s.N + 5;
     ws_weight w = weights(t, s.N, s.K);
-    w.rope_rows = rope;
+    w.row_order = rows, w.col_order = cols;
     float *x = floats(s.M * ldx + 1, -1, 1), *y = floats(s.M * ldy + 1, -1, 1), *wf = floats(s.N * s.K, 0, 0);
     float *before = floats(s.M * ldy + 1, 0, 0);
     memcpy(before, y, (size_t)(s.M * ldy + 1) * sizeof *y);
@@ -43,9 +45,10 @@ static void check_nt(const ws_kernels *k, shape s, ws_dtype t, int accumulate, i
     free(before), free(x), free(y), free(wf), free((void *)w.data);
 }
 
-static void check_nn(const ws_kernels *k, shape s, ws_dtype t, int accumulate, int transposed) {
+static void check_nn(const ws_kernels *k, shape s, ws_dtype t, int accumulate, int transposed, ws_order cols) {
     int64_t lda = (transposed ? s.M : s.K) + 3, ldy = s.N + 5, rs = transposed ? 1 : lda, cs = transposed ? lda : 1;
     ws_weight w = weights(t, s.K, s.N);
+    w.col_order = cols;
     float *a = floats((transposed ? s.K : s.M) * lda + 1, -1, 1), *y = floats(s.M * ldy + 1, -1, 1);
     float *before = floats(s.M * ldy + 1, 0, 0), *wf = floats((int64_t)s.N * s.K, 0, 0);
     memcpy(before, y, (size_t)(s.M * ldy + 1) * sizeof *y);
@@ -73,25 +76,57 @@ static void gemm_equals_sums_in_double(void **state) {
                                 {17, 33, 700}, {1, 9, 1303}, {4, 6, 1303}, {25, 530, 40}, {131, 18, 35}};
     static const shape whole[] = {{1, 32, 32},   {2, 64, 96},   {3, 96, 32},   {5, 32, 64},
                                   {7, 160, 672}, {4, 32, 1312}, {19, 544, 288}};
+    /* nt: rows of K, in blocks of K that cut the blocks of 256; nn: rows of N, in chunks that do */
+    static const shape super_nt[] = {{1, 33, 256}, {2, 7, 1280}, {3, 5, 768}, {4, 18, 2304}, {6, 101, 1280}},
+                       super_nn[] = {{1, 256, 33}, {3, 1536, 40}, {20, 768, 300}};
     EACH_SET(k)
-    for (int t = 0; t < N_TYPES; t++)
+    for (int i = 0; i < N_TYPES; i++)
         for (int acc = 0; acc < 2; acc++) {
-            for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
-                check_nt(k, whole[i], weight_types[t], acc, 0);
-                check_nn(k, whole[i], weight_types[t], acc, (int)i % 2);
+            const ws_dtype t = weight_types[i];
+            const int block = ws_dtypes[t].block;
+            for (size_t j = 0; block < 256 && j < sizeof whole / sizeof *whole; j++) {
+                check_nt(k, whole[j], t, acc, as_stored, as_stored);
+                check_nn(k, whole[j], t, acc, (int)j % 2, as_stored);
             }
-            for (size_t i = 0; ws_dtypes[weight_types[t]].block == 1 && i < sizeof any / sizeof *any; i++) {
-                check_nt(k, any[i], weight_types[t], acc, 0);
-                check_nn(k, any[i], weight_types[t], acc, (int)i % 2);
+            for (size_t j = 0; block == 1 && j < sizeof any / sizeof *any; j++) {
+                check_nt(k, any[j], t, acc, as_stored, as_stored);
+                check_nn(k, any[j], t, acc, (int)j % 2, as_stored);
             }
+            for (size_t j = 0; block == 256 && j < sizeof super_nt / sizeof *super_nt; j++)
+                check_nt(k, super_nt[j], t, acc, as_stored, as_stored);
+            for (size_t j = 0; block == 256 && j < sizeof super_nn / sizeof *super_nn; j++)
+                check_nn(k, super_nn[j], t, acc, (int)j % 2, as_stored);
         }
 }
 
+/* The halves of every head interleaved; and value heads behind 32 other rows in tiled order. */
 static void permuted_rows_are_read_in_order(void **state) {
     (void)state;
+    const ws_order rope16 = {0, 2, 8, 1}, rope32 = {0, 2, 16, 1}, tiled = {32, 2, 3, 16};
     EACH_SET(k) {
-        check_nt(k, (shape){3, 64, 96}, WS_Q4_1, 0, 16);
-        check_nt(k, (shape){9, 64, 96}, WS_BF16, 0, 32);
+        check_nt(k, (shape){3, 64, 96}, WS_Q4_1, 0, rope16, as_stored);
+        check_nt(k, (shape){9, 64, 96}, WS_BF16, 0, rope32, as_stored);
+        check_nt(k, (shape){9, 128, 64}, WS_F32, 1, tiled, as_stored);
+        check_nt(k, (shape){2, 128, 256}, WS_Q6_K, 1, tiled, as_stored);
+    }
+}
+
+/* Heads of columns that are parts of a block, and more rows than are put in order at a time. */
+static void permuted_columns_meet_the_right_inputs(void **state) {
+    (void)state;
+    const ws_order heads = {0, 4, 2, 64}, late = {128, 2, 3, 64};
+    static const ws_dtype types[] = {WS_F32, WS_BF16, WS_Q8_0, WS_Q4_K, WS_Q5_K, WS_Q6_K};
+    EACH_SET(k)
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        for (int acc = 0; acc < 2; acc++) {
+            check_nt(k, (shape){1, 7, 512}, types[i], acc, as_stored, heads);
+            check_nt(k, (shape){9, 40, 512}, types[i], acc, as_stored, late);
+            check_nn(k, (shape){2, 512, 40}, types[i], acc, 0, heads);
+            check_nn(k, (shape){9, 512, 33}, types[i], acc, 1, late);
+        }
+    EACH_SET(k) if (!slow(k)) {
+        check_nt(k, (shape){1100, 40, 512}, WS_Q4_K, 1, as_stored, heads);
+        check_nn(k, (shape){1100, 512, 40}, WS_Q4_K, 1, 0, heads);
     }
 }
 
@@ -105,8 +140,9 @@ static void rows_have_the_same_bits_in_any_batch(void **state) {
     for (int t = 0; t < N_TYPES; t++)
         for (size_t d = 0; d < 3; d++) {
             if (d && slow(k) && t % 3) continue;
-            int64_t N = dims[d][0], K = dims[d][1];
-            int64_t nn = (N + 31) / 32 * 32;
+            int64_t block = ws_dtypes[weight_types[t]].block, unit = block > 32 ? block : 1;
+            int64_t N = dims[d][0], K = (dims[d][1] + unit - 1) / unit * unit;
+            int64_t nn = block > 32 ? (N + 255) / 256 * 256 : (N + 31) / 32 * 32;
             ws_weight w = weights(weight_types[t], N, K), v = weights(weight_types[t], K, nn);
             float *x = floats(M * K, -1, 1), *all = floats(M * N, 0, 0), *part = floats(M * N, 0, 0);
             float *alln = floats(M * nn, 0, 0), *partn = floats(M * nn, 0, 0);
@@ -160,6 +196,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gemm_equals_sums_in_double),
         cmocka_unit_test(permuted_rows_are_read_in_order),
+        cmocka_unit_test(permuted_columns_meet_the_right_inputs),
         cmocka_unit_test(rows_have_the_same_bits_in_any_batch),
         cmocka_unit_test(nan_stays_in_its_row),
     };

@@ -203,7 +203,7 @@ static void test_linear_and_embedding(void **state) {
 
     uint16_t half[OUT * D];
     for (int i = 0; i < OUT * D; i++) half[i] = ws_f32_bf16(matrix[i]);
-    const ws_weight table = {half, WS_BF16, OUT, D, D * 2, 0};
+    const ws_weight table = {.data = half, .type = WS_BF16, .rows = OUT, .cols = D, .row_bytes = D * 2};
     const int32_t id[] = {36, 0, 7, 7, 35};
     float rows[5 * D];
     ws_embed_forward(rows, id, 5, &table);

@@ -3,7 +3,12 @@
  *     Q8_0: d, 32 x int8              w = d q              Q4_0: d, 16 bytes of nibbles       w = d (q - 8)
  *     Q4_1: d, m, 16 bytes            w = d q + m          Q5_0: d, 4 bytes high bits, 16 b.  w = d (q - 16)
  *     Q5_1: d, m, 4 bytes, 16 bytes   w = d q + m
- * The low nibble of byte j is weight j, its high nibble weight j + 16.  Source: the `gguf` package's quants module. */
+ * The low nibble of byte j is weight j, its high nibble weight j + 16.
+ * The K types hold 256 weights in a block, with small whole-number scales s (and minima m) for parts of it:
+ *     Q4_K: d, dmin, 12 bytes, 128 bytes of nibbles             8 parts of 32: w = (d s) q - (dmin m)
+ *     Q5_K: d, dmin, 12 bytes, 32 bytes of high bits, 128 bytes 8 parts of 32: w = (d s) q - (dmin m)
+ *     Q6_K: 128 bytes of nibbles, 64 bytes of high bits, 16 x int8 s, d       16 parts of 16: w = (d s) (q - 32)
+ * Source: the `gguf` package's quants module. */
 #ifndef WS_BASE_DTYPE_H
 #define WS_BASE_DTYPE_H
 #include <stddef.h>
@@ -19,6 +24,9 @@ typedef enum ws_dtype {
     WS_Q4_1,
     WS_Q5_0,
     WS_Q5_1,
+    WS_Q4_K,
+    WS_Q5_K,
+    WS_Q6_K,
     WS_F64,
     WS_I64,
     WS_I32,
@@ -31,7 +39,7 @@ typedef enum ws_dtype {
 
 typedef struct ws_dtype_info {
     const char *name; /* "BF16" */
-    int block;        /* weights in a block: 1 or 32 */
+    int block;        /* weights in a block: 1, 32 or 256 */
     int bytes;        /* bytes of a block */
     int is_weight;    /* kernels can read it */
 } ws_dtype_info;
@@ -59,4 +67,14 @@ static inline size_t ws_dtype_bytes(ws_dtype t, int64_t n) {
 }
 /* dst[n] = the n weights at src, widened to fp32 (scalar; the kernels have faster ones). */
 void ws_dtype_to_f32(float *dst, const void *src, ws_dtype t, int64_t n);
+/* dst[n] = weights first .. first + n - 1 of what starts at src; they may begin and end inside blocks. */
+void ws_dtype_part_f32(float *dst, const void *src, ws_dtype t, int64_t first, int64_t n);
+/* The scales of a Q4_K or Q5_K block: 12 bytes hold 8 scales and 8 minima of 6 bits; out = scales, then minima. */
+static inline void ws_dtype_k_scales(const void *twelve, uint8_t out[16]) {
+    uint32_t a, b, c, four[4]; /* four bytes at a time: a scales 0-3, b minima 0-3, c low halves of the others */
+    memcpy(&a, twelve, 4), memcpy(&b, (const char *)twelve + 4, 4), memcpy(&c, (const char *)twelve + 8, 4);
+    four[0] = a & 0x3f3f3f3f, four[2] = b & 0x3f3f3f3f;
+    four[1] = (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030), four[3] = (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030);
+    memcpy(out, four, 16);
+}
 #endif

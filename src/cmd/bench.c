@@ -38,7 +38,7 @@ static const struct argp_option options[] = {
     {"shapes", K_SHAPES, "MxNxK,...", 0,
      "products of the subject gemm: M tokens, W [N, K] (default: SmolLM2's and a 4B model's)", 1},
     {"types", K_TYPES, "LIST", 0,
-     "stored types of W: F32,F16,BF16,Q8_0,Q4_0,Q4_1,Q5_0,Q5_1 (default F32,BF16,Q8_0,Q4_1)", 1},
+     "stored types of W: F32,F16,BF16,Q8_0,Q4_0,Q4_1,Q5_0,Q5_1,Q4_K,Q5_K,Q6_K (default F32,BF16,Q8_0,Q4_1)", 1},
     {"gradient", K_NN, 0, 0, "y = A W (gradients with respect to activations) instead of y = x W^T", 1},
     {"seconds", K_SECONDS, "S", 0, "time for each figure (default 0.3)", 1},
     {"rows", K_ROWS, "N", 0, "sequences at once (train 4, prefill 1, decode and delta 16)", 2},
@@ -132,7 +132,8 @@ static ws_status find_type(const char *name, size_t n, ws_dtype *t, ws_err *err)
             *t = (ws_dtype)i;
             return WS_OK;
         }
-    return ws_fail(err, WS_EUSAGE, "--types: '%.*s' is no weight type; there are F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1",
+    return ws_fail(err, WS_EUSAGE,
+                   "--types: '%.*s' is no weight type; there are F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K Q5_K Q6_K",
                    (int)n, name);
 }
 
@@ -152,7 +153,7 @@ static ws_status one(long M, long N, long K, ws_dtype t, const opts *o, int json
     }
     for (size_t i = 0; i < bytes; i++) w[i] = (uint8_t)(i * 2654435761u >> 13) & 0x3b; /* finite in every type */
     for (int64_t i = 0; i < (int64_t)M * K; i++) x[i] = (float)(i % 61) * 0.01f;
-    const ws_weight weight = {w, t, rows, cols, ws_dtype_bytes(t, cols), 0};
+    const ws_weight weight = {.data = w, .type = t, .rows = rows, .cols = cols, .row_bytes = ws_dtype_bytes(t, cols)};
     const double flops = 2.0 * (double)M * (double)N * (double)K;
     double peak = ws_peak_fma(0), best = 0;
     for (double end = ws_now() + o->seconds; ws_now() < end;) {

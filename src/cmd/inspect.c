@@ -49,18 +49,19 @@ static void set_num(json_t *o, const char *key, double v) {
 
 /* ---- tensors ---- */
 
-/* Frobenius norm in double, a few thousand numbers at a time.  -1: not numbers that are multiplied. */
+/* Frobenius norm in double, a row at a time.  -1: not numbers that are multiplied. */
 static double norm_of(const ws_tensor *t) {
-    enum { CHUNK = 4096 };
-    float buf[CHUNK];
+    const int64_t n = ws_tensor_numel(t), rows = t->dims > 1 ? t->dim[0] : 1;
     double sum = 0;
-    int64_t n = ws_tensor_numel(t);
     if (!ws_dtypes[t->type].is_weight) return -1;
-    for (int64_t at = 0; at < n; at += CHUNK) {
-        int64_t k = n - at < CHUNK ? n - at : CHUNK;
-        ws_dtype_to_f32(buf, (const char *)t->data + ws_dtype_bytes(t->type, at), t->type, k);
-        for (int64_t i = 0; i < k; i++) sum += (double)buf[i] * (double)buf[i];
+    if (!n) return 0;
+    float *row = t->dims > 1 ? ws_xmalloc((size_t)(n / rows) * sizeof *row) : ws_tensor_f32(t);
+    for (int64_t r = 0; row && r < rows; r++) {
+        if (t->dims > 1) ws_tensor_row_f32(t, r, row);
+        for (int64_t i = 0; i < n / rows; i++) sum += (double)row[i] * (double)row[i];
     }
+    if (!row) sum = NAN;
+    free(row);
     return sqrt(sum);
 }
 

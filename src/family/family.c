@@ -109,7 +109,6 @@ void ws_arch_release(ws_arch *a) {
     }
     free(a->block);
     free(a->norm);
-    free(a->key_of);
     ws_rope_release(&a->rope);
     memset(a, 0, sizeof *a);
 }

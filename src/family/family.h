@@ -63,7 +63,6 @@ typedef struct ws_arch {
     int output_gate;          /* of attention: q_proj has 2 head_dim rows a head */
     ws_delta_shape delta;     /* of every WS_MIXER_DELTA */
     int conv_taps;
-    int *key_of;     /* what delta.key_of points to; NULL: heads in groups */
     ws_block *block; /* [layers] */
     ws_weight embed, head;
     int tied;

@@ -3,7 +3,7 @@
  * per head inside q_proj and turns a quarter of each head.
  * The decoder of a multimodal checkpoint and a text-only export are the same thing here: the checkpoint has chosen the
  * nested text_config, taken off `language_model.` and set vision and MTP tensors aside.
- * A GGUF file keeps -exp(A_log), norms with the 1 added, and value heads in tiled order: head j reads key head j % Hk. */
+ * A GGUF file keeps -exp(A_log), norms with the 1 added, and value heads in tiled order: the checkpoint has undone that. */
 #include "family/family.h"
 #include "io/json.h"
 #include "ops/conv.h"
@@ -64,11 +64,6 @@ static ws_status read_delta(ws_arch *a, const ws_binder *b, ws_err *err) {
     if (taps < 2) return ws_fail(err, WS_EUNSUPPORTED, "%s: linear_conv_kernel_dim 1 is no convolution", b->where);
     a->delta = (ws_delta_shape){.key_heads = (int)hk, .value_heads = (int)hv, .dk = (int)dk, .dv = (int)dv};
     a->conv_taps = (int)taps;
-    if (ws_checkpoint_gguf(b->c) && hv > hk) {
-        a->key_of = ws_xcalloc((size_t)hv, sizeof *a->key_of);
-        for (int j = 0; j < (int)hv; j++) a->key_of[j] = j % (int)hk;
-        a->delta.key_of = a->key_of;
-    }
     return WS_OK;
 }
 
@@ -90,13 +85,12 @@ static void bind_delta(ws_arch *a, ws_binder *b, int i) {
     t->neg_a = ws_bind_vector(b, NAME("A_log"), s->value_heads, 0);
     t->dt_bias = ws_bind_vector(b, NAME("dt_bias"), s->value_heads, 0);
     t->norm = ws_bind_vector(b, NAME("norm.weight"), s->dv, 0);
-    if (t->neg_a && !ws_checkpoint_gguf(b->c)) ws_decay_rate(t->neg_a, t->neg_a, s->value_heads);
+    if (t->neg_a) ws_decay_rate(t->neg_a, t->neg_a, s->value_heads);
 #undef NAME
 }
 
 static ws_status bind_qwen35(ws_arch *a, ws_binder *b, ws_err *err) {
     const ws_config_rules rules = {.head_dim = 256, .kv_heads = 4, .rotary = 0.25};
-    const float one = ws_checkpoint_gguf(b->c) ? 0 : 1;
     int bias = 0;
     if (ws_config_read(a, b, &rules, err) || ws_config_flag(b, "attention_bias", 0, &bias, err) ||
         read_delta(a, b, err))
@@ -104,9 +98,9 @@ static ws_status bind_qwen35(ws_arch *a, ws_binder *b, ws_err *err) {
     char *full = ws_xcalloc((size_t)a->layers, 1);
     ws_status st = read_layer_types(a, b, full, err);
     if (!st) st = check_layer_types(a, b, full, err);
-    if (!st) st = ws_bind_ends(a, b, one, err);
+    if (!st) st = ws_bind_ends(a, b, 1, err);
     if (!st) {
-        const ws_block_parts parts = {.qkv_bias = bias, .o_bias = bias, .qk_norm = 1, .norm_add = one};
+        const ws_block_parts parts = {.qkv_bias = bias, .o_bias = bias, .qk_norm = 1, .norm_add = 1};
         a->output_gate = 1;
         a->block = ws_xcalloc((size_t)a->layers, sizeof *a->block);
         for (int i = 0; i < a->layers; i++) {

@@ -210,39 +210,39 @@ static ws_status open_gguf(ws_checkpoint *c, ws_err *err) {
     ws_status rc = ws_gguf_open(&c->gguf, c->path, err);
     if (rc || (rc = ws_gguf_config(c->gguf, c->path, &c->top, err))) return rc;
     c->decoder = json_incref(c->top);
-    /* llama.cpp's converter permutes the rows of q and k of this architecture alone. */
-    int permuted = !strcmp(json_string_value(json_object_get(c->top, "model_type")), "llama");
-    int head_dim = (int)json_integer_value(json_object_get(c->top, "head_dim"));
     for (size_t i = 0; i < ws_gguf_count(c->gguf); i++) {
-        const ws_tensor *t = ws_gguf_at(c->gguf, i);
-        if (!strcmp(t->name, "rope_freqs.weight")) continue; /* spoken of in the config */
-        if (ends(t->name, ".attn_rot_embd.weight") || ends(t->name, ".rope_freqs.weight")) {
+        ws_tensor t;
+        if ((rc = ws_gguf_tensor(c->gguf, i, c->top, c->path, &t, err))) return rc;
+        if (t.name)
+            add(c, &t, t.name);
+        else if (strcmp(ws_gguf_at(c->gguf, i)->name, "rope_freqs.weight")) /* that one is in the config */
             c->ignored++;
-            continue;
-        }
-        char *canonical = ws_name_from_gguf(t->name);
-        if (!canonical)
-            return ws_fail(err, WS_EUNSUPPORTED, "%s: %s: no tensor of the %s architecture has this name", c->path,
-                           t->name, json_string_value(json_object_get(c->top, "model_type")));
-        ws_tensor *n = add(c, t, canonical);
-        if (permuted && (strstr(canonical, ".q_proj.") || strstr(canonical, ".k_proj."))) {
-            if (t->dims < 1 || t->dim[0] % head_dim)
-                return ws_fail(err, WS_ESHAPE, "%s: %s: its rows are no whole heads of %d", c->path, t->name, head_dim);
-            n->rope_rows = head_dim;
-        }
     }
     return WS_OK;
 }
 
 /* ---- opening ---- */
 
+/* The name of a GGUF in parts: how long it is without "-00001-of-0000N.gguf"; 0: it is none, or not the first. */
+static size_t part_stem(const char *file, size_t *parts) {
+    const char *tail = strlen(file) > 20 ? file + strlen(file) - 20 : "";
+    unsigned no = 0, count = 0;
+    int used = 0;
+    if (sscanf(tail, "-%5u-of-%5u.gguf%n", &no, &count, &used) != 2 || used != 20 || no != 1 || !count) return 0;
+    *parts = count;
+    return (size_t)(tail - file);
+}
+
 static void set_name(ws_checkpoint *c) {
     char *real = c->gguf ? NULL : realpath(c->path, NULL); /* in the cache a file's true name is a hash */
     if (!c->id) c->id = ws_hub_id_of(real ? real : c->path);
     const char *from = c->id && !c->gguf ? c->id : real ? real : c->path, *slash = strrchr(from, '/');
     c->name = ws_xstrdup(slash ? slash + 1 : from);
-    size_t n = strlen(c->name);
-    if (ends(c->name, ".gguf") && n > 5) c->name[n - 5] = 0;
+    size_t n = strlen(c->name), parts, stem = part_stem(c->name, &parts);
+    if (stem)
+        c->name[stem] = 0;
+    else if (ends(c->name, ".gguf") && n > 5)
+        c->name[n - 5] = 0;
     for (char *p = c->name; *p; p++)
         if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *p)) *p = '_';
     free(real);
@@ -258,13 +258,16 @@ static int ggufs_alone(const ws_checkpoint *c) {
     return alone;
 }
 
-/* A directory without config.json that holds exactly one GGUF file stands for that file. */
+/* A directory without config.json that holds exactly one GGUF file, or the parts of one, stands for that file. */
 static ws_status only_gguf(ws_checkpoint *c, char **found, ws_err *err) {
     names l = {0};
     ws_status rc = list(c->path, ".gguf", &l, err);
     *found = NULL;
-    if (!rc && l.n == 1) *found = ws_path_join(c->path, l.v[0]);
-    if (!rc && l.n > 1)
+    size_t parts = 1, stem = !rc && l.n > 1 ? part_stem(l.v[0], &parts) : 0;
+    for (size_t i = 1; stem && i < l.n; i++)
+        if (strncmp(l.v[0], l.v[i], stem + 1)) stem = 0;
+    if (!rc && (l.n == 1 || (stem && parts == l.n))) *found = ws_path_join(c->path, l.v[0]);
+    if (!rc && l.n > 1 && !*found)
         rc = ws_fail(err, WS_EUSAGE, "%s: holds %zu GGUF files; name one of them%s%s%s (%s, %s%s)", c->path, l.n,
                      c->id ? ", `" : "", c->id ? c->id : "", c->id ? ":FILE.gguf`" : "", l.v[0], l.v[1],
                      l.n > 2 ? ", ..." : "");
@@ -372,7 +375,16 @@ static void hash_tensor(ws_hash *h, const ws_tensor *t) {
     enum { PAGES = 16, PAGE = 4096 };
     ws_hash_adds(h, t->name);
     ws_hash_adds(h, ws_dtypes[t->type].name);
-    add_number(h, (uint64_t)t->rope_rows);
+    /* Interleaved halves alone are written as the size of the head. */
+    if (!t->stored && !t->col_order.a && !t->row_order.from && t->row_order.unit <= 1)
+        add_number(h, (uint64_t)(t->row_order.a * t->row_order.b));
+    else {
+        const ws_order o[2] = {t->row_order, t->col_order};
+        add_number(h, UINT64_MAX - (uint64_t)t->stored);
+        for (int i = 0; i < 2; i++)
+            add_number(h, (uint64_t)o[i].from), add_number(h, (uint64_t)o[i].a), add_number(h, (uint64_t)o[i].b),
+                add_number(h, (uint64_t)o[i].unit);
+    }
     add_number(h, (uint64_t)t->dims);
     for (int i = 0; i < t->dims; i++) add_number(h, (uint64_t)t->dim[i]);
     if (t->bytes <= (size_t)PAGES * PAGE) {

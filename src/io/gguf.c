@@ -5,6 +5,7 @@
  * numbers: the `gguf` package.  Every count is checked against the bytes that are left before anything is allocated for
  * it. */
 #include "io/gguf.h"
+#include "base/str.h"
 #include "io/json.h"
 #include <math.h>
 #include <stdlib.h>
@@ -27,7 +28,8 @@ typedef struct value {
 } value;
 
 struct ws_gguf {
-    ws_map map;
+    ws_map *map; /* of each file; none when the bytes are the caller's */
+    size_t n_maps;
     uint32_t version;
     value *v; /* sorted by key */
     size_t n_v;
@@ -184,14 +186,14 @@ static int find_type(uint32_t t, ws_dtype *out, const char **name) {
         uint32_t id;
         int type; /* -1: known by name only */
         const char *name;
-    } known[] = {{0, WS_F32, "F32"},    {1, WS_F16, "F16"},   {2, WS_Q4_0, "Q4_0"}, {3, WS_Q4_1, "Q4_1"},
-                 {6, WS_Q5_0, "Q5_0"},  {7, WS_Q5_1, "Q5_1"}, {8, WS_Q8_0, "Q8_0"}, {24, WS_I8, "I8"},
-                 {25, WS_I16, "I16"},   {26, WS_I32, "I32"},  {27, WS_I64, "I64"},  {28, WS_F64, "F64"},
-                 {30, WS_BF16, "BF16"}, {9, -1, "Q8_1"},      {10, -1, "Q2_K"},     {11, -1, "Q3_K"},
-                 {12, -1, "Q4_K"},      {13, -1, "Q5_K"},     {14, -1, "Q6_K"},     {15, -1, "Q8_K"},
-                 {16, -1, "IQ2_XXS"},   {17, -1, "IQ2_XS"},   {18, -1, "IQ3_XXS"},  {19, -1, "IQ1_S"},
-                 {20, -1, "IQ4_NL"},    {21, -1, "IQ3_S"},    {22, -1, "IQ2_S"},    {23, -1, "IQ4_XS"},
-                 {29, -1, "IQ1_M"},     {34, -1, "TQ1_0"},    {35, -1, "TQ2_0"},    {39, -1, "MXFP4"}};
+    } known[] = {{0, WS_F32, "F32"},    {1, WS_F16, "F16"},    {2, WS_Q4_0, "Q4_0"},  {3, WS_Q4_1, "Q4_1"},
+                 {6, WS_Q5_0, "Q5_0"},  {7, WS_Q5_1, "Q5_1"},  {8, WS_Q8_0, "Q8_0"},  {24, WS_I8, "I8"},
+                 {25, WS_I16, "I16"},   {26, WS_I32, "I32"},   {27, WS_I64, "I64"},   {28, WS_F64, "F64"},
+                 {30, WS_BF16, "BF16"}, {9, -1, "Q8_1"},       {10, -1, "Q2_K"},      {11, -1, "Q3_K"},
+                 {12, WS_Q4_K, "Q4_K"}, {13, WS_Q5_K, "Q5_K"}, {14, WS_Q6_K, "Q6_K"}, {15, -1, "Q8_K"},
+                 {16, -1, "IQ2_XXS"},   {17, -1, "IQ2_XS"},    {18, -1, "IQ3_XXS"},   {19, -1, "IQ1_S"},
+                 {20, -1, "IQ4_NL"},    {21, -1, "IQ3_S"},     {22, -1, "IQ2_S"},     {23, -1, "IQ4_XS"},
+                 {29, -1, "IQ1_M"},     {34, -1, "TQ1_0"},     {35, -1, "TQ2_0"},     {39, -1, "MXFP4"}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (known[i].id == t) {
             *name = known[i].name;
@@ -230,10 +232,10 @@ static void read_tensor(cursor *c, ws_tensor *t) {
     if (c->rc) return;
     if (!find_type(type, &t->type, &name)) {
         if (name)
-            c->rc = ws_fail(
-                c->err, WS_EUNSUPPORTED,
-                "%s: %s: stored as %s, which is not read yet (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 are)",
-                c->path, t->name, name);
+            c->rc = ws_fail(c->err, WS_EUNSUPPORTED,
+                            "%s: %s: stored as %s, which is not read (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, "
+                            "Q4_K, Q5_K, Q6_K are)",
+                            c->path, t->name, name);
         else
             c->rc = ws_fail(c->err, WS_EFORMAT, "%s: byte %zu: %s has the unknown type number %u", c->path, start,
                             t->name, type);
@@ -278,13 +280,24 @@ static ws_status place(ws_gguf *g, cursor *c) {
                            c->path, t->name, (unsigned long long)offset, t->bytes, left, start);
         t->data = t->bytes ? c->p + start + offset : c->p;
     }
-    qsort(g->by_name, g->n_t, sizeof *g->by_name, by_place);
+    g->by_name = ws_xmalloc((g->n_t + 1) * sizeof *g->by_name);
+    for (size_t i = 0; i < g->n_t; i++) g->by_name[i] = &g->t[i];
+    if (g->n_t) qsort(g->by_name, g->n_t, sizeof *g->by_name, by_place);
     for (size_t i = 1; i < g->n_t; i++) {
         const ws_tensor *x = g->by_name[i - 1], *y = g->by_name[i];
         if (x->bytes && (const char *)x->data + x->bytes > (const char *)y->data)
             return ws_fail(c->err, WS_EFORMAT, "%s: %s and %s overlap at byte %zu", c->path, x->name, y->name,
                            (size_t)((const uint8_t *)y->data - c->p));
     }
+    return WS_OK;
+}
+
+static ws_status index_names(ws_gguf *g, const char *path, ws_err *err) {
+    for (size_t i = 0; i < g->n_t; i++) g->by_name[i] = &g->t[i];
+    if (g->n_t) qsort(g->by_name, g->n_t, sizeof *g->by_name, by_tensor_name);
+    for (size_t i = 1; i < g->n_t; i++)
+        if (!strcmp(g->by_name[i]->name, g->by_name[i - 1]->name))
+            return ws_fail(err, WS_EFORMAT, "%s: the tensor %s stands twice", path, g->by_name[i]->name);
     return WS_OK;
 }
 
@@ -327,15 +340,8 @@ static ws_status parse(ws_gguf *g, cursor *c) {
             return c->rc;
         }
     }
-    g->by_name = ws_xmalloc((g->n_t + 1) * sizeof *g->by_name);
-    for (size_t i = 0; i < g->n_t; i++) g->by_name[i] = &g->t[i];
     ws_status rc = place(g, c);
-    if (rc) return rc;
-    qsort(g->by_name, g->n_t, sizeof *g->by_name, by_tensor_name);
-    for (size_t i = 1; i < g->n_t; i++)
-        if (!strcmp(g->by_name[i]->name, g->by_name[i - 1]->name))
-            return ws_fail(c->err, WS_EFORMAT, "%s: the tensor %s stands twice", c->path, g->by_name[i]->name);
-    return WS_OK;
+    return rc ? rc : index_names(g, c->path, c->err);
 }
 
 ws_status ws_gguf_parse(ws_gguf **out, const void *bytes, size_t n, const char *name_for_errors, ws_err *err) {
@@ -347,16 +353,88 @@ ws_status ws_gguf_parse(ws_gguf **out, const void *bytes, size_t n, const char *
     return rc;
 }
 
-ws_status ws_gguf_open(ws_gguf **out, const char *path, ws_err *err) {
+static ws_status open_one(ws_gguf **out, const char *path, ws_err *err) {
     ws_map m;
     *out = NULL;
     ws_status rc = ws_map_open(&m, path, err);
     if (rc) return rc;
     rc = ws_gguf_parse(out, m.p, m.n, path, err);
-    if (rc)
+    if (rc) {
         ws_map_close(&m);
+        return rc;
+    }
+    (*out)->map = ws_xmalloc(sizeof m);
+    (*out)->map[0] = m;
+    (*out)->n_maps = 1;
+    return WS_OK;
+}
+
+/* ---- files in parts ---- */
+
+/* What llama.cpp's converter and gguf-split append to the name. */
+#define PART_SUFFIX "-%05lld-of-%05lld.gguf"
+
+/* The tensors and the mapping of `part` go over to g. */
+static void absorb(ws_gguf *g, ws_gguf *part) {
+    g->t = ws_xrealloc(g->t, (g->n_t + part->n_t + 1) * sizeof *g->t);
+    if (part->n_t) memcpy(g->t + g->n_t, part->t, part->n_t * sizeof *g->t);
+    g->n_t += part->n_t;
+    g->map = ws_xrealloc(g->map, (g->n_maps + 1) * sizeof *g->map);
+    g->map[g->n_maps++] = part->map[0];
+    part->n_t = part->n_maps = 0;
+}
+
+static ws_status open_part(ws_gguf *g, const char *path, int64_t no, int64_t count, ws_err *err) {
+    ws_gguf *part = NULL;
+    int64_t is_no = -1, is_count = -1;
+    ws_status rc = open_one(&part, path, err);
+    if (rc) return ws_fail_prefix(err, "part %lld of %lld", (long long)no, (long long)count);
+    if (!ws_gguf_int(part, "split.no", &is_no) || !ws_gguf_int(part, "split.count", &is_count) || is_no != no - 1 ||
+        is_count != count)
+        rc = ws_fail(err, WS_EFORMAT, "%s: says that it is part %lld of %lld; its name says %lld of %lld", path,
+                     (long long)is_no + 1, (long long)is_count, (long long)no, (long long)count);
     else
-        (*out)->map = m;
+        absorb(g, part);
+    ws_gguf_close(part);
+    return rc;
+}
+
+static ws_status open_parts(ws_gguf *g, const char *path, int64_t count, ws_err *err) {
+    int64_t no = 0, tensors = -1;
+    char suffix[64];
+    snprintf(suffix, sizeof suffix, PART_SUFFIX, 1LL, (long long)count);
+    const size_t n = strlen(path), k = strlen(suffix);
+    if (!ws_gguf_int(g, "split.no", &no) || no)
+        return ws_fail(err, WS_EUSAGE, "%s: is part %lld of %lld; name the first part", path, (long long)no + 1,
+                       (long long)count);
+    if (count > 99999 || n <= k || strcmp(path + n - k, suffix))
+        return ws_fail(err, WS_EFORMAT,
+                       "%s: is the first of %lld parts, so its name must end in %s for the others to be found", path,
+                       (long long)count, suffix);
+    for (int64_t i = 2; i <= count; i++) {
+        char *name = ws_sprintf("%.*s" PART_SUFFIX, (int)(n - k), path, (long long)i, (long long)count);
+        ws_status rc = open_part(g, name, i, count, err);
+        free(name);
+        if (rc) return rc;
+    }
+    if (ws_gguf_int(g, "split.tensors.count", &tensors) && tensors != (int64_t)g->n_t)
+        return ws_fail(err, WS_EFORMAT, "%s: the parts hold %zu tensors together, %lld are announced", path, g->n_t,
+                       (long long)tensors);
+    free(g->by_name);
+    g->by_name = ws_xmalloc((g->n_t + 1) * sizeof *g->by_name);
+    return index_names(g, path, err);
+}
+
+ws_status ws_gguf_open(ws_gguf **out, const char *path, ws_err *err) {
+    ws_gguf *g;
+    int64_t count = 1;
+    *out = NULL;
+    ws_status rc = open_one(&g, path, err);
+    if (!rc && ws_gguf_int(g, "split.count", &count) && count > 1) rc = open_parts(g, path, count, err);
+    if (rc)
+        ws_gguf_close(g);
+    else
+        *out = g;
     return rc;
 }
 
@@ -366,8 +444,8 @@ void ws_gguf_close(ws_gguf *g) {
         free(g->v[i].key), free(g->v[i].s), free(g->v[i].items), free(g->v[i].lens), free(g->v[i].text);
     }
     for (size_t i = 0; i < g->n_t; i++) free(g->t[i].name);
-    free(g->v), free(g->t), free(g->by_name);
-    ws_map_close(&g->map);
+    for (size_t i = 0; i < g->n_maps; i++) ws_map_close(&g->map[i]);
+    free(g->v), free(g->t), free(g->by_name), free(g->map);
     free(g);
 }
 

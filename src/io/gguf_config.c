@@ -65,7 +65,7 @@ static double positive(source *s, const char *rest, double dflt) {
     return s->rc ? 1 : shortest(v);
 }
 
-/* Metadata that changes what the model computes, beyond what the three families do. */
+/* Metadata that changes what the model computes, beyond what the families do. */
 static void refuse_foreign(source *s) {
     static const struct {
         const char *rest;
@@ -83,10 +83,6 @@ static void refuse_foreign(source *s) {
         if (ws_gguf_has(s->g, k) && (!ws_gguf_num(s->g, k, &v) || v != foreign[i].harmless))
             refuse(s, WS_EUNSUPPORTED, "asks for arithmetic that this architecture does not have here");
     }
-    int64_t split = 0;
-    if (!s->rc && ws_gguf_int(s->g, "split.count", &split) && split > 1)
-        s->rc = ws_fail(s->err, WS_EUNSUPPORTED, "%s: is one of %lld parts; join them with llama-gguf-split --merge",
-                        s->path, (long long)split);
 }
 
 /* llama.cpp stores Llama-3's frequency scaling as one divisor per rotary frequency. */
@@ -165,42 +161,105 @@ static json_t *token(const ws_gguf *g, const char *k) {
 
 static void set(json_t *o, const char *k, int64_t v) { json_object_set_new(o, k, json_integer(v)); }
 
+/* A bias that only some layers might have is looked for in all of them. */
+static json_t *has_bias(const ws_gguf *g, const char *part, int64_t layers) {
+    char name[64];
+    for (int64_t i = 0; i < layers; i++) {
+        snprintf(name, sizeof name, "blk.%lld.%s.bias", (long long)i, part);
+        if (ws_gguf_find(g, name)) return json_true();
+    }
+    return json_false();
+}
+
+/* ---- Qwen3.5: what llama.cpp's converter writes of its linear attention ---- */
+
+/* Which layers are recurrent: a list in newer files, else every layer but each n-th. */
+static json_t *layer_types(source *s, int64_t layers) {
+    json_t *list = json_array();
+    const int64_t *each = NULL;
+    int64_t interval = count(s, "full_attention_interval", 4), all = 0;
+    const char *k = key(s, "attention.recurrent_layers");
+    size_t n = ws_gguf_ints(s->g, k, &each);
+    int uniform = ws_gguf_int(s->g, k, &all);
+    if (ws_gguf_has(s->g, k) && !uniform && n < (size_t)layers)
+        refuse(s, WS_EFORMAT, "does not say of each layer whether it is recurrent");
+    for (int64_t i = 0; !s->rc && i < layers; i++) {
+        int recurrent = each ? each[i] != 0 : uniform ? all != 0 : (i + 1) % interval != 0;
+        json_array_append_new(list, json_string(recurrent ? "linear_attention" : "full_attention"));
+    }
+    return list;
+}
+
+/* A size whose products with two others still fit. */
+static int64_t width(source *s, const char *rest) {
+    int64_t v = count(s, rest, -1);
+    if (!s->rc && v > 1 << 20) refuse(s, WS_EFORMAT, "is above 2^20");
+    return s->rc ? 1 : v;
+}
+
+static void add_qwen35(source *s, json_t *o, int64_t layers, int64_t head_dim, int64_t rotated) {
+    int64_t keys = width(s, "ssm.group_count"), values = width(s, "ssm.time_step_rank");
+    int64_t key_dim = width(s, "ssm.state_size"), kernel = width(s, "ssm.conv_kernel"),
+            inner = width(s, "ssm.inner_size");
+    if (!s->rc && inner % values) refuse(s, WS_EFORMAT, "is no multiple of the number of value heads");
+    key(s, "ssm.time_step_rank");
+    if (!s->rc && values % keys) refuse(s, WS_EFORMAT, "value heads cannot be shared out among the key heads");
+    key(s, "rope.dimension_count");
+    if (!s->rc && (rotated > head_dim || rotated % 2)) refuse(s, WS_EFORMAT, "is no even part of a head");
+    set(o, "linear_num_key_heads", keys), set(o, "linear_num_value_heads", values);
+    set(o, "linear_key_head_dim", key_dim), set(o, "linear_value_head_dim", inner / values);
+    set(o, "linear_conv_kernel_dim", kernel);
+    json_object_set_new(o, "layer_types", layer_types(s, layers));
+    json_object_set_new(o, "partial_rotary_factor", json_real((double)rotated / (double)head_dim));
+}
+
 ws_status ws_gguf_config(const ws_gguf *g, const char *path, json_t **out, ws_err *err) {
     static const struct {
-        const char *arch, *class;
-    } known[] = {{"llama", "LlamaForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"}, {"qwen3", "Qwen3ForCausalLM"}};
+        const char *arch, *class, *model_type;
+    } known[] = {{"llama", "LlamaForCausalLM", "llama"},
+                 {"qwen2", "Qwen2ForCausalLM", "qwen2"},
+                 {"qwen3", "Qwen3ForCausalLM", "qwen3"},
+                 {"qwen35", "Qwen3_5ForCausalLM", "qwen3_5_text"}};
     source s = {.g = g, .path = path, .arch = ws_gguf_str(g, "general.architecture", NULL), .err = err};
-    const char *class = NULL;
+    const char *class = NULL, *model_type = NULL;
     *out = NULL;
     if (!s.arch) return ws_fail(err, WS_EFORMAT, "%s: general.architecture is missing or no string", path);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (!strcmp(known[i].arch, s.arch)) class = known[i].class;
+        if (!strcmp(known[i].arch, s.arch)) class = known[i].class, model_type = known[i].model_type;
     if (!class)
         return ws_fail(err, WS_EUNSUPPORTED,
-                       "%s: the architecture \"%.64s\" is not supported (llama, qwen2 and qwen3 are)", path, s.arch);
+                       "%s: the architecture \"%.64s\" is not supported (llama, qwen2, qwen3 and qwen35 are)", path,
+                       s.arch);
+    const int qwen35 = !strcmp(s.arch, "qwen35");
     const ws_tensor *embed = ws_gguf_find(g, "token_embd.weight");
     if (!embed || embed->dims != 2)
         return ws_fail(err, WS_EFORMAT, "%s: token_embd.weight is missing or no matrix", path);
     refuse_foreign(&s);
 
-    int64_t hidden = count(&s, "embedding_length", -1), layers = count(&s, "block_count", -1);
+    int64_t hidden = count(&s, "embedding_length", -1), layers = count(&s, "block_count", -1), extra = 0;
     int64_t inner = count(&s, "feed_forward_length", -1), heads = count(&s, "attention.head_count", -1);
     int64_t kv = count(&s, "attention.head_count_kv", heads), context = count(&s, "context_length", -1);
     int64_t head_dim = count(&s, "attention.key_length", hidden / heads > 0 ? hidden / heads : 1);
     if (count(&s, "attention.value_length", head_dim) != head_dim)
         refuse(&s, WS_EUNSUPPORTED, "differs from the key length");
-    if (count(&s, "rope.dimension_count", head_dim) != head_dim)
-        refuse(&s, WS_EUNSUPPORTED, "rotates a part of each head only");
+    int64_t rotated = count(&s, "rope.dimension_count", head_dim);
+    if (!qwen35 && rotated != head_dim) refuse(&s, WS_EUNSUPPORTED, "rotates a part of each head only");
     if (!s.rc && head_dim % 2) refuse(&s, WS_EFORMAT, "heads of an odd size cannot be rotated");
+    if (!s.rc && layers > 4096) key(&s, "block_count"), refuse(&s, WS_EFORMAT, "is above 4096");
+    if (qwen35 && ws_gguf_int(g, key(&s, "nextn_predict_layers"), &extra)) {
+        if (!s.rc && (extra < 0 || extra >= layers)) refuse(&s, WS_EFORMAT, "leaves no layer of the model itself");
+        layers -= extra; /* the last blocks predict tokens further ahead */
+    }
     double eps = positive(&s, "attention.layer_norm_rms_epsilon", -1), theta = positive(&s, "rope.freq_base", 10000);
-    json_t *rope = scaling(&s, head_dim, context);
+    json_t *rope = scaling(&s, rotated, context);
+    json_t *o = json_object();
+    if (qwen35) add_qwen35(&s, o, layers, head_dim, rotated);
     if (s.rc) {
-        json_decref(rope);
+        json_decref(rope), json_decref(o);
         return s.rc;
     }
-    json_t *o = json_object();
     json_object_set_new(o, "architectures", json_pack("[s]", class));
-    json_object_set_new(o, "model_type", json_string(s.arch));
+    json_object_set_new(o, "model_type", json_string(model_type));
     set(o, "hidden_size", hidden), set(o, "num_hidden_layers", layers), set(o, "intermediate_size", inner);
     set(o, "num_attention_heads", heads), set(o, "num_key_value_heads", kv), set(o, "head_dim", head_dim);
     set(o, "max_position_embeddings", context), set(o, "vocab_size", embed->dim[0]);
@@ -208,8 +267,8 @@ ws_status ws_gguf_config(const ws_gguf *g, const char *path, json_t **out, ws_er
     json_object_set_new(o, "rope_theta", json_real(theta));
     json_object_set_new(o, "rope_scaling", rope ? rope : json_null());
     json_object_set_new(o, "hidden_act", json_string("silu"));
-    json_object_set_new(o, "attention_bias", json_boolean(ws_gguf_find(g, "blk.0.attn_q.bias") != NULL));
-    json_object_set_new(o, "mlp_bias", json_boolean(ws_gguf_find(g, "blk.0.ffn_gate.bias") != NULL));
+    json_object_set_new(o, "attention_bias", has_bias(g, "attn_q", layers));
+    json_object_set_new(o, "mlp_bias", has_bias(g, "ffn_gate", layers));
     json_object_set_new(o, "tie_word_embeddings", json_boolean(ws_gguf_find(g, "output.weight") == NULL));
     json_object_set_new(o, "bos_token_id", token(g, "tokenizer.ggml.bos_token_id"));
     json_object_set_new(o, "eos_token_id", stops(g));

@@ -44,21 +44,49 @@ ws_name_kind ws_name_canonical(const char *name, char **out) {
     return WS_NAME_UNKNOWN;
 }
 
-/* Names of a GGUF (the `gguf` package's tensor table) beside Hugging Face's; .weight and .bias follow. */
-static const struct {
+/* Names of a GGUF (the `gguf` package's tensor table) beside Hugging Face's.  .weight and .bias follow, unless the entry
+ * is `exact`. */
+typedef struct entry {
     const char *gguf, *hf;
-} whole[] = {{"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}},
-  block[] = {{"attn_norm", "input_layernorm"},    {"ffn_norm", "post_attention_layernorm"},
-             {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
-             {"attn_v", "self_attn.v_proj"},      {"attn_output", "self_attn.o_proj"},
-             {"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"},
-             {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
-             {"ffn_down", "mlp.down_proj"}};
+    int exact;
+} entry;
 
-/* 1 when `s` begins with `part` and ".weight" or ".bias" is all that follows. */
-static int is_part(const char *s, const char *part, const char **suffix) {
-    *suffix = s + strlen(part);
-    return starts(s, part) && (!strcmp(*suffix, ".weight") || !strcmp(*suffix, ".bias"));
+static const entry whole[] = {
+    {"token_embd", "model.embed_tokens", 0}, {"output_norm", "model.norm", 0}, {"output", "lm_head", 0}, {0}};
+static const entry block[] = {{"attn_norm", "input_layernorm", 0},
+                              {"attn_q", "self_attn.q_proj", 0},
+                              {"attn_k", "self_attn.k_proj", 0},
+                              {"attn_v", "self_attn.v_proj", 0},
+                              {"attn_output", "self_attn.o_proj", 0},
+                              {"attn_q_norm", "self_attn.q_norm", 0},
+                              {"attn_k_norm", "self_attn.k_norm", 0},
+                              {"ffn_gate", "mlp.gate_proj", 0},
+                              {"ffn_up", "mlp.up_proj", 0},
+                              {"ffn_down", "mlp.down_proj", 0},
+                              {0}};
+static const entry plain[] = {{"ffn_norm", "post_attention_layernorm", 0}, {0}};
+static const entry qwen35[] = {{"post_attention_norm", "post_attention_layernorm", 0},
+                               {"attn_qkv", "linear_attn.in_proj_qkv", 0},
+                               {"attn_gate", "linear_attn.in_proj_z", 0},
+                               {"ssm_alpha", "linear_attn.in_proj_a", 0},
+                               {"ssm_beta", "linear_attn.in_proj_b", 0},
+                               {"ssm_conv1d", "linear_attn.conv1d", 0},
+                               {"ssm_norm", "linear_attn.norm", 0},
+                               {"ssm_out", "linear_attn.out_proj", 0},
+                               {"ssm_a", "linear_attn.A_log", 1},
+                               {"ssm_dt.bias", "linear_attn.dt_bias", 1},
+                               {0}};
+
+/* What `s` is called on the other side, suffix included; NULL: not in this table. */
+static char *translate(const entry *table, const char *s, int to_hf) {
+    for (const entry *e = table; e->gguf; e++) {
+        const char *from = to_hf ? e->gguf : e->hf;
+        if (!starts(s, from)) continue;
+        const char *suffix = s + strlen(from);
+        if (e->exact ? !*suffix : !strcmp(suffix, ".weight") || !strcmp(suffix, ".bias"))
+            return ws_sprintf("%s%s", to_hf ? e->hf : e->gguf, suffix);
+    }
+    return NULL;
 }
 
 /* Length of a plain layer number ("0", "12", no leading zero) followed by a dot; 0: none. */
@@ -67,30 +95,19 @@ static size_t layer_digits(const char *s) {
     return n && n <= 6 && s[n] == '.' && (n == 1 || *s != '0') ? n : 0;
 }
 
-char *ws_name_from_gguf(const char *name) {
-    const char *suffix;
-    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
-        if (is_part(name, whole[i].gguf, &suffix)) return ws_sprintf("%s%s", whole[i].hf, suffix);
-    if (!starts(name, "blk.")) return NULL;
-    const char *layer = name + 4;
+static char *rename_tensor(const char *arch, const char *name, int to_hf) {
+    static const char *const layers[] = {"blk.", "model.layers."};
+    char *found = translate(whole, name, to_hf);
+    if (found || !starts(name, layers[!to_hf])) return found;
+    const char *layer = name + strlen(layers[!to_hf]);
     size_t n = layer_digits(layer);
     if (!n) return NULL;
-    for (size_t i = 0; i < sizeof block / sizeof *block; i++)
-        if (is_part(layer + n + 1, block[i].gguf, &suffix))
-            return ws_sprintf("model.layers.%.*s.%s%s", (int)n, layer, block[i].hf, suffix);
-    return NULL;
+    char *part = translate(block, layer + n + 1, to_hf);
+    if (!part) part = translate(strcmp(arch, "qwen35") ? plain : qwen35, layer + n + 1, to_hf);
+    if (part) found = ws_sprintf("%s%.*s.%s", layers[to_hf], (int)n, layer, part);
+    free(part);
+    return found;
 }
 
-char *ws_name_to_gguf(const char *canonical) {
-    const char *suffix;
-    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
-        if (is_part(canonical, whole[i].hf, &suffix)) return ws_sprintf("%s%s", whole[i].gguf, suffix);
-    if (!starts(canonical, "model.layers.")) return NULL;
-    const char *layer = canonical + strlen("model.layers.");
-    size_t n = layer_digits(layer);
-    if (!n) return NULL;
-    for (size_t i = 0; i < sizeof block / sizeof *block; i++)
-        if (is_part(layer + n + 1, block[i].hf, &suffix))
-            return ws_sprintf("blk.%.*s.%s%s", (int)n, layer, block[i].gguf, suffix);
-    return NULL;
-}
+char *ws_name_from_gguf(const char *arch, const char *name) { return rename_tensor(arch, name, 1); }
+char *ws_name_to_gguf(const char *arch, const char *canonical) { return rename_tensor(arch, canonical, 0); }

@@ -11,9 +11,9 @@ typedef enum ws_name_kind {
 /* "model.language_model.layers.0.x" -> "model.layers.0.x".  *out is NULL unless WS_NAME_DECODER; the caller frees it. */
 ws_name_kind ws_name_canonical(const char *name, char **out);
 
-/* "blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight"; NULL: no name of the llama, qwen2 or qwen3
- * architecture.  The caller frees it. */
-char *ws_name_from_gguf(const char *name);
+/* Names in the GGUF of an architecture (llama, qwen2, qwen3, qwen35): "blk.3.attn_q.weight" ->
+ * "model.layers.3.self_attn.q_proj.weight"; NULL: the architecture has no such name.  The caller frees it. */
+char *ws_name_from_gguf(const char *arch, const char *name);
 /* The way back, for error messages and exports; NULL: it has none. */
-char *ws_name_to_gguf(const char *canonical);
+char *ws_name_to_gguf(const char *arch, const char *canonical);
 #endif

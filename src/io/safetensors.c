@@ -1,6 +1,7 @@
 /* src/io/safetensors.c - [u64 little-endian N][N bytes of JSON header][data]; offsets count from the end of the header. */
 #include "io/safetensors.h"
 #include "io/json.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,22 +29,41 @@ void ws_tensor_shape(const ws_tensor *t, char out[96]) {
     if (n < 95) snprintf(out + n, (size_t)(96 - n), "]");
 }
 
+static void undo(float *v, int64_t n, ws_stored how) {
+    if (how == WS_STORED_PLUS_ONE)
+        for (int64_t i = 0; i < n; i++) v[i] -= 1; /* exact for what fl(v + 1) gave; adding 1 again gives it back */
+    if (how == WS_STORED_NEG_EXP)
+        for (int64_t i = 0; i < n; i++) v[i] = (float)log(-(double)v[i]);
+}
+
+static void read_row(const ws_tensor *t, int64_t r, int64_t cols, float *out) {
+    const char *row = (const char *)t->data + (size_t)ws_order_at(t->row_order, r) * ws_dtype_bytes(t->type, cols);
+    if (!t->col_order.a)
+        ws_dtype_to_f32(out, row, t->type, cols);
+    else
+        for (int64_t c = 0, n; c < cols; c += n) { /* heads of columns, which may be parts of blocks */
+            n = c < t->col_order.from ? t->col_order.from : t->col_order.unit;
+            ws_dtype_part_f32(out + c, row, t->type, ws_order_at(t->col_order, c), n);
+        }
+    undo(out, cols, t->stored);
+}
+
+void ws_tensor_row_f32(const ws_tensor *t, int64_t r, float *out) {
+    read_row(t, r, t->dims > 0 && t->dim[0] ? ws_tensor_numel(t) / t->dim[0] : 1, out);
+}
+
 float *ws_tensor_f32(const ws_tensor *t) {
     int64_t n = ws_tensor_numel(t);
     float *out = ws_try_alloc((size_t)(n ? n : 1), sizeof *out);
     if (!out || !n) return out;
-    if (!t->rope_rows || t->dims < 1) {
+    if (t->dims < 1 || (!t->row_order.a && !t->col_order.a)) {
         ws_dtype_to_f32(out, t->data, t->type, n);
+        undo(out, n, t->stored);
         return out;
     }
-    /* A permuted bias has rows of one number (and is plain F32, so a row is addressable). */
-    int64_t rows = t->dim[0], cols = n / rows, d = t->rope_rows;
-    size_t row_bytes = ws_dtype_bytes(t->type, cols);
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t k = r % d, half = k / (d / 2), j = k % (d / 2);
-        ws_dtype_to_f32(out + r * cols, (const char *)t->data + (size_t)(r - k + 2 * j + half) * row_bytes, t->type,
-                        cols);
-    }
+    /* A vector has rows of one number (and is plain F32, so a row is addressable). */
+    const int64_t rows = t->dim[0], cols = n / rows;
+    for (int64_t r = 0; r < rows; r++) read_row(t, r, cols, out + r * cols);
     return out;
 }
 
@@ -261,7 +281,8 @@ static ws_status write_file(const char *path, const ws_tensor *t, size_t n, cons
     for (size_t i = 0; i < n; i++) {
         const ws_tensor *s = sorted[i];
         if (ws_dtypes[s->type].block != 1) BUG("%s: safetensors holds no %s", s->name, ws_dtypes[s->type].name);
-        if (s->rope_rows) BUG("%s: permuted rows are to be undone before writing", s->name);
+        if (s->row_order.a || s->col_order.a || s->stored)
+            BUG("%s: a GGUF's order and values are to be undone before writing", s->name);
         if (i && !strcmp(s->name, sorted[i - 1]->name)) BUG("two tensors named %s", s->name);
         size_t bytes = ws_dtype_bytes(s->type, ws_tensor_numel(s));
         json_t *shape = json_array();

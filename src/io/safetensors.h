@@ -3,10 +3,14 @@
 #define WS_IO_SAFETENSORS_H
 #include "base/dtype.h"
 #include "io/file.h"
+#include "io/order.h"
 #include <jansson.h>
 
 /* Vision towers hold convolutions of five dimensions; nothing we compute with has more than three. */
 enum { WS_MAX_DIMS = 6 };
+
+/* What a GGUF stores in place of a Hugging Face value v: v itself, v + 1 (zero-centred norms), -exp(v) (A_log). */
+typedef enum ws_stored { WS_STORED_PLAIN, WS_STORED_PLUS_ONE, WS_STORED_NEG_EXP } ws_stored;
 
 /* A tensor as every reader presents it; shape outermost first ([rows, cols]). */
 typedef struct ws_tensor {
@@ -16,13 +20,15 @@ typedef struct ws_tensor {
     int64_t dim[WS_MAX_DIMS];
     const void *data; /* in the mapping; little endian; alignment is NOT guaranteed */
     size_t bytes;
-    /* GGUF llama-architecture q/k rows are stored permuted: > 0 = head size; Hugging Face row r = h*d + half*d/2 + j
-     * lies at stored row h*d + 2*j + half.  Weight readers undo it row by row, nothing is copied. */
-    int rope_rows;
+    /* GGUF only: how the data differ from what Hugging Face has; every reader of values undoes it. */
+    ws_order row_order, col_order; /* order of the outermost dimension; of the innermost one of a matrix */
+    ws_stored stored;
 } ws_tensor;
 int64_t ws_tensor_numel(const ws_tensor *t);
-/* Widen to fp32, in Hugging Face row order; the caller frees.  NULL only when out of memory. */
+/* Widen to fp32: Hugging Face's values in Hugging Face's order; the caller frees.  NULL only when out of memory. */
 float *ws_tensor_f32(const ws_tensor *t);
+/* The same for row r (of the outermost dimension) alone: out[numel / rows]. */
+void ws_tensor_row_f32(const ws_tensor *t, int64_t r, float *out);
 /* "[1536, 576]" */
 void ws_tensor_shape(const ws_tensor *t, char out[96]);
 

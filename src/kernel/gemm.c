@@ -4,20 +4,22 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-float *ws_gemm_scratch(size_t floats) {
-    static _Thread_local float *buffer;
-    static _Thread_local size_t size;
-    if (floats > size) {
-        free(buffer);
+/* A buffer that a thread keeps: [0] the kernels' panels, [1] rows in the order that a matrix stores its columns in. */
+static float *kept(int which, size_t floats) {
+    static _Thread_local float *buffer[2];
+    static _Thread_local size_t size[2];
+    if (floats > size[which]) {
+        free(buffer[which]);
         /* Panels are walked end to end again and again: huge pages, where the system has them, spare the TLB. */
-        const size_t huge = 2u << 20, bytes = (floats * sizeof *buffer + huge - 1) / huge * huge;
-        buffer = aligned_alloc(huge, bytes);
-        if (!buffer) BUG("out of memory: %zu bytes for packing a matrix", bytes);
-        madvise(buffer, bytes, MADV_HUGEPAGE);
-        size = bytes / sizeof *buffer;
+        const size_t huge = 2u << 20, bytes = (floats * sizeof **buffer + huge - 1) / huge * huge;
+        buffer[which] = aligned_alloc(huge, bytes);
+        if (!buffer[which]) BUG("out of memory: %zu bytes for packing a matrix", bytes);
+        madvise(buffer[which], bytes, MADV_HUGEPAGE);
+        size[which] = bytes / sizeof **buffer;
     }
-    return buffer;
+    return buffer[which];
 }
+float *ws_gemm_scratch(size_t floats) { return kept(0, floats); }
 
 typedef struct job {
     float *y;
@@ -63,13 +65,68 @@ static void run(job *j, int64_t K, int64_t nc, int64_t nu, int64_t mc, int64_t m
         ws_parallel_for(chunks, 1, chunk, j);
 }
 
+/* ---- matrices whose columns stand in another order (ws_order): the rows that meet them are put into it ---- */
+enum { SLAB = 512 }; /* rows at a time, so that the copy stays small beside the product */
+
+typedef struct move {
+    ws_order order;
+    float *stored, *y;
+    const float *x;
+    int64_t ld, n;
+} move;
+
+static void store_rows(void *arg, int64_t begin, int64_t end) {
+    const move *m = arg;
+    for (int64_t r = begin; r < end; r++) ws_order_store(m->order, m->x + r * m->ld, m->stored + r * m->n, m->n);
+}
+static void load_rows(void *arg, int64_t begin, int64_t end) {
+    const move *m = arg;
+    for (int64_t r = begin; r < end; r++) ws_order_load(m->order, m->stored + r * m->n, m->y + r * m->ld, m->n);
+}
+
+static void nt_reordered(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w,
+                         int accumulate) {
+    ws_weight plain = *w;
+    float *stored = kept(1, (size_t)(M < SLAB ? M : SLAB) * (size_t)w->cols);
+    plain.col_order.a = 0;
+    for (int64_t m = 0; m < M; m += SLAB) {
+        const int64_t n = M - m < SLAB ? M - m : SLAB;
+        move in = {.order = w->col_order, .stored = stored, .x = x + m * ldx, .ld = ldx, .n = w->cols};
+        ws_parallel_for(n, 32, store_rows, &in);
+        ws_gemm_nt(y + m * ldy, ldy, stored, w->cols, n, &plain, accumulate);
+    }
+}
+
+static void nn_reordered(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w,
+                         int accumulate) {
+    ws_weight plain = *w;
+    float *stored = kept(1, (size_t)(M < SLAB ? M : SLAB) * (size_t)w->cols);
+    plain.col_order.a = 0;
+    for (int64_t m = 0; m < M; m += SLAB) {
+        const int64_t n = M - m < SLAB ? M - m : SLAB;
+        move out = {
+            .order = w->col_order, .stored = stored, .x = y + m * ldy, .y = y + m * ldy, .ld = ldy, .n = w->cols};
+        if (accumulate) ws_parallel_for(n, 32, store_rows, &out);
+        ws_gemm_nn(stored, w->cols, a + m * rs, rs, cs, n, &plain, accumulate);
+        ws_parallel_for(n, 32, load_rows, &out);
+    }
+}
+
 void ws_gemm_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate) {
+    if (w->col_order.a) {
+        nt_reordered(y, ldy, x, ldx, M, w, accumulate);
+        return;
+    }
     job j = {.y = y, .ldy = ldy, .a = x, .rs = ldx, .cs = 1, .M = M, .w = w, .N = w->rows, .accumulate = accumulate};
     run(&j, w->cols, 96, 12, 128, 8);
 }
 
 void ws_gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w,
                 int accumulate) {
+    if (w->col_order.a) {
+        nn_reordered(y, ldy, a, rs, cs, M, w, accumulate);
+        return;
+    }
     job j = {.y = y,
              .ldy = ldy,
              .a = a,

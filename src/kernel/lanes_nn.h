@@ -107,24 +107,26 @@ static void nn_pack(float *to, const float *a, int64_t rs, int64_t cs, int64_t M
     }
 }
 
-/* One row of W into all panels, 32 columns at a time. */
-WS_INLINE void nn_spread(ws_dtype t, const char *row, int64_t N, float *panel) {
+/* Columns n0 .. n0 + N - 1 of one row of W into all panels, 32 at a time. */
+WS_INLINE void nn_spread(ws_dtype t, const void *row, int64_t n0, int64_t N, float *panel) {
     vf v[V32];
+    w_super s;
     for (int64_t n = 0; n < N; n += 32) {
-        if (N - n >= 32)
-            w_32(t, w_at(t, row, n), v);
+        w_enter(t, row, n0 + n, n0, &s);
+        if (t >= WS_Q8_0 || N - n >= 32)
+            w_32(t, row, n0 + n, &s, v);
         else
-            w_tail(t, w_at(t, row, n), N - n, v);
+            w_tail(t, w_at(t, row, n0 + n), N - n, v);
         WS_UNROLL for (int i = 0; i < V32; i++) {
             const int64_t at = n + i * LANES;
             v_store(panel + at / NN_COLS * (NN_K * NN_COLS) + at % NN_COLS, v[i]);
         }
     }
 }
-static void nn_widen(ws_dtype t, const char *row, int64_t N, float *panel) {
+static void nn_widen(ws_dtype t, const void *row, int64_t n0, int64_t N, float *panel) {
     switch (t) {
 #define X(T)                                                                                                           \
-    case T: nn_spread(T, row, N, panel); return;
+    case T: nn_spread(T, row, n0, N, panel); return;
         WS_EACH_TYPE(X)
 #undef X
     default: return;
@@ -140,10 +142,7 @@ static void gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t c
         for (int64_t m = 0; m < M && !accumulate; m++) memset(y + m * ldy + n0, 0, (size_t)N * sizeof *y);
     for (int64_t k0 = 0; k0 < w->rows; k0 += NN_K) {
         const int64_t kn = w->rows - k0 < NN_K ? w->rows - k0 : NN_K;
-        for (int64_t k = 0; k < kn; k++) {
-            const char *row = w_at(w->type, ws_weight_row(w, k0 + k), n0);
-            nn_widen(w->type, row, N, panel + k * NN_COLS);
-        }
+        for (int64_t k = 0; k < kn; k++) nn_widen(w->type, ws_weight_row(w, k0 + k), n0, N, panel + k * NN_COLS);
         for (int64_t m0 = 0; m0 < M; m0 += NN_M) {
             const int64_t mn = M - m0 < NN_M ? M - m0 : NN_M;
             nn_pack(pack, a + m0 * rs + k0 * cs, rs, cs, mn, kn);

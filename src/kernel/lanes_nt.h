@@ -89,7 +89,7 @@ static void nt_many(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t 
         const int64_t kn = K - k0 < block ? K - k0 : block;
         for (int64_t n = n0; n < n1; n++) {
             float *to = panel + (size_t)((n - n0) / NT_COLS) * panel_floats + (n - n0) % NT_COLS * LANES;
-            spread(w->type, w_at(w->type, ws_weight_row(w, n), k0), kn, to, NT_COLS * LANES);
+            spread(w->type, ws_weight_row(w, n), k0, kn, to, NT_COLS * LANES);
         }
         for (int64_t n = N; n < panels * NT_COLS; n++) /* rows that are not there */
             for (int64_t i = 0; i < kn; i += LANES)
@@ -115,19 +115,24 @@ static void nt_many(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t 
 WS_INLINE void nt_few(ws_dtype t, int rows, int cols, const float *x, int64_t ldx, int64_t K, const char *const *row,
                       v4 total[NT_FEW]) {
     const int64_t block = nt_block(K);
+    w_super s[NT_COLS];
     WS_UNROLL for (int i = 0; i < rows; i++) total[i] = v4_zero();
     for (int64_t k0 = 0; k0 < K; k0 += block) {
         const int64_t end = k0 + block < K ? k0 + block : K;
         vf acc[NT_FEW][NT_COLS];
         WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < NT_COLS; j++) acc[i][j] = v_zero();
         int64_t k = k0;
-        for (; k + 32 <= end; k += 32) {
-            WS_UNROLL for (int j = 0; j < cols; j++) {
-                vf w[V32];
-                w_32(t, w_at(t, row[j], k), w);
-                WS_UNROLL for (int v = 0; v < V32; v++) WS_UNROLL for (int i = 0; i < rows; i++) acc[i][j] =
-                    v_fma(v_load(x + i * ldx + k + v * LANES), w[v], acc[i][j]);
-            }
+        while (k + 32 <= end) {
+            /* A block of 256 stays open over the blocks of K. */
+            if (w_is_super(t) && k % 256 == 0)
+                WS_UNROLL for (int j = 0; j < cols; j++) w_open(t, w_at(t, row[j], k), &s[j]);
+            const int64_t stop = w_is_super(t) && (k | 255) < end ? (k | 255) + 1 : end;
+            for (; k + 32 <= stop; k += 32) WS_UNROLL for (int j = 0; j < cols; j++) {
+                    vf w[V32];
+                    w_32(t, row[j], k, &s[j], w);
+                    WS_UNROLL for (int v = 0; v < V32; v++) WS_UNROLL for (int i = 0; i < rows; i++) acc[i][j] =
+                        v_fma(v_load(x + i * ldx + k + v * LANES), w[v], acc[i][j]);
+                }
         }
         if (k < end && t < WS_Q8_0) {
             float xt[NT_FEW][32];
@@ -141,8 +146,8 @@ WS_INLINE void nt_few(ws_dtype t, int rows, int cols, const float *x, int64_t ld
             }
         }
         WS_UNROLL for (int i = 0; i < rows; i++) {
-            v4 s = v_sum4(acc[i][0], acc[i][1], acc[i][2], acc[i][3]);
-            total[i] = k0 ? v4_add(total[i], s) : s;
+            v4 sum = v_sum4(acc[i][0], acc[i][1], acc[i][2], acc[i][3]);
+            total[i] = k0 ? v4_add(total[i], sum) : sum;
         }
     }
 }

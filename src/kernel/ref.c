@@ -182,8 +182,7 @@ static void gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t c
     for (int64_t n = n0; n < n1; n += COLS) {
         int64_t cols = n1 - n < COLS ? n1 - n : COLS;
         for (int64_t k = 0; k < w->rows; k++)
-            ws_dtype_to_f32(panel + k * COLS, (const char *)ws_weight_row(w, k) + ws_dtype_bytes(w->type, n), w->type,
-                            cols);
+            ws_dtype_part_f32(panel + k * COLS, ws_weight_row(w, k), w->type, n, cols);
         tile(y + n, ldy, a, rs, cs, M, panel, COLS, w->rows, cols, accumulate);
     }
 }

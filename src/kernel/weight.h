@@ -8,23 +8,23 @@ typedef struct ws_weight {
     const void *data;
     ws_dtype type;
     int64_t rows, cols;
-    size_t row_bytes; /* from one stored row to the next */
-    int rope_rows;    /* see ws_tensor: > 0 means stored rows are permuted inside heads of this size */
+    size_t row_bytes;              /* from one stored row to the next */
+    ws_order row_order, col_order; /* of a GGUF, see ws_tensor: the products take x and give y in Hugging Face order */
 } ws_weight;
 
+/* Row r as it is stored: its columns stand in the order of `col_order`. */
 static inline const void *ws_weight_row(const ws_weight *w, int64_t r) {
-    if (w->rope_rows) {
-        int64_t d = w->rope_rows, t = r % d, half = t / (d / 2), j = t % (d / 2);
-        r += 2 * j + half - t;
-    }
-    return (const char *)w->data + (size_t)r * w->row_bytes;
+    return (const char *)w->data + (size_t)ws_order_at(w->row_order, r) * w->row_bytes;
 }
 /* A view of fp32 numbers with `ld` floats from row to row. */
 static inline ws_weight ws_weight_f32(const float *p, int64_t rows, int64_t cols, int64_t ld) {
-    return (ws_weight){p, WS_F32, rows, cols, (size_t)ld * 4, 0};
+    return (ws_weight){.data = p, .type = WS_F32, .rows = rows, .cols = cols, .row_bytes = (size_t)ld * 4};
 }
 /* From a tensor of 2 dims (or 1: one row); WS_EUNSUPPORTED names a type that no kernel reads. */
 ws_status ws_weight_from_tensor(ws_weight *w, const ws_tensor *t, ws_err *err);
-/* out[n, cols] = rows r0 .. r0+n-1 widened to fp32. */
+/* out[n, cols] = rows r0 .. r0+n-1 widened to fp32, rows and columns in Hugging Face order. */
 void ws_weight_rows_f32(const ws_weight *w, int64_t r0, int64_t n, float *out);
+/* n numbers from Hugging Face order into the order that they are stored in, and back. */
+void ws_order_store(ws_order o, const float *x, float *stored, int64_t n);
+void ws_order_load(ws_order o, const float *stored, float *x, int64_t n);
 #endif
