@@ -99,22 +99,20 @@ static void probe_gradients(const tiny *t, int recompute, int lowest) {
     probe_close(&below);
 }
 
-static void test_logits(void **state) {
-    (void)state;
-    for (int i = 0; i < TINY_MODELS; i++) {
+static void logits_of_each(const char *const *names, int n) {
+    for (int i = 0; i < n; i++) {
         tiny t;
-        printf("%s\n", tiny_names[i]);
-        tiny_open(&t, tiny_names[i]);
-        logits_of(&t, strncmp(tiny_names[i], "qwen35", 6) ? 1e-4 : 1e-3);
+        printf("%s\n", names[i]);
+        tiny_open(&t, names[i]);
+        logits_of(&t, strncmp(names[i], "qwen35", 6) ? 1e-4 : 1e-3);
         tiny_close(&t);
     }
 }
-static void test_gradients(void **state) {
-    (void)state;
-    for (int i = 0; i < TINY_MODELS; i++) {
+static void gradients_of_each(const char *const *names, int n) {
+    for (int i = 0; i < n; i++) {
         tiny t;
-        printf("%s\n", tiny_names[i]);
-        tiny_open(&t, tiny_names[i]);
+        printf("%s\n", names[i]);
+        tiny_open(&t, names[i]);
         for (int recompute = 0; recompute < 2; recompute++) {
             embedding_gradient(&t, recompute);
             for (int lowest = 0; lowest < ws_model_dims(t.m)->layers; lowest++) probe_gradients(&t, recompute, lowest);
@@ -123,7 +121,26 @@ static void test_gradients(void **state) {
     }
 }
 
+static void test_logits(void **state) {
+    (void)state;
+    logits_of_each(tiny_names, TINY_MODELS);
+}
+static void test_gradients(void **state) {
+    (void)state;
+    gradients_of_each(tiny_names, TINY_MODELS);
+}
+/* The probes have Hugging Face's names and order, whatever order the file's heads have. */
+static void test_gguf_logits(void **state) {
+    (void)state;
+    logits_of_each(tiny_ggufs, TINY_GGUFS);
+}
+static void test_gguf_gradients(void **state) {
+    (void)state;
+    gradients_of_each(tiny_ggufs, TINY_GGUFS);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_logits), cmocka_unit_test(test_gradients)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_logits), cmocka_unit_test(test_gradients),
+                                       cmocka_unit_test(test_gguf_logits), cmocka_unit_test(test_gguf_gradients)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

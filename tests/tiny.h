@@ -34,6 +34,9 @@ typedef struct tiny {
 static const char *const tiny_names[] = {"llama",        "llama_bias", "qwen2",     "qwen3",
                                          "qwen3_untied", "qwen35",     "qwen35_1x", "qwen35_3x"};
 enum { TINY_MODELS = sizeof tiny_names / sizeof *tiny_names };
+/* The same models as llama.cpp's converter writes them (tools/reference/make_qwen35_gguf.py). */
+static const char *const tiny_ggufs[] = {"qwen35.gguf", "qwen35_1x.gguf", "qwen35_3x.gguf"};
+enum { TINY_GGUFS = sizeof tiny_ggufs / sizeof *tiny_ggufs };
 
 static inline const ws_tensor *tiny_want(const tiny *t, const char *name) {
     const ws_tensor *x = ws_safetensors_find(t->want, name);
@@ -46,17 +49,19 @@ static inline const float *tiny_floats(const tiny *t, const char *prefix, const 
     return tiny_want(t, name)->data;
 }
 
+/* A fixture, or the GGUF of one ("qwen35.gguf"), which must give what the directory gives. */
 static inline void tiny_open(tiny *t, const char *name) {
     ws_err err = {0};
     char path[256];
+    const int stem = (int)strcspn(name, ".");
     memset(t, 0, sizeof *t);
     OK(ws_kernels_init(&err));
     snprintf(path, sizeof path, "tests/fixtures/models/%s", name);
     OK(ws_checkpoint_open(&t->c, path, &err));
     OK(ws_model_open(&t->m, t->c, &err));
-    snprintf(path, sizeof path, "tests/fixtures/models/%s/expected.st", name);
+    snprintf(path, sizeof path, "tests/fixtures/models/%.*s/expected.st", stem, name);
     OK(ws_safetensors_open(&t->want, path, &err));
-    snprintf(path, sizeof path, "tests/fixtures/models/%s/expected.json", name);
+    snprintf(path, sizeof path, "tests/fixtures/models/%.*s/expected.json", stem, name);
     OK(ws_json_load(&t->info, path, &err));
     t->step = (int)json_integer_value(json_object_get(t->info, "step"));
     const json_t *first = json_object_get(t->info, "first"), *weight = json_object_get(t->info, "weight");
