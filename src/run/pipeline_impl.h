@@ -1,7 +1,7 @@
 /* src/run/pipeline_impl.h - the inside of ws_pipeline. */
 #ifndef WS_RUN_PIPELINE_IMPL_H
 #define WS_RUN_PIPELINE_IMPL_H
-#include "run/pipeline.h"
+#include "run/lengths.h"
 #include "run/speed.h"
 
 enum { STAGE_DATA, STAGE_POS, STAGE_NEG, STAGE_DIFF, STAGE_CALIBRATE, STAGE_EVAL, STAGE_TABLE, N_STAGES };
@@ -15,6 +15,7 @@ struct ws_pipeline {
     char *pairs, *heldout, *prompts, *vignettes[3]; /* files that come from elsewhere: NULL where not needed */
     ws_stage stage[N_STAGES];
     /* set by ws_pipeline_estimate */
+    ws_lengths lengths;
     ws_speed speed;
     ws_train_plan train;    /* of a micro-batch */
     int64_t adapter_floats; /* of one side */

@@ -13,26 +13,13 @@
 #include <string.h>
 
 enum {
-    PROMPT_TOKENS = 45,    /* a topic with the chat template around it */
-    SYSTEM_TOKENS = 30,    /* the persona's part */
-    VIGNETTE_TOKENS = 110, /* scenario, question and prefill */
-    CLOSING_TOKENS = 20,   /* a thought's forced closing and the prefill */
-    KL_PROBES = 8,         /* of the root finder, a side */
-    BASE_ROWS = 2          /* a steered and a base row for every token of the calibration */
+    CLOSING_TOKENS = 20, /* a thought's forced closing and the prefill */
+    KL_PROBES = 8,       /* of the root finder, a side */
+    BASE_ROWS = 2        /* a steered and a base row for every token of the calibration */
 };
 
 /* What the stages' own defaults hold: shared beginnings of generation, beginnings of an evaluation. */
 static const int64_t PREFIX_BYTES = 256 << 20, EVAL_BYTES = 512 << 20;
-
-static int lines_of(const char *path) {
-    ws_map m;
-    ws_err err;
-    int n = 0;
-    if (!path || ws_map_open(&m, path, &err)) return 140; /* as many as the program's own */
-    for (size_t i = 0; i < m.n; i++) n += m.p[i] == '\n';
-    ws_map_close(&m);
-    return n;
-}
 
 static int64_t weights_bytes(const ws_model *m) {
     const ws_checkpoint *c = ws_model_checkpoint(m);
@@ -71,7 +58,7 @@ static int pairs_of(const ws_pipeline *p) { return p->o.data.topics * p->o.data.
 static int in_flight(const ws_pipeline *p) { return p->o.data.max_rows ? p->o.data.max_rows : WS_GEN_ROWS; }
 /* A row of training or of the margin: the prompt and an answer, cut at --max-len where `cut`. */
 static double row_tokens(const ws_pipeline *p, int cut) {
-    double n = PROMPT_TOKENS + p->o.data.max_new;
+    double n = p->lengths.prompt + p->o.data.max_new;
     return cut && n > p->o.max_len ? p->o.max_len : n;
 }
 static double train_rows(const ws_pipeline *p) {
@@ -91,12 +78,12 @@ static double data_seconds(const ws_pipeline *p, const ws_speed *v) {
     const ws_contrast_options *d = &p->o.data;
     double answers = 2.0 * (pairs_of(p) + d->heldout);
     return ws_speed_decode(v, answers * d->max_new, fmin(in_flight(p), answers)) +
-           ws_speed_prefill(v, answers * (PROMPT_TOKENS + SYSTEM_TOKENS), 0);
+           ws_speed_prefill(v, answers * (p->lengths.prompt + p->lengths.system), 0);
 }
 
 static double train_seconds(const ws_pipeline *p, const ws_speed *v) {
     const ws_train_options *t = &p->o.train;
-    double row = row_tokens(p, 1), answer = row - PROMPT_TOKENS > 1 ? row - PROMPT_TOKENS : 1, steps = train_steps(p);
+    double row = row_tokens(p, 1), answer = fmax(row - p->lengths.prompt, 1), steps = train_steps(p);
     double rows = t->max_steps ? steps * t->batch * t->accum : train_rows(p) * t->epochs;
     double held = pairs_of(p) - train_rows(p), evals = t->eval_every > 0 ? floor(steps / (double)t->eval_every) + 1 : 1;
     return ws_speed_train(v, rows * row, rows * answer, p->above, p->train.recompute, (double)p->adapter_floats) +
@@ -106,7 +93,7 @@ static double train_seconds(const ws_pipeline *p, const ws_speed *v) {
 static double calibrate_seconds(const ws_pipeline *p, const ws_speed *v) {
     const ws_calibrate_options *c = &p->o.calibrate;
     double probe = ws_speed_decode(v, BASE_ROWS * (double)c->n * c->tokens, fmin(BASE_ROWS * c->n, WS_GEN_ROWS)) +
-                   ws_speed_prefill(v, c->n * PROMPT_TOKENS, 0);
+                   ws_speed_prefill(v, c->n * p->lengths.question, 0);
     double audit =
         ws_speed_decode(v, BASE_ROWS * (double)c->audit * c->tokens, fmin(BASE_ROWS * c->audit, WS_GEN_ROWS));
     return 2 * (KL_PROBES * probe + audit);
@@ -116,11 +103,10 @@ static double eval_seconds(const ws_pipeline *p, const ws_speed *v) {
     const ws_eval_options *e = &p->o.eval;
     double seconds = 0, row = row_tokens(p, 0), answer = p->o.data.max_new;
     if (ws_eval_asked(e, "vignettes")) {
-        double asked = 12.0 * lines_of(p->vignettes[0]), thought = asked * e->max_think;
-        seconds += ws_speed_prefill(v, asked * VIGNETTE_TOKENS, asked);
+        double asked = 12.0 * p->lengths.vignettes, thought = asked * e->max_think;
+        seconds += ws_speed_prefill(v, asked * p->lengths.vignette, asked);
         if (e->max_think) /* the answer is scored behind what has been read: closing and prefill are new */
-            seconds +=
-                ws_speed_decode(v, thought, in_flight(p)) + ws_speed_prefill(v, asked * CLOSING_TOKENS, asked);
+            seconds += ws_speed_decode(v, thought, in_flight(p)) + ws_speed_prefill(v, asked * CLOSING_TOKENS, asked);
     }
     if (ws_eval_asked(e, "margin"))
         seconds += ws_speed_prefill(v, 6.0 * p->o.data.heldout * row, 6.0 * p->o.data.heldout * answer);
@@ -146,7 +132,7 @@ static char *eval_does(const ws_pipeline *p) {
     const ws_eval_options *e = &p->o.eval;
     ws_str s = {0};
     if (ws_eval_asked(e, "vignettes")) {
-        int n = lines_of(p->vignettes[0]);
+        int n = p->lengths.vignettes;
         ws_str_addf(&s, "%d vignettes x 4 prompts x 3 strengths", n);
         if (e->max_think)
             ws_str_addf(&s, ", thoughts of at most %d tokens (%.0f in all)", e->max_think, 12.0 * n * e->max_think);
@@ -174,6 +160,7 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     double t[N_STAGES];
     ws_think_form form;
     if (ws_think_form_of(&form, p->in->chat, d->thinking, err)) return err->code;
+    if (ws_lengths_of(&p->lengths, p->in, o, p->prompts, err)) return err->code;
     p->speed = ws_speed_none(m);
     if (measure && ws_speed_measure(&p->speed, m, err)) return err->code;
     if (train_plan(p, (int64_t)(o->train.batch * row_tokens(p, 1)), err)) return err->code;
@@ -185,7 +172,7 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
                    pairs_of(p), d->topics, d->personas, d->samples, d->heldout,
                    ws_think_expected(form, p->in->chat, d->thinking) ? "reasoning and answer" : "answers", d->max_new),
         t[STAGE_DATA],
-        weights + work + rows * (seq_bytes(m, (int64_t)row_tokens(p, 0) + SYSTEM_TOKENS) + logits) + PREFIX_BYTES,
+        weights + work + rows * (seq_bytes(m, (int64_t)(row_tokens(p, 0) + p->lengths.system)) + logits) + PREFIX_BYTES,
         2LL * (pairs_of(p) + d->heldout) * d->max_new * 5);
     for (int k = 0; k < 2; k++) /* adapter, gradients, two moments, and the copy that checkpoints are written from */
         set(&s[STAGE_POS + k],
@@ -203,7 +190,7 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
         (int64_t)c->n * c->tokens * 400);
     /* what the thoughts in flight remember, and their logits */
     const int64_t thinking = ws_eval_asked(e, "vignettes") && e->max_think
-                                 ? rows * (seq_bytes(m, VIGNETTE_TOKENS + e->max_think) + logits)
+                                 ? rows * (seq_bytes(m, (int64_t)p->lengths.vignette + e->max_think) + logits)
                                  : 0;
     set(&s[STAGE_EVAL], eval_does(p), t[STAGE_EVAL],
         weights + work + 2 * adapter + thinking + WS_GEN_ROWS * logits + 2 * (e->budget > 0 ? e->budget : EVAL_BYTES),
