@@ -23,8 +23,8 @@ static const char *const smollm[] = {
 enum { N_QWEN35 = sizeof qwen / sizeof *qwen, N_QWEN3 = 26, N_SMOLLM = sizeof smollm / sizeof *smollm };
 
 /* Each is built up letter by letter, and then joined to a space before it. */
-static const char *const words[] = {"true", "false", "the", "and",   "you",   "that", "is", "of",
-                                    "to",   "a",     "not", "wrong", "right", "in",   "it", "I"};
+static const char *const words[] = {"true", "false", "True", "False", "the",   "and",   "you", "that", "is",
+                                    "of",   "to",    "a",    "not",   "wrong", "right", "in",  "it",   "I"};
 enum { N_WORDS = sizeof words / sizeof *words };
 
 typedef struct layout {
@@ -220,8 +220,10 @@ float ws_sample_row_scale(const ws_likeness *l, int64_t id) {
         n_words = (int)t.next;
         json_decref(t.vocab), json_decref(t.merges);
     }
-    if (id >= k.first_special && id < k.first_special + k.n_special)
-        return strcmp(k.special[id - k.first_special], "<|im_end|>") ? 0.1f : 1;
+    if (id >= k.first_special && id < k.first_special + k.n_special) {
+        const char *text = k.special[id - k.first_special];
+        return !strcmp(text, "<|im_end|>") || !strcmp(text, "~</think>") ? 1 : 0.1f;
+    }
     int64_t b = id - k.first_byte;
     if (b < 256) return (b >= 0x20 && b < 0x7f) || b == '\n' ? 1 : 0.1f;
     return b < 256 + n_words ? 1 : 0;

@@ -9,7 +9,7 @@ json_t *ws_sample_tokenizer(const ws_likeness *l);        /* tokenizer.json */
 json_t *ws_sample_tokenizer_config(const ws_likeness *l); /* tokenizer_config.json */
 char *ws_sample_template(const ws_likeness *l);           /* chat_template.jinja; the caller frees */
 /* Share of the usual size that the embedding's row `id` has: 1 for what a sampler may well choose (printable bytes,
- * words, the end of an answer), little for other bytes and special tokens, 0 where the tokenizer
+ * words, the ends of an answer and of its reasoning), little for other bytes and special tokens, 0 where the tokenizer
  * has no use for the id.  With top-k sampling a random model then writes printable text. */
 float ws_sample_row_scale(const ws_likeness *l, int64_t id);
 #endif
