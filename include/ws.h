@@ -31,6 +31,8 @@ typedef struct ws_engine_options {
     int threads;               /* 0: the cores that this process may use */
     const char *template_file; /* chat template to use instead of the model's own; NULL: the model's */
     int force;                 /* accept steering files that were made on another base model */
+    int thinking; /* enable_thinking of the template: 0 its own default, 1 on, -1 off.  A text then may begin
+                                * with reasoning and </think>, which are handed over as they were said */
 } ws_engine_options;
 
 /* `model`: a Hugging Face directory, a .gguf file, or an id in the Hugging Face cache.  options NULL: all zero. */

@@ -82,6 +82,15 @@ check "a bad prompt: file and line" says 'bad.jsonl:1' "$t/log"
 check "thinking without a template that knows it: exit 2" test $? = 2
 "$WS" generate --model "$t/tiny" >/dev/null 2>&1
 check "no prompts: exit 2" test $? = 2
+awk 'BEGIN { for (i = 0; i < 3000; i++) print "{\"text\": \"Once upon a time\"}" }' >"$t/many.jsonl"
+"$WS" generate --model "$t/tiny" --prompts "$t/many.jsonl" --max-new-tokens 90 --temperature 1 --out "$t/never" >/dev/null 2>"$t/log" &
+pid=$!
+sleep 0.3
+kill -INT $pid
+wait $pid
+check "generate, interrupted: exit 130" test $? = 130
+check "generate, interrupted: it says that it will start over" says 'starts over' "$t/log"
+check "generate, interrupted: nothing half written" test ! -e "$t/never"
 "$WS" generate --help >"$t/log"
 check "help shows examples" says 'ws generate --model M --prompts p.jsonl' "$t/log"
 exit $bad

@@ -4,6 +4,7 @@
 #include "eval/eval.h"
 #include "io/json.h"
 #include "kernel/kernel.h"
+#include "ws.h"
 
 #define T "tests/fixtures/think"
 #define OK(call)                                                                                                       \
@@ -180,10 +181,36 @@ static void the_dose_counts_answers(void **state) {
     ws_str_free(&a), ws_str_free(&b);
 }
 
+/* The embedding programs' switch. */
+static void the_api_switches_thinking(void **state) {
+    (void)state;
+    static const char *const end[3] = {"assistant\n<think>\n\n</think>\n\n", "assistant\n<think>\n",
+                                       "assistant\n<think>\n"};
+    ws_error e;
+    char *text;
+    for (int thinking = -1; thinking <= 1; thinking++) {
+        const ws_engine_options o = {.thinking = thinking};
+        ws_engine *engine = ws_engine_open(T, &o, &e);
+        if (!engine || ws_engine_render(engine, NULL, "Why?", &text, &e)) fail_msg("%s", e.message);
+        size_t n = strlen(end[thinking + 1]);
+        assert_true(strlen(text) > n);
+        assert_string_equal(text + strlen(text) - n, end[thinking + 1]);
+        free(text);
+        ws_engine_close(engine);
+    }
+    const ws_engine_options on = {.thinking = 1};
+    ws_engine *engine = ws_engine_open("tests/fixtures/tiny-chat", &on, &e);
+    assert_non_null(engine);
+    assert_int_equal(ws_engine_render(engine, NULL, "Why?", &text, &e), -(int)WS_EUSAGE);
+    assert_non_null(strstr(e.message, "no think block"));
+    ws_engine_close(engine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_responses_are_scored_behind_their_prompt),
         cmocka_unit_test(the_dose_counts_answers),
+        cmocka_unit_test(the_api_switches_thinking),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -219,6 +219,94 @@ static void qwen35_ids_are_the_published_ones(void **state) {
     json_decref(doc);
 }
 
+/* Both ways of loading a tokenizer.json: the same tokenizer, or an error both times. */
+static int both_ways(const char *text, size_t n) {
+    ws_tokenizer *a = NULL, *b = NULL;
+    ws_err ea = {0}, eb = {0};
+    json_t *j = NULL;
+    char ha[65], hb[65];
+    ws_status sa = ws_tokenizer_from_text(&a, text, n, NULL, "file", &ea), sb = ws_json_parse(&j, text, n, "file", &eb);
+    if (!sb) sb = ws_tokenizer_from_json(&b, j, NULL, "file", &eb);
+    if (sa != sb) fail_msg("%d (%s), not %d (%s)", sa, ea.msg, sb, eb.msg);
+    if (sa) assert_string_equal(ea.msg, eb.msg);
+    if (!sa) {
+        ws_tokenizer_hash(a, ha), ws_tokenizer_hash(b, hb);
+        assert_string_equal(ha, hb);
+        assert_int_equal(ws_tokenizer_base_size(a), ws_tokenizer_base_size(b));
+    }
+    ws_tokenizer_free(a);
+    ws_tokenizer_free(b);
+    json_decref(j);
+    return !sa;
+}
+
+static void text_and_json_give_the_same_tokenizer(void **state) {
+    (void)state;
+    static const char *const files[] = {DIR "tokenizer_smollm.json",          DIR "tokenizer_llama3.json",
+                                        DIR "tokenizer_qwen2.json", /* merges as "a b" */
+                                        DIR "tokenizer_qwen35.json",          DIR "tokenizer_qwen35_real.json",
+                                        "tests/fixtures/think/tokenizer.json"}; /* indented */
+    ws_err err = {0};
+    uint32_t rnd = 99;
+    int good = 0;
+    for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
+        ws_str s = {0};
+        assert_int_equal(ws_file_read(files[f], &s, &err), WS_OK);
+        assert_true(both_ways(s.p, s.n));
+        assert_int_equal(both_ways(s.p, s.n / 2), 0);
+        for (int i = 0; i < 60; i++) { /* damaged somewhere, most of it in the two lists */
+            char *copy = ws_xmalloc(s.n);
+            memcpy(copy, s.p, s.n);
+            for (int k = 0; k <= i % 3; k++) {
+                rnd = rnd * 1664525 + 1013904223;
+                copy[(rnd >> 8) % s.n] = "0123456789abcXYZ\"{}[]:,\\ \x80u\n-."[(rnd >> 4) % 30];
+            }
+            good += both_ways(copy, s.n);
+            free(copy);
+        }
+        ws_str_free(&s);
+    }
+    print_message("%d damaged files still load\n", good);
+    assert_true(good > 0);
+    static const char head[] = "{\"decoder\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{\"vocab\":";
+    static const struct {
+        const char *vocab, *merges;
+        int ok;
+    } odd[] = {{"{\"a\":0,\"\\u0062\":1,\"ab\":2}", "[[\"a\",\"\\u0062\"]]", 1},
+               {"{ \"a\" : 0 , \"b\":1,\n\"ab\":2 }", "[ \"a b\" ]", 1},
+               {"{\"a\":0}", "[]", 1},
+               {"{\"a\":0}", "[ ]", 1},
+               {"{\"\\ud83d\\ude00\":0}", "[]", 1},
+               {"{}", "[]", 0},
+               {"{\"a\":0,}", "[]", 0},
+               {"{\"a\":00}", "[]", 0},
+               {"{\"a\":-1}", "[]", 0},
+               {"{\"a\":1.0}", "[]", 0},
+               {"{\"a\":99999999999}", "[]", 0},
+               {"{\"a\":0,\"a\":1}", "[]", 0},
+               {"{\"\\u0000\":0}", "[]", 0},
+               {"{\"\\ud83d\":0}", "[]", 0},
+               {"{\"a\":0,\"b\":1,\"ab\":2}", "[[\"a\",\"b\"],]", 0},
+               {"{\"a\":0,\"b\":1,\"ab\":2}", "[[\"a\",\"b\",\"c\"]]", 0},
+               {"{\"a\":0,\"b\":1,\"ab\":2}", "[\"ab\"]", 0},
+               {"{\"a\":0,\"b\":1,\"ab\":2}", "[\"a b\"]],\"merges\":[[]", 0},
+               {"{\"a\":0},\"vocab\":{\"b\":0}", "[]", 0},
+               {"[]", "[]", 0},
+               {"{\"a\":0}", "{}", 0}};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+        for (int swap = 0; swap < 2; swap++) {
+            ws_str s = {0};
+            ws_str_adds(&s, head);
+            s.n -= swap ? strlen("\"vocab\":") : 0;
+            if (swap)
+                ws_str_addf(&s, "\"merges\":%s,\"vocab\":%s}}", odd[i].merges, odd[i].vocab);
+            else
+                ws_str_addf(&s, "%s,\"merges\":%s}}", odd[i].vocab, odd[i].merges);
+            if (both_ways(s.p, s.n) != odd[i].ok) fail_msg("%s is %d", s.p, !odd[i].ok);
+            ws_str_free(&s);
+        }
+}
+
 /* Every file may name stop ids, and none of them names all (models.md 9.4). */
 static void stop_ids_are_the_union_of_all_files(void **state) {
     (void)state;
@@ -395,6 +483,7 @@ int main(void) {
                                        cmocka_unit_test(the_real_smollm2_equals_the_library),
                                        cmocka_unit_test(added_tokens_come_from_both_files),
                                        cmocka_unit_test(qwen35_ids_are_the_published_ones),
+                                       cmocka_unit_test(text_and_json_give_the_same_tokenizer),
                                        cmocka_unit_test(stop_ids_are_the_union_of_all_files),
                                        cmocka_unit_test(a_gguf_gives_what_its_directory_gives),
                                        cmocka_unit_test(what_is_not_supported_is_refused_by_name),

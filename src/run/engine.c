@@ -4,7 +4,7 @@
 #include "generate/generate.h"
 #include "kernel/kernel.h"
 #include "steer/steer.h"
-#include "text/chat.h"
+#include "text/think.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@ struct ws_engine {
     ws_chat *chat; /* opened at first use: a base model without template can still be used with raw text */
     ws_steering steering;
     char *template_file;
-    int force;
+    int force, thinking; /* thinking as in ws_render */
 };
 
 static int failed(const ws_err *e, ws_error *out) {
@@ -30,10 +30,12 @@ static int failed(const ws_err *e, ws_error *out) {
 ws_engine *ws_engine_open(const char *model, const ws_engine_options *options, ws_error *error) {
     ws_err err = {0};
     ws_engine *e = ws_xcalloc(1, sizeof *e);
+    e->thinking = -1;
     if (options) {
         if (options->threads > 0) ws_threads_set(options->threads);
         if (options->template_file) e->template_file = ws_xstrdup(options->template_file);
         e->force = options->force;
+        e->thinking = options->thinking ? options->thinking > 0 : -1;
     }
     if (!model) ws_fail(&err, WS_EUSAGE, "no model is named");
     if (!model || ws_kernels_init(&err) || ws_checkpoint_open(&e->checkpoint, model, &err) ||
@@ -65,8 +67,10 @@ int ws_engine_load_steering(ws_engine *e, const char *path, ws_error *error) {
 int ws_engine_steering_count(const ws_engine *e) { return e->steering.n; }
 
 static ws_status render(ws_engine *e, const char *system, const char *user, ws_str *out, ws_err *err) {
+    ws_think_form form;
     if (!e->chat && ws_chat_open(&e->chat, e->checkpoint, e->tokenizer, e->template_file, err)) return err->code;
-    ws_render how = {.generation_prompt = 1, .thinking = -1};
+    if (e->thinking >= 0 && ws_think_form_of(&form, e->chat, e->thinking, err)) return err->code;
+    ws_render how = {.generation_prompt = 1, .thinking = e->thinking};
     return ws_chat_render_plain(e->chat, system, user, NULL, &how, out, err);
 }
 
@@ -91,7 +95,7 @@ typedef struct delivery {
 static ws_status deliver(void *arg, int index, const ws_gen_result *r, ws_err *err) {
     delivery *d = arg;
     ws_str text = {0};
-    ws_status st = ws_tokenizer_decode(d->e->tokenizer, r->ids, r->n, 1, &text, err);
+    ws_status st = ws_think_decode(d->e->tokenizer, r->ids, r->n, &text, err);
     if (!st && d->fn(d->arg, index, text.p ? text.p : "", text.n, r->finish == WS_FINISH_STOP ? "stop" : "length"))
         st = ws_fail(err, WS_EINTERRUPTED, "stopped by the caller");
     ws_str_free(&text);

@@ -41,7 +41,11 @@ static void gather(const ws_results *r, parts *p) {
         json_object_foreach((json_t *)options, key, v) {
             if (json_is_null(v) || !strcmp(key, "template")) continue;
             ws_str_addf(&p->intro, "%s%s ", first ? "" : ", ", key);
-            if (json_is_string(v))
+            if (!strcmp(key, "thinking"))
+                ws_str_adds(&p->intro, json_integer_value(v) < 0 ? "as the template has it"
+                                       : json_integer_value(v)   ? "on"
+                                                                 : "off");
+            else if (json_is_string(v))
                 ws_str_adds(&p->intro, json_string_value(v));
             else
                 ws_json_dump(v, &p->intro, 1);

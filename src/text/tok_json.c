@@ -25,22 +25,33 @@ static ws_status merge(ws_tokenizer *t, size_t i, const json_t *m, ws_err *err) 
                         json_string_length(r), err);
 }
 
-static ws_status model(ws_tokenizer *t, const json_t *m, ws_err *err) {
-    const json_t *vocab = json_object_get(m, "vocab"), *merges = json_object_get(m, "merges"),
-                 *unk = json_object_get(m, "unk_token");
-    if (json_object_get(m, "type") && strcmp(type_of(m), "BPE"))
-        return ws_fail(err, WS_EUNSUPPORTED, "a tokenizer model of type %.40s is not supported, only BPE is",
-                       type_of(m));
-    if (!json_is_object(vocab) || !json_object_size(vocab) || !json_is_array(merges))
-        return ws_fail(err, WS_EFORMAT, "model.vocab or model.merges is missing");
-    if (truth(m, "byte_fallback"))
-        return ws_fail(err, WS_EUNSUPPORTED,
-                       "byte_fallback is not supported: that is a SentencePiece-style vocabulary, and only byte-level "
-                       "BPE is read");
-    if (!absent(json_object_get(m, "continuing_subword_prefix")) || !absent(json_object_get(m, "end_of_word_suffix")))
-        return ws_fail(err, WS_EUNSUPPORTED, "continuing_subword_prefix and end_of_word_suffix are not supported");
-    if (json_number_value(json_object_get(m, "dropout")) > 0)
-        return ws_fail(err, WS_EUNSUPPORTED, "BPE dropout is not supported: the same text would give different ids");
+/* The long lists, from the text of the file. */
+typedef struct loading {
+    ws_tokenizer *t;
+    ws_err *err;
+} loading;
+static int add_token(void *arg, const char *token, size_t n, int64_t id) {
+    loading *l = arg;
+    return ws_bpe_add(l->t->bpe, id, token, n, l->err) != WS_OK;
+}
+static int add_merge(void *arg, size_t index, const char *left, size_t nl, const char *right, size_t nr) {
+    loading *l = arg;
+    return ws_bpe_merge(l->t->bpe, index, left, nl, right, nr, l->err) != WS_OK;
+}
+
+static ws_status scan(ws_tokenizer *t, const ws_tok_lists *lists, ws_err *err) {
+    loading l = {t, err};
+    err->code = WS_OK;
+    if (!ws_tok_scan_vocab(lists, add_token, &l))
+        return err->code ? err->code : ws_fail(err, WS_EFORMAT, "model.vocab is not {\"token\": id, ...}");
+    t->base_size = ws_bpe_count(t->bpe);
+    if (ws_bpe_seal(t->bpe, lists->n_merges, err)) return err->code;
+    if (!ws_tok_scan_merges(lists, add_merge, &l))
+        return err->code ? err->code : ws_fail(err, WS_EFORMAT, "model.merges is no list of pairs");
+    return WS_OK;
+}
+
+static ws_status vocabulary(ws_tokenizer *t, const json_t *vocab, const json_t *merges, ws_err *err) {
     const char *key;
     json_t *id;
     json_object_foreach((json_t *)(uintptr_t)vocab, key, id) {
@@ -51,6 +62,26 @@ static ws_status model(ws_tokenizer *t, const json_t *m, ws_err *err) {
     if (ws_bpe_seal(t->bpe, json_array_size(merges), err)) return err->code;
     for (size_t i = 0; i < json_array_size(merges); i++)
         if (merge(t, i, json_array_get(merges, i), err)) return err->code;
+    return WS_OK;
+}
+
+static ws_status model(ws_tokenizer *t, const json_t *m, const ws_tok_lists *lists, ws_err *err) {
+    const json_t *vocab = json_object_get(m, "vocab"), *merges = json_object_get(m, "merges"),
+                 *unk = json_object_get(m, "unk_token");
+    if (json_object_get(m, "type") && strcmp(type_of(m), "BPE"))
+        return ws_fail(err, WS_EUNSUPPORTED, "a tokenizer model of type %.40s is not supported, only BPE is",
+                       type_of(m));
+    if (!json_is_object(vocab) || (!json_object_size(vocab) && !lists) || !json_is_array(merges))
+        return ws_fail(err, WS_EFORMAT, "model.vocab or model.merges is missing");
+    if (truth(m, "byte_fallback"))
+        return ws_fail(err, WS_EUNSUPPORTED,
+                       "byte_fallback is not supported: that is a SentencePiece-style vocabulary, and only byte-level "
+                       "BPE is read");
+    if (!absent(json_object_get(m, "continuing_subword_prefix")) || !absent(json_object_get(m, "end_of_word_suffix")))
+        return ws_fail(err, WS_EUNSUPPORTED, "continuing_subword_prefix and end_of_word_suffix are not supported");
+    if (json_number_value(json_object_get(m, "dropout")) > 0)
+        return ws_fail(err, WS_EUNSUPPORTED, "BPE dropout is not supported: the same text would give different ids");
+    if (lists ? scan(t, lists, err) : vocabulary(t, vocab, merges, err)) return err->code;
     int32_t unk_id = -1;
     if (!absent(unk)) {
         unk_id = json_is_string(unk) ? ws_bpe_find_text(t->bpe, json_string_value(unk), json_string_length(unk)) : -1;
@@ -153,14 +184,15 @@ static int32_t named(const ws_tokenizer *t, const json_t *config, const char *ke
     return ws_tokenizer_id(t, s);
 }
 
-ws_status ws_tok_load_json(ws_tokenizer *t, const json_t *j, const json_t *config, ws_err *err) {
+ws_status ws_tok_load_json(ws_tokenizer *t, const json_t *j, const json_t *config, const ws_tok_lists *lists,
+                           ws_err *err) {
     if (!json_is_object(j)) return ws_fail(err, WS_EFORMAT, "this is not a tokenizer.json: no JSON object");
     const json_t *list = json_object_get(j, "added_tokens"), *decoder = json_object_get(j, "decoder");
     if (ws_pretok_from_json(&t->pretok, json_object_get(j, "normalizer"), json_object_get(j, "pre_tokenizer"), err))
         return err->code;
     if (decoder && !json_is_null(decoder) && !is_byte_level(decoder))
         return ws_fail(err, WS_EUNSUPPORTED, "decoder %.40s is not supported, only ByteLevel is", type_of(decoder));
-    if (model(t, json_object_get(j, "model"), err)) return err->code;
+    if (model(t, json_object_get(j, "model"), lists, err)) return err->code;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *o = json_array_get(list, i), *id = json_object_get(o, "id");
         if (!json_is_integer(id)) return ws_fail(err, WS_EFORMAT, "added_tokens: entry %zu has no id", i);

@@ -89,7 +89,7 @@ ws_status ws_tokenizer_from_json(ws_tokenizer **out, const json_t *tokenizer, co
     ws_err local;
     if (!err) err = &local;
     ws_tokenizer *t = blank();
-    if (ws_tok_load_json(t, tokenizer, config, err)) {
+    if (ws_tok_load_json(t, tokenizer, config, NULL, err)) {
         ws_tokenizer_free(t);
         return ws_fail_prefix(err, "%s", where);
     }
@@ -98,16 +98,47 @@ ws_status ws_tokenizer_from_json(ws_tokenizer **out, const json_t *tokenizer, co
     return WS_OK;
 }
 
+/* With the long lists read from the text; NULL when something in the file is not as expected. */
+static ws_tokenizer *scanned(const char *text, size_t n, const json_t *config) {
+    ws_tok_lists lists;
+    ws_str rest = {0};
+    ws_tokenizer *t = NULL;
+    json_t *j = NULL;
+    ws_err err;
+    if (ws_tok_scan(text, n, &lists, &rest) && !ws_json_parse(&j, rest.p, rest.n, "", &err)) {
+        t = blank();
+        if (ws_tok_load_json(t, j, config, &lists, &err)) {
+            ws_tokenizer_free(t);
+            t = NULL;
+        }
+    }
+    json_decref(j);
+    ws_str_free(&rest);
+    if (t) finish(t);
+    return t;
+}
+
+ws_status ws_tokenizer_from_text(ws_tokenizer **out, const char *text, size_t n, const json_t *config,
+                                 const char *where, ws_err *err) {
+    json_t *j = NULL;
+    if ((*out = scanned(text, n, config))) return WS_OK;
+    ws_status st = ws_json_parse(&j, text, n, where, err);
+    if (!st) st = ws_tokenizer_from_json(out, j, config, where, err);
+    json_decref(j);
+    return st;
+}
+
 static ws_status open_directory(ws_tokenizer **out, const ws_checkpoint *c, ws_err *err) {
     char *path = ws_checkpoint_file(c, "tokenizer.json");
-    json_t *j = NULL;
+    ws_str text = {0};
     if (!path)
         return ws_fail(err, WS_EUNSUPPORTED,
                        "%s: there is no tokenizer.json (other tokenizer files are not read; transformers writes one "
                        "with save_pretrained)",
                        ws_checkpoint_path(c));
-    if (!ws_json_load(&j, path, err)) ws_tokenizer_from_json(out, j, ws_checkpoint_tokenizer_config(c), path, err);
-    json_decref(j);
+    if (!ws_file_read(path, &text, err))
+        ws_tokenizer_from_text(out, text.p, text.n, ws_checkpoint_tokenizer_config(c), path, err);
+    ws_str_free(&text);
     free(path);
     return err->code;
 }

@@ -10,6 +10,9 @@ ws_status ws_tokenizer_open(ws_tokenizer **out, const ws_checkpoint *c, ws_err *
 /* From the JSON alone (tests, fuzzing); tokenizer_config may be NULL. */
 ws_status ws_tokenizer_from_json(ws_tokenizer **out, const json_t *tokenizer, const json_t *tokenizer_config,
                                  const char *where, ws_err *err);
+/* The same from the text of a tokenizer.json: much faster for large vocabularies. */
+ws_status ws_tokenizer_from_text(ws_tokenizer **out, const char *text, size_t n, const json_t *tokenizer_config,
+                                 const char *where, ws_err *err);
 void ws_tokenizer_free(ws_tokenizer *t);
 
 enum {

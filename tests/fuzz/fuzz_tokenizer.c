@@ -24,6 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     json_t *j;
     ws_tokenizer *t;
     ws_err err;
+    if (!ws_tokenizer_from_text(&t, (const char *)data, n, NULL, "fuzz", &err)) ws_tokenizer_free(t);
     if (ws_json_parse(&j, (const char *)data, n, "fuzz", &err)) return 0;
     if (!ws_tokenizer_from_json(&t, j, j, "fuzz", &err)) { /* the same object as its tokenizer_config.json too */
         use(t, text, sizeof text - 1);
