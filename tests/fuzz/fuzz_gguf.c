@@ -1,20 +1,16 @@
 /* libFuzzer target: the GGUF reader, its metadata, and the config, names, orders and values made of it. */
 #include "io/gguf_config.h"
-#include "kernel/weight.h"
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-/* All that is done with a tensor: whole, by rows, as a matrix. */
+/* What is done with a tensor: whole, and a row by itself. */
 static void use(const ws_tensor *t) {
     const int64_t numbers = ws_tensor_numel(t);
-    ws_weight w;
-    ws_err err;
     if (!ws_dtypes[t->type].is_weight || numbers >= 1 << 20) return;
     free(ws_tensor_f32(t));
     float *row = malloc((size_t)(numbers + 1) * sizeof *row);
     if (row && numbers) ws_tensor_row_f32(t, t->dims ? t->dim[0] - 1 : 0, row);
-    if (row && numbers && !ws_weight_from_tensor(&w, t, &err)) ws_weight_rows_f32(&w, w.rows - 1, 1, row);
     free(row);
 }
 
