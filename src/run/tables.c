@@ -1,132 +1,13 @@
-#include "run/tables.h"
-#include "base/err.h"
+#include "run/tables_impl.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void keep(ws_tables *all, ws_table *t) {
-    if (!ws_table_rows(t)) {
-        ws_table_free(t);
-        return;
-    }
-    all->t = ws_xrealloc(all->t, (size_t)(all->n + 1) * sizeof *all->t);
-    all->t[all->n++] = t;
-}
-
 void ws_tables_free(ws_tables *t) {
     for (int i = 0; i < t->n; i++) ws_table_free(t->t[i]);
     free(t->t);
     *t = (ws_tables){0};
-}
-
-int ws_vignette_signal(const ws_method_results *m, const char **sentence) {
-    const json_t *v = json_object_get(m->eval, "vignettes");
-    const char *s = json_string_value(json_object_get(v, "signal_sentence"));
-    *sentence = s ? s : "";
-    if (!json_is_object(v)) return -1;
-    return json_is_true(json_object_get(v, "signal"));
-}
-
-/* The runs that are shown, and what their tables have in common. */
-typedef struct show {
-    ws_results *const *run;
-    int n;
-    char *no_best;       /* why nothing may be marked in any table, or NULL */
-    int think, modes;    /* the mode of the vignette tables that are being made, and how many modes there are */
-    char *no_best_moral; /* as no_best, for these tables */
-} show;
-
-static void begin(const show *s, ws_table *t, const char *first_key, const char *first_title) {
-    if (s->n > 1) ws_table_column(t, "run", "run", WS_CELL_TEXT, NULL, WS_BEST_NONE);
-    ws_table_column(t, first_key, first_title, WS_CELL_TEXT, NULL, WS_BEST_NONE);
-}
-static void row(const show *s, ws_table *t, const ws_results *r, const char *first) {
-    ws_table_row(t);
-    if (s->n > 1) ws_table_text(t, r->name);
-    ws_table_text(t, first);
-}
-static void ci(ws_table *t, const ws_sheet *s, int r, const char *v, const char *lo, const char *hi) {
-    ws_table_ci(t, ws_sheet_num(s, r, v), ws_sheet_num(s, r, lo), ws_sheet_num(s, r, hi));
-}
-static void num(ws_table *t, const ws_sheet *s, int r, const char *v) { ws_table_num(t, ws_sheet_num(s, r, v)); }
-
-/* A column and where its cells come from: the sheet's column `key`, its ends or spread in `lo`, `hi` (NULL: KEY_lo,
- * KEY_hi; KEY_std). */
-typedef struct column {
-    const char *key, *title;
-    ws_cell_kind kind;
-    const char *format, *lo, *hi;
-    ws_best best;
-    int steered;  /* no cell at strength 0: it compares with the base */
-    int optional; /* nan where an earlier version wrote the sheet without it */
-} column;
-#define COLUMNS(c)        c, (int)(sizeof(c) / sizeof *(c))
-#define WORDS(k, t)       .key = k, .title = t, .kind = WS_CELL_TEXT
-#define NUMBER(k, t, f)   .key = k, .title = t, .kind = WS_CELL_NUM, .format = f
-#define SPREAD(k, t, f)   .key = k, .title = t, .kind = WS_CELL_SD, .format = f
-#define INTERVAL(k, t, f) .key = k, .title = t, .kind = WS_CELL_CI, .format = f
-
-static void add_columns(ws_table *t, const column *c, int n) {
-    for (int i = 0; i < n; i++) ws_table_column(t, c[i].key, c[i].title, c[i].kind, c[i].format, c[i].best);
-}
-
-static void add_cells(ws_table *t, const column *c, int n, const ws_sheet *s, int r) {
-    for (; n; n--, c++) {
-        char lo[64], hi[64];
-        snprintf(lo, sizeof lo, "%s_%s", c->key, c->kind == WS_CELL_SD ? "std" : "lo");
-        snprintf(hi, sizeof hi, "%s_hi", c->key);
-        if (c->steered && ws_sheet_num(s, r, "alpha") == 0)
-            ws_table_none(t, "");
-        else if (c->kind == WS_CELL_CI)
-            ci(t, s, r, c->key, c->lo ? c->lo : lo, c->hi ? c->hi : hi);
-        else if (c->kind == WS_CELL_SD)
-            ws_table_sd(t, ws_sheet_num(s, r, c->key), ws_sheet_num(s, r, c->lo ? c->lo : lo));
-        else if (c->optional && ws_csv_col(&s->csv, c->key) < 0)
-            ws_table_num(t, (double)NAN);
-        else if (c->kind == WS_CELL_NUM)
-            num(t, s, r, c->key);
-        else
-            ws_table_text(t, ws_sheet_text(s, r, c->key));
-    }
-}
-
-/* "lora at +4.10" */
-static char *setting(const ws_sheet *s, int r) {
-    double a = ws_sheet_num(s, r, "alpha");
-    if (a == 0) return ws_xstrdup("base");
-    return ws_sprintf("%s at %+.3g", ws_sheet_text(s, r, "method"), a);
-}
-
-#define EACH_METHOD(s, r, m)                                                                                           \
-    for (int i_ = 0; i_ < (s)->n; i_++)                                                                                \
-        for (int k_ = 0; k_ < (s)->run[i_]->n; k_++)                                                                   \
-            for (ws_results *r = (s)->run[i_]; r; r = NULL)                                                            \
-                for (ws_method_results *m = &r->m[k_]; m; m = NULL)
-
-/* Row numbers by ascending alpha: from the NEG end over the base to the POS end; the caller frees. */
-static int *by_alpha(const ws_sheet *s) {
-    int *order = ws_xcalloc((size_t)s->csv.rows + 1, sizeof *order);
-    for (int i = 0; i < s->csv.rows; i++) {
-        int j = i;
-        for (; j > 0 && ws_sheet_num(s, order[j - 1], "alpha") > ws_sheet_num(s, i, "alpha"); j--)
-            order[j] = order[j - 1];
-        order[j] = i;
-    }
-    return order;
-}
-
-/* A row per setting, from the NEG end to the POS end. */
-static void add_settings(const show *s, ws_table *t, const ws_results *r, const ws_sheet *from, const column *c,
-                         int n) {
-    int *order = by_alpha(from);
-    for (int k = 0; k < from->csv.rows; k++) {
-        char *name = setting(from, order[k]);
-        row(s, t, r, name);
-        free(name);
-        add_cells(t, c, n, from, order[k]);
-    }
-    free(order);
 }
 
 /* ---------- dose, margin ---------- */
@@ -135,22 +16,22 @@ static double closed_share(const ws_sheet *s, int row) {
     return ws_csv_col(&s->csv, "closed") < 0 ? (double)NAN : ws_sheet_num(s, row, "closed");
 }
 
-static void dose(const show *s, ws_tables *all) {
-    static const column c[] = {{INTERVAL("score", "score [95%]", "%+.2f")},
-                               {NUMBER("tokens", "tokens", "%.0f")},
-                               {NUMBER("distinct3", "distinct-3", "%.2f")},
-                               {NUMBER("base_ppl", "base ppl", "%.1f")},
-                               {NUMBER("cut", "cut", "%.2f")},
-                               {NUMBER("n", "n", "%.0f")},
-                               {NUMBER("n_topics", "topics", "%.0f")},
-                               {NUMBER("closed", "closed", "%.2f"), .optional = 1}};
+static void dose(const ws_show *s, ws_tables *all) {
+    static const ws_column c[] = {{INTERVAL("score", "score [95%]", "%+.2f")},
+                                  {NUMBER("tokens", "tokens", "%.0f")},
+                                  {NUMBER("distinct3", "distinct-3", "%.2f")},
+                                  {NUMBER("base_ppl", "base ppl", "%.1f")},
+                                  {NUMBER("cut", "cut", "%.2f")},
+                                  {NUMBER("n", "n", "%.0f")},
+                                  {NUMBER("n_topics", "topics", "%.0f")},
+                                  {NUMBER("closed", "closed", "%.2f"), .optional = 1}};
     ws_table *t = ws_table_new("dose", "Dose: free answers to held-out prompts, no system prompt");
     int thinks = 0; /* some texts have a think block */
     EACH_METHOD(s, r, m)
     for (int k = 0; k < m->dose.csv.rows; k++) thinks |= isfinite(closed_share(&m->dose, k));
     int n = (int)(sizeof c / sizeof *c) - !thinks;
-    begin(s, t, "setting", "setting"), add_columns(t, c, n);
-    EACH_METHOD(s, r, m) add_settings(s, t, r, &m->dose, c, n);
+    ws_tab_begin(s, t, "setting", "setting"), ws_tab_columns(t, c, n);
+    EACH_METHOD(s, r, m) ws_tab_settings(s, t, r, &m->dose, c, n);
     ws_table_note(t,
                   "score: weighted count of the behaviour's words per answer; intervals by bootstrap over topics. "
                   "base ppl: perplexity of the answers under the unsteered model. cut: share of answers that reached "
@@ -159,271 +40,33 @@ static void dose(const show *s, ws_tables *all) {
         ws_table_note(t, "The model reasons first: score counts the answer behind the reasoning, all else the whole "
                          "response; closed: share of responses that left their think block (the others have no answer "
                          "and no score).");
-    keep(all, t);
+    ws_tab_keep(all, t);
 }
 
-static void margin(const show *s, ws_tables *all) {
-    static const column c[] = {{INTERVAL("margin", "margin [95%]", "%+.3f"), .lo = "lo", .hi = "hi"},
-                               {INTERVAL("delta", "change against base [95%]", "%+.3f"), .steered = 1},
-                               {NUMBER("n_rows", "rows", "%.0f")},
-                               {NUMBER("n_topics", "topics", "%.0f")}};
+static void margin(const ws_show *s, ws_tables *all) {
+    static const ws_column c[] = {{INTERVAL("margin", "margin [95%]", "%+.3f"), .lo = "lo", .hi = "hi"},
+                                  {INTERVAL("delta", "change against base [95%]", "%+.3f"), .steered = 1},
+                                  {NUMBER("n_rows", "rows", "%.0f")},
+                                  {NUMBER("n_topics", "topics", "%.0f")}};
     ws_table *t = ws_table_new("margin", "Margin: log p(POS answer) - log p(NEG answer) per token, held-out rows");
-    begin(s, t, "setting", "setting"), add_columns(t, COLUMNS(c));
-    EACH_METHOD(s, r, m) add_settings(s, t, r, &m->margin, COLUMNS(c));
+    ws_tab_begin(s, t, "setting", "setting"), ws_tab_columns(t, COLUMNS(c));
+    EACH_METHOD(s, r, m) ws_tab_settings(s, t, r, &m->margin, COLUMNS(c));
     ws_table_note(t, "nats per token, no system prompt; intervals by bootstrap over topics, the change is paired.");
-    keep(all, t);
-}
-
-/* ---------- vignettes: one set of tables for each mode, never two modes in one table ---------- */
-static const json_t *vignettes_of(const ws_method_results *m) { return json_object_get(m->eval, "vignettes"); }
-
-/* The budget of its thoughts; 0: answers without thinking.  -1: no vignettes were asked. */
-static int budget_of(const ws_method_results *m) {
-    const json_t *v = vignettes_of(m);
-    return v ? (int)json_integer_value(json_object_get(v, "max_think")) : -1;
-}
-#define EACH_VIGNETTES(s, r, m)                                                                                        \
-    EACH_METHOD(s, r, m)                                                                                               \
-    if (budget_of(m) == (s)->think)
-
-/* "si", or "si_think64" where the runs hold other modes too. */
-static ws_table *moral(const show *s, const char *name, const char *caption) {
-    char *full = s->modes > 1 && s->think ? ws_sprintf("%s_think%d", name, s->think) : ws_xstrdup(name);
-    ws_table *t = ws_table_new(full, caption);
-    free(full);
-    return t;
-}
-
-static void keep_moral(const show *s, ws_tables *all, ws_table *t) {
-    if (s->think)
-        ws_table_note(t, "Mode B: answers after a thought of at most %d tokens, which is steered too.", s->think);
-    else
-        ws_table_note(t, "Mode A: answers without thinking.");
-    if (s->no_best_moral) ws_table_no_best(t, s->no_best_moral);
-    keep(all, t);
-}
-
-/* 0: the behaviour names no target foundation (an eval.json without the key comes from a behaviour that does). */
-static int target_is_meant(const ws_method_results *m) {
-    return !json_is_false(json_object_get(vignettes_of(m), "target_meant"));
-}
-
-static int all_aim_at_authority(const show *s) {
-    EACH_VIGNETTES(s, r, m) {
-        const json_t *v = vignettes_of(m);
-        const char *target = json_string_value(json_object_get(v, "target"));
-        if (!target_is_meant(m) || !target || strcmp(target, "Authority") ||
-            json_integer_value(json_object_get(v, "target_sign")) != -1)
-            return 0;
-    }
-    return 1;
-}
-
-static void effect(const show *s, ws_tables *all) {
-    static const column c[] = {{INTERVAL("d_target", "d target [95%]", "%+.2f")},
-                               {INTERVAL("d_others", "d others [95%]", "%+.2f")},
-                               {INTERVAL("specific", "specific [95%]", "%+.2f")},
-                               {NUMBER("n", "n", "%.0f")}};
-    ws_table *t = moral(s, "effect", "Specific effect: target foundation minus the mean of the others");
-    begin(s, t, "setting", "setting");
-    ws_table_column(t, "target", "target", WS_CELL_TEXT, NULL, WS_BEST_NONE);
-    add_columns(t, COLUMNS(c));
-    int unmeant = 0;
-    EACH_VIGNETTES(s, r, m)
-    for (int i = 0; i < m->effect.csv.rows; i++) {
-        const char *aim = !target_is_meant(m) ? "no aim" : ws_sheet_num(&m->effect, i, "sign") < 0 ? "down" : "up";
-        unmeant |= !target_is_meant(m);
-        char *name = setting(&m->effect, i),
-             *target = ws_sprintf("%s (%s)", ws_sheet_text(&m->effect, i, "target"), aim);
-        row(s, t, r, name), ws_table_text(t, target);
-        free(name), free(target);
-        add_cells(t, COLUMNS(c), &m->effect, i);
-    }
-    ws_table_note(t, "change of logit(is wrong) in nats; paired bootstrap over vignettes. In brackets: where +alpha is "
-                     "meant to move the target.");
-    if (unmeant)
-        ws_table_note(t, "no aim: the behaviour names no target foundation; this one stands there for comparison with "
-                         "other runs.");
-    keep_moral(s, all, t);
-}
-
-static void thinking(const show *s, ws_tables *all) {
-    static const column c[] = {
-        {INTERVAL("closed", "closed [95%]", "%.2f")},   {NUMBER("forced", "forced", "%.0f")},
-        {NUMBER("own_prefill", "own prefill", "%.0f")}, {INTERVAL("tokens", "tokens [95%]", "%.1f")},
-        {INTERVAL("loop", "loop [95%]", "%.2f")},       {NUMBER("n", "n", "%.0f")}};
-    ws_table *t = moral(s, "thinking", "Thinking: what became of the thoughts before the answers");
-    begin(s, t, "setting", "setting"), add_columns(t, COLUMNS(c));
-    EACH_VIGNETTES(s, r, m) add_settings(s, t, r, &m->thinking, COLUMNS(c));
-    ws_table_note(t,
-                  "closed: share of thoughts that the model ended itself; forced: those that the budget ended; own "
-                  "prefill: those after which it began its answer as asked. loop: share of the runs of 4 tokens that "
-                  "stood before in the same thought. Intervals by bootstrap over vignettes.");
-    keep_moral(s, all, t);
-}
-
-static int foundation_row(const ws_sheet *s, int like, const char *foundation) {
-    for (int r = 0; r < s->csv.rows; r++)
-        if (!strcmp(ws_sheet_text(s, r, "foundation"), foundation) &&
-            !strcmp(ws_sheet_text(s, r, "method"), ws_sheet_text(s, like, "method")) &&
-            ws_sheet_num(s, r, "alpha") == ws_sheet_num(s, like, "alpha"))
-            return r;
-    return -1;
-}
-
-/* "Care 39..40 of 40": values that are no number at some setting are missing there, so n differs between settings. */
-static void counts_of(ws_str *out, const ws_sheet *s, const char *foundation) {
-    double least = INFINITY, most = -INFINITY, total = 0;
-    for (int r = 0; r < s->csv.rows; r++) {
-        if (strcmp(ws_sheet_text(s, r, "foundation"), foundation)) continue;
-        double n = ws_sheet_num(s, r, "n");
-        least = fmin(least, n), most = fmax(most, n), total = fmax(total, ws_sheet_num(s, r, "n_total"));
-    }
-    if (most < least) return;
-    ws_str_addf(out, "%s%s %.0f", out->n ? ", " : "", foundation, least);
-    if (most > least) ws_str_addf(out, "..%.0f", most);
-    if (least < total) ws_str_addf(out, " of %.0f", total);
-}
-
-/* A row per steered setting, a column per foundation; `few` picks the two of the published table. */
-static void dlogit(const show *s, ws_tables *all, int few) {
-    static const char *const two[] = {"Authority", "Care"};
-    const char *name[32];
-    int n = 0;
-    for (int i = 0; few && i < 2; i++) name[n++] = two[i];
-    EACH_VIGNETTES(s, r, m)
-    for (int i = 0; !few && i < m->dlogit.csv.rows; i++) { /* in order of appearance */
-        const char *f = ws_sheet_text(&m->dlogit, i, "foundation");
-        int k = 0;
-        while (k < n && strcmp(name[k], f)) k++;
-        if (k == n && n < 32) name[n++] = f;
-    }
-    ws_table *t = few ? moral(s, "dlogit", "dlogit: change of logit(is wrong) against the base model, mean ± std")
-                      : moral(s, "dlogit_foundations", "dlogit for every foundation, mean ± std");
-    begin(s, t, "setting", "setting");
-    for (int i = 0; i < n; i++) {
-        char key[80], title[80];
-        snprintf(key, sizeof key, "d_%s", name[i]);
-        snprintf(title, sizeof title, "%s%s", few ? "d" : "", name[i]);
-        /* what is best depends on what was meant: Authority down and Care unmoved, as in the published table */
-        ws_best best = !few || !all_aim_at_authority(s) ? WS_BEST_NONE : i == 0 ? WS_BEST_MIN : WS_BEST_NEAR_ZERO;
-        ws_table_column(t, key, title, WS_CELL_SD, "%+.2f", best);
-        if (few) {
-            snprintf(key, sizeof key, "n_%s", name[i]);
-            ws_table_column(t, key, "n", WS_CELL_NUM, "%.0f", WS_BEST_NONE);
-        }
-    }
-    EACH_VIGNETTES(s, r, m)
-    for (int i = 0; i < m->dlogit.csv.rows; i++) {
-        const ws_sheet *d = &m->dlogit;
-        if (foundation_row(d, i, ws_sheet_text(d, 0, "foundation")) != i) continue; /* once per setting */
-        char *first = setting(d, i);
-        row(s, t, r, first);
-        free(first);
-        for (int k = 0; k < n; k++) {
-            int at = foundation_row(d, i, name[k]);
-            if (at < 0)
-                ws_table_none(t, "-");
-            else
-                ws_table_sd(t, ws_sheet_num(d, at, "mean"), ws_sheet_num(d, at, "std"));
-            if (few && at < 0)
-                ws_table_none(t, "-");
-            else if (few)
-                num(t, d, at, "n");
-        }
-        if (strcmp(ws_sheet_text(d, i, "arm"), "plus")) ws_table_unranked(t); /* the arms have opposite intents */
-    }
-    EACH_VIGNETTES(s, r, m) {
-        ws_str ns = {0};
-        for (int k = 0; !few && k < n; k++) counts_of(&ns, &m->dlogit, name[k]);
-        if (ns.n)
-            ws_table_note(t, "n (vignettes x conditions)%s%s, from the fewest to the most over the settings: %s.",
-                          s->n > 1 ? " in " : "", s->n > 1 ? r->name : "", ns.p);
-        ws_str_free(&ns);
-    }
-    if (few)
-        ws_table_note(t,
-                      "nats; n: vignettes x conditions that are valid at both strengths. Rows at -alpha do not compete "
-                      "for the marks.");
-    keep_moral(s, all, t);
-}
-
-static void si(const show *s, ws_tables *all) {
-    static const column c[] = {
-        {INTERVAL("si", "SI [95%]", "%+.1f"), .best = WS_BEST_MAX},
-        {NUMBER("si_fwd", "SI fwd", "%+.2f"), .best = WS_BEST_MAX},
-        {NUMBER("si_rev", "SI rev", "%+.2f"), .best = WS_BEST_MAX},
-        {INTERVAL("separation", "separation [95%]", "%+.2f"), .lo = "sep_lo", .hi = "sep_hi", .best = WS_BEST_MAX},
-        {NUMBER("pmass_scale", "pmass² x 100", "%.1f"), .best = WS_BEST_MAX},
-        {NUMBER("n_cho", "n_cho", "%.0f")},
-        {NUMBER("n_rej", "n_rej", "%.0f")}};
-    enum { OF_SI = 3 }; /* the first columns, which may be undefined */
-    ws_table *t = moral(s, "si", "Surgical informedness of the target foundation");
-    begin(s, t, "method", "method");
-    ws_table_column(t, "foundation", "foundation", WS_CELL_TEXT, NULL, WS_BEST_NONE);
-    add_columns(t, COLUMNS(c));
-    ws_str how = {0}, last = {0}; /* "k = 2; cells weighted by foundation", once where it is the same in all rows */
-    EACH_VIGNETTES(s, r, m)
-    for (int i = 0; i < m->si.csv.rows; i++) {
-        const char *target = json_string_value(json_object_get(vignettes_of(m), "target"));
-        if (!target || strcmp(ws_sheet_text(&m->si, i, "foundation"), target)) continue;
-        row(s, t, r, ws_sheet_text(&m->si, i, "method"));
-        char *what = ws_sprintf("%s%s", target, target_is_meant(m) ? "" : " (no aim)");
-        ws_table_text(t, what);
-        free(what);
-        if (ws_sheet_num(&m->si, i, "defined") > 0)
-            add_cells(t, c, OF_SI, &m->si, i);
-        else
-            ws_table_none(t, "undefined: n < 10"), ws_table_none(t, "-"), ws_table_none(t, "-");
-        add_cells(t, c + OF_SI, (int)(sizeof c / sizeof *c) - OF_SI, &m->si, i);
-        char *now = ws_sprintf("k = %g; cells weighted by %s", ws_sheet_num(&m->si, i, "k"),
-                               ws_sheet_text(&m->si, i, "weighting"));
-        if (!last.n || strcmp(last.p, now)) {
-            if (last.n) ws_str_addf(&how, "; from %s on: ", s->n > 1 ? r->name : ws_sheet_text(&m->si, i, "method"));
-            ws_str_adds(&how, now);
-            ws_str_clear(&last), ws_str_adds(&last, now);
-        }
-        free(now);
-    }
-    ws_table_note(t,
-                  "%s; sign: + is towards the POS persona, fixed before the evaluation. "
-                  "n_cho, n_rej: cells where the base model already agrees, or disagrees, with the intent; SI is "
-                  "undefined where either is below 10.",
-                  how.n ? how.p : "");
-    ws_str_free(&how), ws_str_free(&last);
-    keep_moral(s, all, t);
-}
-
-static void bare(const show *s, ws_tables *all) {
-    static const column c[] = {{SPREAD("logit", "logit(is wrong) ± std", "%+.2f")},
-                               {NUMBER("w", "p(wrong)", "%.2f")},
-                               {NUMBER("n", "n", "%.0f")},
-                               {NUMBER("n_total", "of", "%.0f")}};
-    ws_table *t = moral(s, "bare", "Bare model: how wrong it calls the vignettes");
-    const ws_results *done = NULL; /* the base is the same in every evaluation of a run */
-    begin(s, t, "foundation", "foundation"), add_columns(t, COLUMNS(c));
-    EACH_VIGNETTES(s, r, m)
-    for (int i = 0, first = r != done; first && i < m->foundations.csv.rows; i++) {
-        if (strcmp(ws_sheet_text(&m->foundations, i, "arm"), "base")) continue;
-        row(s, t, r, ws_sheet_text(&m->foundations, i, "foundation"));
-        add_cells(t, COLUMNS(c), &m->foundations, i);
-        done = r;
-    }
-    keep_moral(s, all, t);
+    ws_tab_keep(all, t);
 }
 
 /* ---------- calibration ---------- */
-static void calibration(const show *s, ws_tables *all) {
+static void calibration(const ws_show *s, ws_tables *all) {
     static const char *const side[] = {"pos", "neg"};
-    static const column c[] = {{NUMBER("alpha", "alpha", "%+.3f")},
-                               {INTERVAL("p95", "p95 KL [95%]", "%.3f")},
-                               {NUMBER("target", "target", "%.2f")},
-                               {NUMBER("iterations", "probes", "%.0f")},
-                               {NUMBER("audit_ratio", "audit ratio", "%.2f")},
-                               {NUMBER("rel_norm", "|alpha dW|/|W|", "%.4f")},
-                               {WORDS("status", "status")}};
+    static const ws_column c[] = {{NUMBER("alpha", "alpha", "%+.3f")},
+                                  {INTERVAL("p95", "p95 KL [95%]", "%.3f")},
+                                  {NUMBER("target", "target", "%.2f")},
+                                  {NUMBER("iterations", "probes", "%.0f")},
+                                  {NUMBER("audit_ratio", "audit ratio", "%.2f")},
+                                  {NUMBER("rel_norm", "|alpha dW|/|W|", "%.4f")},
+                                  {WORDS("status", "status")}};
     ws_table *t = ws_table_new("calibration", "Calibration: the strength at which the KL budget is reached");
-    begin(s, t, "method", "method"), add_columns(t, COLUMNS(c));
+    ws_tab_begin(s, t, "method", "method"), ws_tab_columns(t, COLUMNS(c));
     for (int i = 0; i < s->n; i++) {
         const ws_sheet *q = &s->run[i]->summary;
         for (int j = 0; j < q->csv.rows; j++)
@@ -434,10 +77,11 @@ static void calibration(const show *s, ws_tables *all) {
                 for (int p = 0; p < 7; p++) snprintf(of[p], sizeof of[p], "%s%s", part[p], side[k]);
                 double alpha = ws_sheet_num(q, j, of[0]);
                 if (isnan(alpha)) continue; /* a one-sided method */
-                row(s, t, s->run[i], ws_sheet_text(q, j, "method"));
+                ws_tab_row(s, t, s->run[i], ws_sheet_text(q, j, "method"));
                 ws_table_num(t, k ? -alpha : alpha);
-                ci(t, q, j, of[1], of[2], of[3]);
-                num(t, q, j, "target_p95"), num(t, q, j, of[4]), num(t, q, j, of[5]), num(t, q, j, of[6]);
+                ws_tab_ci(t, q, j, of[1], of[2], of[3]);
+                ws_tab_num(t, q, j, "target_p95"), ws_tab_num(t, q, j, of[4]), ws_tab_num(t, q, j, of[5]),
+                    ws_tab_num(t, q, j, of[6]);
                 char status[32];
                 snprintf(status, sizeof status, "status_%s", side[k]);
                 ws_table_text(t, ws_sheet_text(q, j, status));
@@ -450,7 +94,7 @@ static void calibration(const show *s, ws_tables *all) {
             if (*ws_sheet_text(q, j, "note")) ws_table_note(t, "%s", ws_sheet_text(q, j, "note"));
         }
     }
-    keep(all, t);
+    ws_tab_keep(all, t);
 }
 
 /* ---------- data ---------- */
@@ -460,22 +104,22 @@ static double field(const json_t *o, const char *key) {
 }
 
 /* What else than the behaviour tells the two sides' answers apart (conventions.md 4.8, row 13). */
-static void data(const show *s, ws_tables *all) {
-    static const column c[] = {{NUMBER("answers", "answers", "%.0f")},
-                               {NUMBER("distinct", "distinct", "%.0f")},
-                               {NUMBER("tokens", "tokens", "%.1f")},
-                               {NUMBER("words", "words", "%.1f")},
-                               {NUMBER("cut", "cut", "%.2f")},
-                               {NUMBER("leak", "own persona's words", "%.2f")},
-                               {NUMBER("leak_other", "the other's", "%.2f")},
-                               {SPREAD("score", "score ± se", "%+.2f")}};
+static void data(const ws_show *s, ws_tables *all) {
+    static const ws_column c[] = {{NUMBER("answers", "answers", "%.0f")},
+                                  {NUMBER("distinct", "distinct", "%.0f")},
+                                  {NUMBER("tokens", "tokens", "%.1f")},
+                                  {NUMBER("words", "words", "%.1f")},
+                                  {NUMBER("cut", "cut", "%.2f")},
+                                  {NUMBER("leak", "own persona's words", "%.2f")},
+                                  {NUMBER("leak_other", "the other's", "%.2f")},
+                                  {SPREAD("score", "score ± se", "%+.2f")}};
     ws_table *t = ws_table_new("data", "Training answers of both sides");
-    begin(s, t, "side", "side"), add_columns(t, COLUMNS(c));
+    ws_tab_begin(s, t, "side", "side"), ws_tab_columns(t, COLUMNS(c));
     for (int i = 0; i < s->n; i++) {
         const json_t *d = s->run[i]->data;
         for (int k = 0; d && k < 2; k++) {
             const json_t *q = json_object_get(d, k ? "neg" : "pos");
-            row(s, t, s->run[i], k ? "NEG" : "POS");
+            ws_tab_row(s, t, s->run[i], k ? "NEG" : "POS");
             ws_table_num(t, field(d, "rows")), ws_table_num(t, field(q, "distinct"));
             ws_table_num(t, field(q, "mean_tokens")), ws_table_num(t, field(q, "mean_words"));
             ws_table_num(t, field(q, "cut_share")), ws_table_num(t, field(q, "persona_leak"));
@@ -493,76 +137,12 @@ static void data(const show *s, ws_tables *all) {
     ws_table_note(
         t, "cut: share that reached the length limit. own persona's words: share of answers with a word that stands in "
            "their own persona alone; the other's: with one of the other side's.");
-    keep(all, t);
-}
-
-/* Why strengths do not stand for the same budget: a search that ended elsewhere; NULL when all are ok. */
-static char *off_budget(const show *s) {
-    static const char *const side[] = {"status_pos", "status_neg"};
-    for (int i = 0; i < s->n; i++) {
-        const ws_sheet *q = &s->run[i]->summary;
-        for (int j = 0; j < q->csv.rows; j++)
-            for (int k = 0; k < 2; k++) {
-                const char *status = ws_sheet_text(q, j, side[k]);
-                if (strcmp(status, "ok") && strcmp(status, "reference") && strcmp(status, "none"))
-                    return ws_sprintf("%s%s%s at alpha %s 0 was not calibrated to the KL budget (%s).",
-                                      s->n > 1 ? s->run[i]->name : "", s->n > 1 ? ", " : "",
-                                      ws_sheet_text(q, j, "method"), k ? "<" : ">", status);
-            }
-    }
-    return NULL;
-}
-
-/* Why figures of the vignettes are not comparable: another set, question, price or weighting; NULL when they are. */
-static char *other_questions(const show *s) {
-    static const char *const key[][2] = {{"vignettes_hash", "vignettes"},
-                                         {"frames_hash", "questions"},
-                                         {"k", "price k of a broken cell"},
-                                         {"loading_weighted", "weighting"},
-                                         {"floor", "probability floor"}};
-    const json_t *first = NULL;
-    EACH_VIGNETTES(s, r, m) {
-        const json_t *v = vignettes_of(m);
-        if (!first) first = v;
-        for (size_t i = 0; i < sizeof key / sizeof *key; i++) {
-            const json_t *a = json_object_get(first, key[i][0]), *b = json_object_get(v, key[i][0]);
-            int same = json_is_number(a) && json_is_number(b) ? json_number_value(a) == json_number_value(b)
-                                                              : json_equal((json_t *)a, (json_t *)b);
-            if (a && b && !same) return ws_sprintf("the evaluations differ in the %s.", key[i][1]);
-        }
-    }
-    return NULL;
-}
-
-/* Budgets of thought that occur, ascending; the caller frees. */
-static int *budgets(const show *s, int *n) {
-    int *list = NULL;
-    *n = 0;
-    EACH_METHOD(s, r, m) {
-        int b = budget_of(m), at = 0;
-        while (at < *n && list[at] < b) at++;
-        if (b < 0 || (at < *n && list[at] == b)) continue;
-        list = ws_xrealloc(list, (size_t)(*n + 1) * sizeof *list);
-        memmove(list + at + 1, list + at, (size_t)((*n)++ - at) * sizeof *list);
-        list[at] = b;
-    }
-    return list;
-}
-
-/* Why nothing may be marked in the tables of this mode; NULL: marks stand. */
-static char *no_best_moral(const show *s) {
-    const char *sentence;
-    if (s->no_best) return ws_xstrdup(s->no_best);
-    EACH_VIGNETTES(s, r, m)
-    if (ws_vignette_signal(m, &sentence) == 0)
-        return ws_sprintf("the vignette readout carries no signal on this model, because %s.", sentence);
-    char *why = off_budget(s);
-    return why ? why : other_questions(s);
+    ws_tab_keep(all, t);
 }
 
 ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
     ws_tables all = {0};
-    show s = {.run = run, .n = n_runs};
+    ws_show s = {.run = run, .n = n_runs};
     for (int i = 1; i < n_runs && !s.no_best; i++) {
         if (strcmp(ws_results_model_hash(run[i]), ws_results_model_hash(run[0])))
             s.no_best = ws_xstrdup("the runs are of different base models.");
@@ -572,21 +152,9 @@ ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
     }
     dose(&s, &all);
     margin(&s, &all);
-    int *budget = budgets(&s, &s.modes);
-    for (int i = 0; i < s.modes; i++) {
-        s.think = budget[i];
-        s.no_best_moral = no_best_moral(&s);
-        effect(&s, &all);
-        dlogit(&s, &all, 1);
-        dlogit(&s, &all, 0);
-        si(&s, &all);
-        bare(&s, &all);
-        thinking(&s, &all);
-        free(s.no_best_moral);
-    }
+    ws_tab_vignettes(&s, &all);
     calibration(&s, &all);
     data(&s, &all);
-    free(budget);
     free(s.no_best);
     return all;
 }
