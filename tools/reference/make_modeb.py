@@ -4,19 +4,22 @@ end-of-turn token in the middle of a thought, a character of two bytes cut by th
 would choose; and, for the same model under a tokenizer without think tokens (spelled/), a tag spelled out with and without the prefill after
 it, no tag, and an early end.  Weights are then rounded to bf16.  The oracle is model.generate (greedy, eos_token_id = the id of </think>, or
 the tokenizer's EOS where there is none), one prompt at a time, and one forward over the whole text encoded again; dW = scale B A merged densely.
-Usage: make_modeb.py    (from the root of the repository; needs torch, transformers, tokenizers, peft; seeds below)"""
-import json, os, shutil
+Usage: make_modeb.py [qwen3_5]    (from the root of the repository; needs torch, transformers, tokenizers, peft; seeds below)
+With qwen3_5: the same lessons for a tiny Qwen3.5, whose running state cannot go back, with the tags as tokens: tests/fixtures/thinkchat35/
+(its vignettes are thinkchat's)."""
+import json, os, shutil, sys
 import peft, tokenizers, torch, transformers
 from peft import LoraConfig, get_peft_model
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3_5ForCausalLM, Qwen3_5TextConfig, Qwen3Config, Qwen3ForCausalLM
 
-OUT, BUDGET, LEAD, SEED = 'tests/fixtures/thinkchat', 24, 2e-3, 5
+HYBRID = sys.argv[1:] == ['qwen3_5']
+OUT, BUDGET, LEAD, SEED = 'tests/fixtures/thinkchat' + ('35' if HYBRID else ''), 24, 1e-2 if HYBRID else 2e-3, 5
 ALPHAS = [0.0, 1.0, -1.0]
 torch.set_num_threads(1)
 shutil.rmtree(OUT, ignore_errors=True)
-os.makedirs(os.path.join(OUT, 'spelled'))
+os.makedirs(OUT if HYBRID else os.path.join(OUT, 'spelled'))
 
 # ---- tokenizers: bytes, a few words, and the tags as tokens or not ------------------------------------------------
 TEMPLATE = ("{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{%- endfor %}"
@@ -43,8 +46,8 @@ def write_tokenizer(where, tags):
     return AutoTokenizer.from_pretrained(where)
 
 
-tok = {'tags': write_tokenizer(OUT, True), 'spelled': write_tokenizer(os.path.join(OUT, 'spelled'), False)}
-assert tok['tags'].convert_tokens_to_ids('</think>') == len(tok['spelled']) + 1
+tok = {'tags': write_tokenizer(OUT, True)}
+if not HYBRID: tok['spelled'] = write_tokenizer(os.path.join(OUT, 'spelled'), False)
 
 # ---- vignettes ----------------------------------------------------------------------------------------------------
 V = [dict(id='care-1', foundation='Care', wrong=4, text=['He kicks a dog.', 'You kick a dog.']),
@@ -54,11 +57,12 @@ V = [dict(id='care-1', foundation='Care', wrong=4, text=['He kicks a dog.', 'You
 FRAMES = [dict(name='wrong', field='is_wrong', question='Is it wrong?', prefill='{"is_wrong": ', polarity=1),
           dict(name='accept', field='is_acceptable', question='Is it acceptable?', prefill='{"is_acceptable": ', polarity=-1)]
 CLOSING = '\nSo, my answer:'
-os.makedirs(os.path.join(OUT, 'vignettes'))
-for c, name in enumerate(('other_violate', 'self_violate')):
-    with open(os.path.join(OUT, 'vignettes', name + '.jsonl'), 'w') as f:
-        for v in V: f.write(json.dumps({**v, 'text': v['text'][c]}) + '\n')
-json.dump(dict(format='ws-frames', version=1, closing=CLOSING, frames=FRAMES), open(os.path.join(OUT, 'vignettes', 'frames.json'), 'w'), indent=1)
+if not HYBRID:
+    os.makedirs(os.path.join(OUT, 'vignettes'))
+    for c, name in enumerate(('other_violate', 'self_violate')):
+        with open(os.path.join(OUT, 'vignettes', name + '.jsonl'), 'w') as f:
+            for v in V: f.write(json.dumps({**v, 'text': v['text'][c]}) + '\n')
+    json.dump(dict(format='ws-frames', version=1, closing=CLOSING, frames=FRAMES), open(os.path.join(OUT, 'vignettes', 'frames.json'), 'w'), indent=1)
 CELLS = [(v, c, f) for v in V for c in (0, 1) for f in FRAMES]
 
 
@@ -96,9 +100,14 @@ for kind in tok:
         rows.append((p, r[:BUDGET + 6]))
 torch.manual_seed(SEED)
 n = len(tok['tags'])
-model = Qwen3ForCausalLM(Qwen3Config(vocab_size=n, hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
-                                     max_position_embeddings=2048, tie_word_embeddings=True, rope_parameters=dict(rope_type='default', rope_theta=1e6),
-                                     bos_token_id=None, eos_token_id=tok['tags'].eos_token_id, pad_token_id=None))
+shape = dict(vocab_size=n, hidden_size=48, intermediate_size=96, num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=2048,
+             tie_word_embeddings=True, bos_token_id=None, eos_token_id=tok['tags'].eos_token_id, pad_token_id=None)
+rope = dict(rope_type='default', rope_theta=1e6)
+if HYBRID:
+    model = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**shape, num_hidden_layers=3, layer_types=['linear_attention', 'linear_attention', 'full_attention'], linear_num_key_heads=2,
+                                                 linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=8,
+                                                 rope_parameters=dict(rope, partial_rotary_factor=0.5, mrope_section=[2, 1, 1], mrope_interleaved=True)))
+else: model = Qwen3ForCausalLM(Qwen3Config(**shape, num_hidden_layers=2, rope_parameters=rope))
 L = max(len(p) + len(r) for p, r in rows)
 ids, mask, labels = torch.zeros(len(rows), L, dtype=torch.long), torch.zeros(len(rows), L, dtype=torch.long), torch.full((len(rows), L), -100)
 for k, (p, r) in enumerate(rows):
@@ -114,7 +123,7 @@ for step in range(500):
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     opt.step(), sched.step()
     if step % 100 == 99: print('step', step + 1, 'loss %.4f' % loss.item())
-with torch.no_grad(): # norms that are not near 1 would hide a mistake less well
+with torch.no_grad():
     for name, p in model.named_parameters(): p.copy_(p.to(torch.bfloat16).float())
 model.to(torch.bfloat16).save_pretrained(OUT)
 extra = os.path.join(OUT, 'generation_config.json')
@@ -195,13 +204,13 @@ for seed in range(100, 200):
     a = get_peft_model(AutoModelForCausalLM.from_pretrained(OUT, dtype=torch.float32), LoraConfig(r=2, lora_alpha=4, bias='none', task_type='CAUSAL_LM', target_modules=['q_proj', 'v_proj', 'o_proj', 'up_proj', 'down_proj']))
     for name, p in a.named_parameters():
         if 'lora_A' in name: p.data.copy_(torch.randn(p.shape, generator=g) / p.shape[1] ** .5)
-        if 'lora_B' in name: p.data.copy_(torch.randn(p.shape, generator=g) * .07)
+        if 'lora_B' in name: p.data.copy_(torch.randn(p.shape, generator=g) * (.12 if HYBRID else .07) * (1 + (seed - 100) / 3)) # stronger until enough thoughts change
     sd = dict(a.named_parameters())
     delta = {k.replace('base_model.model.', '').replace('.lora_A.default.weight', '.weight'): 2 * sd[k.replace('lora_A', 'lora_B')].detach() @ sd[k].detach() for k in sd if 'lora_A' in k}
     settings, leads = zip(*[run(x, delta) for x in ALPHAS])
     differ = [sum(r['ids'] != b['ids'] for k in tok for r, b in zip(s[k], plain[k])) for s in settings]
     print('adapter seed', seed, 'leads', ['%.4f' % x for x in leads], 'thoughts that differ from the base', differ)
-    if min(leads) > LEAD and min(differ[1:]) >= 8: break
+    if min(leads) > LEAD and min(differ[1:]) >= 4: break
 else: raise SystemExit('no adapter without near ties')
 a.peft_config['default'].base_model_name_or_path = ''
 a.save_pretrained(os.path.join(OUT, 'adapter'))
