@@ -46,7 +46,7 @@ static const struct argp_option options[] = {
     {"context", K_CONTEXT, "N", 0, "decode: tokens of each prompt (1024)", 2},
     {"rounds", K_ROUNDS, "N", 0, "repetitions; the fastest counts (train 1, prefill 2, open 3)", 2},
     {"rank", K_RANK, "R", 0, "train: of the LoRA on the default layers and modules (32)", 2},
-    {"memory", K_MEMORY, "GIB", 0, "train: for activations; above it blocks are recomputed (3/5 of what is free)", 2},
+    {"memory", K_MEMORY, "GIB", 0, "train: for activations; above it blocks are recomputed (half of what is free)", 2},
     {"like", K_LIKE, "MODEL", 0,
      "make-checkpoint: qwen3.5-4b, qwen3.5-2b, qwen3.5-0.8b, qwen3-0.6b, smollm2-135m, tiny, tiny-qwen3", 3},
     {"dtype", K_DTYPE, "TYPE", 0, "make-checkpoint: bf16 or f32 (bf16)", 3},

@@ -10,8 +10,8 @@ typedef struct ws_bench_opts {
     int nn;
     double seconds;
     long long rows, tokens, context, rounds, rank; /* of a model; 0: the subject's default */
-    int64_t memory;                                /* of training's activations; 0: 3/5 of what is free */
-    const char *like;                              /* make-checkpoint */
+    int64_t memory;   /* of training's activations; 0: half of what is free beside the model */
+    const char *like; /* make-checkpoint */
     int f32, text_only;
     unsigned given; /* bits 1 << key of the options on the command line */
 } ws_bench_opts;

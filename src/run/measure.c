@@ -99,7 +99,7 @@ ws_status ws_measure_train(ws_measured *out, ws_model *m, const ws_adapter_confi
         int low = ws_adapter_lowest_layer(a);
         double all = (double)rows * tokens;
         ws_train_plan plan = ws_train_plan_for(m, (int64_t)rows * tokens, (ws_patch *const[]){ws_adapter_patch(a)}, 1,
-                                               0, memory ? memory : ws_memory_free() / 5 * 3);
+                                               0, memory ? memory : ws_train_budget(m));
         ws_model_set_recompute(m, plan.recompute);
         out->recompute = plan.recompute;
         out->tokens = (int64_t)rows * tokens;

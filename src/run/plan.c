@@ -1,16 +1,8 @@
 /* src/run/plan.c - what a run will cost: counted from its options, and from rates that were just measured.  Generation is
  * counted as if every answer reached its limit, so the truth is below. */
-#include "base/log.h"
-#include "base/parallel.h"
-#include "base/progress.h"
-#include "io/file.h"
 #include "run/pipeline_impl.h"
-#include "run/speed.h"
-#include "run/tree.h"
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum {
     CLOSING_TOKENS = 20, /* a thought's forced closing and the prefill */
@@ -20,13 +12,6 @@ enum {
 
 /* What the stages' own defaults hold: shared beginnings of generation, beginnings of an evaluation. */
 static const int64_t PREFIX_BYTES = 256 << 20, EVAL_BYTES = 512 << 20;
-
-static int64_t weights_bytes(const ws_model *m) {
-    const ws_checkpoint *c = ws_model_checkpoint(m);
-    int64_t n = 0;
-    for (size_t i = 0; i < ws_checkpoint_count(c); i++) n += (int64_t)ws_checkpoint_at(c, i)->bytes;
-    return n;
-}
 
 /* What a sequence of so many tokens takes while it is in flight. */
 static int64_t seq_bytes(const ws_model *m, int64_t tokens) {
@@ -40,7 +25,7 @@ static ws_status train_plan(ws_pipeline *p, int64_t tokens, ws_err *err) {
     double all = 0, above = 0;
     if (ws_adapter_new(&a, m, &p->o.train.adapter, err)) return err->code;
     p->train = ws_train_plan_for(m, tokens, (ws_patch *const[]){ws_adapter_patch(a)}, 1, 0,
-                                 p->o.train.memory ? p->o.train.memory : ws_memory_free() / 5 * 3);
+                                 p->o.train.memory ? p->o.train.memory : ws_train_budget(m));
     p->adapter_floats = ws_adapter_size(a);
     for (int i = 0; i < ws_model_n_sites(m); i++) {
         const ws_site *s = ws_model_site(m, i);
@@ -165,15 +150,16 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     if (measure && ws_speed_measure(&p->speed, m, err)) return err->code;
     if (train_plan(p, (int64_t)(o->train.batch * row_tokens(p, 1)), err)) return err->code;
     ws_pipeline_times(p, &p->speed, t);
-    const int64_t weights = weights_bytes(m), work = ws_model_scratch_bytes(m), logits = ws_model_dims(m)->vocab * 4;
-    const int64_t adapter = p->adapter_floats * 4, rows = in_flight(p);
+    const int64_t weights = ws_weights_bytes(m), work = ws_model_scratch_bytes(m), logits = ws_model_dims(m)->vocab * 4;
+    const int64_t adapter = p->adapter_floats * 4, answers = 2LL * (pairs_of(p) + d->heldout);
+    const int64_t rows = answers < in_flight(p) ? answers : in_flight(p);
     set(&s[STAGE_DATA],
         ws_sprintf("%d pairs (%d topics x %d personas x %d samples) and %d held-out ones, %s of at most %d tokens",
                    pairs_of(p), d->topics, d->personas, d->samples, d->heldout,
                    ws_think_expected(form, p->in->chat, d->thinking) ? "reasoning and answer" : "answers", d->max_new),
         t[STAGE_DATA],
         weights + work + rows * (seq_bytes(m, (int64_t)(row_tokens(p, 0) + p->lengths.system)) + logits) + PREFIX_BYTES,
-        2LL * (pairs_of(p) + d->heldout) * d->max_new * 5);
+        answers * d->max_new * 5);
     for (int k = 0; k < 2; k++) /* adapter, gradients, two moments, and the copy that checkpoints are written from */
         set(&s[STAGE_POS + k],
             ws_sprintf("%s rank %d on the %s answers, %.0f steps of %d rows%s", o->train.adapter.kind,
@@ -190,7 +176,7 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
         (int64_t)c->n * c->tokens * 400);
     /* what the thoughts in flight remember, and their logits */
     const int64_t thinking = ws_eval_asked(e, "vignettes") && e->max_think
-                                 ? rows * (seq_bytes(m, (int64_t)p->lengths.vignette + e->max_think) + logits)
+                                 ? in_flight(p) * (seq_bytes(m, (int64_t)p->lengths.vignette + e->max_think) + logits)
                                  : 0;
     set(&s[STAGE_EVAL], eval_does(p), t[STAGE_EVAL],
         weights + work + 2 * adapter + thinking + WS_GEN_ROWS * logits + 2 * (e->budget > 0 ? e->budget : EVAL_BYTES),

@@ -31,6 +31,18 @@ int64_t ws_memory_free(void) {
     return free_bytes;
 }
 
+int64_t ws_weights_bytes(const ws_model *m) {
+    const ws_checkpoint *c = ws_model_checkpoint(m);
+    int64_t n = 0;
+    for (size_t i = 0; i < ws_checkpoint_count(c); i++) n += (int64_t)ws_checkpoint_at(c, i)->bytes;
+    return n;
+}
+
+int64_t ws_train_budget(const ws_model *m) {
+    int64_t left = ws_memory_free() - ws_weights_bytes(m);
+    return left > 0 ? left / 2 : 1; /* nothing to spare: recompute */
+}
+
 static int64_t tokens_of(const ws_examples *d, const int64_t *row, int64_t n, int64_t *supervised) {
     int64_t t = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -81,7 +93,7 @@ ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_exampl
     }
     c.eval_tokens = tokens_of(data, s->test, s->n_test, NULL);
     c.memory = ws_train_plan_for(m, c.largest, (ws_patch *const[]){ws_adapter_patch(a)}, 1, 0,
-                                 budget ? budget : ws_memory_free() / 5 * 3);
+                                 budget ? budget : ws_train_budget(m));
     c.state = 7 * ws_adapter_size(a) * (int64_t)sizeof(float);
     for (int i = 0; i < ws_model_n_sites(m); i++) {
         const ws_site *at = ws_model_site(m, i);

@@ -16,7 +16,12 @@ typedef struct ws_train_cost {
 
 /* Bytes that this process may still take: MemAvailable and the cgroup's limit. */
 int64_t ws_memory_free(void);
-/* `from`: first step still to do.  budget 0: 3/5 of the free memory. */
+/* Of tensors, as they stand in the files: what the mapped model takes when all of it has been read. */
+int64_t ws_weights_bytes(const ws_model *m);
+/* What activations may take unless somebody says otherwise: half of the memory that is free beside the whole model, so that
+ * its pages stay where they are and others have room too. */
+int64_t ws_train_budget(const ws_model *m);
+/* `from`: first step still to do.  budget 0: ws_train_budget. */
 ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_examples *data, ws_schedule *s, int64_t from,
                                int64_t eval_every, int64_t budget);
 #endif

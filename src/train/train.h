@@ -23,7 +23,7 @@ typedef struct ws_train_options {
     uint64_t seed;
     int64_t eval_every, save_every; /* steps: 10, 10; 0: only at the end / by time */
     double save_seconds;            /* a checkpoint at least this often: 30 */
-    int64_t memory;                 /* bytes for activations, 0: 3/5 of what is free */
+    int64_t memory;                 /* bytes for activations, 0: ws_train_budget */
     int force;                      /* --init of another base */
     int fresh;                      /* forget what is in `out` */
     const char *out;
