@@ -121,6 +121,8 @@ static void texts(const char *model, int64_t budget) {
 static void texts_that_begin_alike_are_each_row_alone(void **state) {
     (void)state;
     texts("qwen35", 0);
+    texts("qwen35", 1);
+    texts("qwen35_3x", 64 << 10); /* a few beginnings at a time */
     texts("qwen35_1x", 1);
     texts("qwen3", 0);
 }

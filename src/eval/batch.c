@@ -20,7 +20,8 @@ float ws_eval_alpha(const ws_eval *e, int method, double alpha, int p) {
     return method >= 0 && e->method[method]->patch == e->patch[p] ? (float)alpha : 0;
 }
 
-static int64_t budget_of(const ws_eval *e) { return e->o->budget > 0 ? e->o->budget : (int64_t)512 << 20; }
+int64_t ws_eval_budget(const ws_model *m) { return ((int64_t)512 << 20) + 8 * ws_model_seq_bytes(m); }
+static int64_t budget_of(const ws_eval *e) { return e->o->budget > 0 ? e->o->budget : ws_eval_budget(e->model); }
 
 int64_t ws_eval_sequences(const ws_eval *e) {
     int64_t per_seq = ws_model_seq_bytes(e->model);
@@ -82,9 +83,112 @@ static ws_status run(const ws_eval *e, ws_state *state, task *t, int n, float *h
     return st;
 }
 
+/* The texts of one call and the tree of their beginnings. */
+typedef struct tree {
+    const ws_eval *e;
+    ws_state *state;
+    const ws_eval_row *r;
+    int n;
+    float *hidden;
+    ws_prefixes pre;
+    int *seq;  /* [pre.n] of the beginnings that stand */
+    task *t;   /* [n + pre.n] */
+    char *now; /* [pre.n] the beginnings whose texts are due */
+} tree;
+
+static task start(const tree *x, int k) {
+    const ws_prefix *p = &x->pre.node[k];
+    const ws_eval_row *r = &x->r[p->request];
+    int from = p->parent < 0 ? 0 : x->pre.node[p->parent].len;
+    return (task){{-1, r->ids + from, p->len - from, 0}, r->setting, 0, p->parent < 0 ? -1 : x->seq[p->parent]};
+}
+
+static task finish(const tree *x, int i, int64_t out) {
+    const ws_eval_row *r = &x->r[i];
+    int k = x->pre.of[i], from = k < 0 ? 0 : x->pre.node[k].len;
+    return (task){{-1, r->ids + from, r->n - from, r->n_out}, r->setting, out, k < 0 ? -1 : x->seq[k]};
+}
+
+/* All beginnings, level by level, and then all texts: the largest batches.  They stand together, so the budget has bounded
+ * how many there are. */
+static ws_status all_at_once(tree *x, ws_err *err) {
+    int *depth = ws_xmalloc((size_t)x->pre.n * sizeof *depth + 1), deepest = -1;
+    for (int k = 0; k < x->pre.n; k++) {
+        depth[k] = x->pre.node[k].parent < 0 ? 0 : depth[x->pre.node[k].parent] + 1;
+        if (depth[k] > deepest) deepest = depth[k];
+    }
+    ws_status st = WS_OK;
+    for (int level = 0; level <= deepest && !st; level++) {
+        int m = 0;
+        for (int k = 0; k < x->pre.n; k++)
+            if (depth[k] == level) x->t[m++] = start(x, k);
+        st = run(x->e, x->state, x->t, m, x->hidden, err);
+        for (int k = 0, i = 0; k < x->pre.n; k++)
+            if (depth[k] == level) x->seq[k] = x->t[i++].row.seq;
+    }
+    int64_t out = 0;
+    for (int i = 0; i < x->n && !st; i++) x->t[i] = finish(x, i, out), out += x->r[i].n_out;
+    if (!st) st = run(x->e, x->state, x->t, x->n, x->hidden, err);
+    free(depth);
+    return st;
+}
+
+/* The texts that start from a beginning in `now`; with `none` those that start from nothing. */
+static ws_status due_texts(tree *x, int none, ws_err *err) {
+    int64_t d = ws_model_dims(x->e->model)->hidden, out = 0, at = 0;
+    int m = 0;
+    for (int i = 0; i < x->n; i++) {
+        int k = x->pre.of[i];
+        if (k < 0 ? !none : !x->now[k]) continue;
+        x->t[m++] = finish(x, i, out);
+        out += x->r[i].n_out;
+    }
+    if (!m) return WS_OK;
+    float *h = ws_xmalloc((size_t)(out * d) * sizeof *h);
+    ws_status st = run(x->e, x->state, x->t, m, h, err);
+    out = 0;
+    for (int i = 0; i < x->n && !st; i++) {
+        int k = x->pre.of[i];
+        size_t size = (size_t)(x->r[i].n_out * d) * sizeof *h;
+        if (k < 0 ? none : x->now[k]) memcpy(x->hidden + out * d, h + at * d, size), at += x->r[i].n_out;
+        out += x->r[i].n_out;
+    }
+    free(h);
+    return st;
+}
+
+/* Where a sequence is dear by itself, whatever its length: a few beginnings of one level at a time, each with everything
+ * that starts from it, and then they are gone.  `room`: bytes for the beginnings of this level and of those below. */
+static ws_status a_few_at_a_time(tree *x, const int *node, int n, int64_t room, ws_err *err) {
+    int64_t per_token = ws_model_token_bytes(x->e->model), per_seq = ws_model_seq_bytes(x->e->model);
+    ws_status st = WS_OK;
+    for (int at = 0, end; at < n && !st; at = end) {
+        int64_t used = 0;
+        for (end = at; end < n; end++) {
+            const ws_prefix *p = &x->pre.node[node[end]];
+            int64_t cost = (p->len - (p->parent < 0 ? 0 : x->pre.node[p->parent].len)) * per_token + per_seq;
+            if (end > at && used + cost > room / 2) break;
+            used += cost;
+        }
+        for (int k = at; k < end; k++) x->t[k - at] = start(x, node[k]);
+        st = run(x->e, x->state, x->t, end - at, x->hidden, err);
+        for (int k = at; k < end; k++) x->seq[node[k]] = x->t[k - at].row.seq, x->now[node[k]] = 1;
+        if (!st) st = due_texts(x, 0, err);
+        int *child = ws_xmalloc((size_t)x->pre.n * sizeof *child), m = 0;
+        for (int k = 0; k < x->pre.n; k++)
+            if (x->pre.node[k].parent >= 0 && x->now[x->pre.node[k].parent]) child[m++] = k;
+        for (int k = at; k < end; k++) x->now[node[k]] = 0;
+        if (m && !st) st = a_few_at_a_time(x, child, m, room - used, err);
+        for (int k = at; k < end && !st; k++) ws_seq_free(x->state, x->seq[node[k]]);
+        free(child);
+    }
+    return st;
+}
+
 ws_status ws_eval_rows(const ws_eval *e, const ws_eval_row *r, int n, float *hidden, ws_err *err) {
-    ws_state *state = NULL;
-    if (ws_state_new(&state, e->model, err)) return err->code;
+    tree x = {.e = e, .r = r, .n = n, .hidden = hidden};
+    const int dear = ws_model_seq_bytes(e->model) > 0;
+    if (ws_state_new(&x.state, e->model, err)) return err->code;
     /* the prefix finder speaks of requests whose last prompt token is not shared: all n_out tokens must be left out here */
     ws_gen_request *req = ws_xcalloc((size_t)n + 1, sizeof *req);
     float *key = ws_xmalloc((size_t)n * sizeof *key + 1);
@@ -92,41 +196,24 @@ ws_status ws_eval_rows(const ws_eval *e, const ws_eval_row *r, int n, float *hid
         key[i] = (float)r[i].setting;
         req[i] = (ws_gen_request){.prompt = r[i].ids, .n_prompt = r[i].n - r[i].n_out + 1, .alpha = &key[i]};
     }
-    ws_prefixes pre;
-    ws_prefixes_find(&pre, e->model, req, n, 1, budget_of(e));
-    int *seq = ws_xmalloc((size_t)pre.n * sizeof *seq + 1), *depth = ws_xmalloc((size_t)pre.n * sizeof *depth + 1),
-        deepest = -1;
-    task *t = ws_xmalloc((size_t)(n + pre.n) * sizeof *t + 1);
-    for (int k = 0; k < pre.n; k++) {
-        depth[k] = pre.node[k].parent < 0 ? 0 : depth[pre.node[k].parent] + 1;
-        if (depth[k] > deepest) deepest = depth[k];
+    ws_prefixes_find(&x.pre, e->model, req, n, 1, dear ? INT64_MAX : budget_of(e));
+    x.seq = ws_xmalloc((size_t)x.pre.n * sizeof *x.seq + 1);
+    x.now = ws_xcalloc((size_t)x.pre.n + 1, 1);
+    x.t = ws_xmalloc((size_t)(n + x.pre.n) * sizeof *x.t + 1);
+    ws_status st;
+    if (dear) {
+        int *root = ws_xmalloc((size_t)x.pre.n * sizeof *root + 1), m = 0;
+        for (int k = 0; k < x.pre.n; k++)
+            if (x.pre.node[k].parent < 0) root[m++] = k;
+        st = a_few_at_a_time(&x, root, m, budget_of(e), err);
+        if (!st) st = due_texts(&x, 1, err);
+        free(root);
+    } else {
+        st = all_at_once(&x, err);
     }
-    ws_status st = WS_OK;
-    for (int level = 0; level <= deepest && !st; level++) {
-        int m = 0;
-        for (int k = 0; k < pre.n; k++) {
-            if (depth[k] != level) continue;
-            const ws_prefix *p = &pre.node[k];
-            int from = p->parent < 0 ? 0 : pre.node[p->parent].len;
-            t[m++] = (task){{-1, r[p->request].ids + from, p->len - from, 0},
-                            r[p->request].setting,
-                            0,
-                            p->parent < 0 ? -1 : seq[p->parent]};
-        }
-        st = run(e, state, t, m, hidden, err);
-        for (int k = 0, i = 0; k < pre.n; k++)
-            if (depth[k] == level) seq[k] = t[i++].row.seq;
-    }
-    int64_t out = 0;
-    for (int i = 0; i < n && !st; i++) {
-        int k = pre.of[i], from = k < 0 ? 0 : pre.node[k].len;
-        t[i] = (task){{-1, r[i].ids + from, r[i].n - from, r[i].n_out}, r[i].setting, out, k < 0 ? -1 : seq[k]};
-        out += r[i].n_out;
-    }
-    if (!st) st = run(e, state, t, n, hidden, err);
-    ws_state_free(state);
-    ws_prefixes_free(&pre);
-    free(req), free(key), free(seq), free(depth), free(t);
+    ws_state_free(x.state);
+    ws_prefixes_free(&x.pre);
+    free(req), free(key), free(x.seq), free(x.now), free(x.t);
     return st;
 }
 

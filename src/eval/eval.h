@@ -29,12 +29,14 @@ typedef struct ws_eval_options {
     ws_sampling sampling;                                        /* of dose */
     int thinking; /* of dose: -1: as the chat template has it, 0, 1: enable_thinking */
     uint64_t seed;
-    int64_t budget; /* bytes of keys and values in flight; 0: 512 MiB */
+    int64_t budget; /* bytes for what shared beginnings remember; 0: ws_eval_budget */
     int max_rows;   /* texts that are spoken at once; 0: WS_GEN_ROWS */
     int fresh;      /* forget recorded results */
 } ws_eval_options;
 enum { WS_DOSE_ANSWER = 60, WS_DOSE_THINK = 1280 };
 ws_eval_options ws_eval_defaults(void);
+/* 512 MiB, and more where a sequence is dear by itself. */
+int64_t ws_eval_budget(const ws_model *m);
 /* Dose's defaults for texts that are rendered with `thinking`: sampling as in pipeline.md 2, and room for reasoning where
  * the responses begin with it.  WS_EUSAGE: the model cannot do that. */
 ws_status ws_eval_thinking(ws_eval_options *o, const ws_chat *c, int thinking, ws_err *err);

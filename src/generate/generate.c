@@ -17,8 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PREFILL = 1024 };                       /* prompt tokens in one forward: bounds the scratch of a step */
-static const int64_t PREFIX_BYTES = 256 << 20; /* that shared beginnings may hold in the state */
+enum { PREFILL = 1024 }; /* prompt tokens in one forward: bounds the scratch of a step */
 
 typedef struct slot {
     int req; /* -1: free */
@@ -268,12 +267,15 @@ static ws_status step(job *j, ws_gen_done_fn on_done, ws_gen_token_fn on_token, 
     return WS_OK;
 }
 
+int64_t ws_gen_prefix_bytes(const ws_model *m) { return ((int64_t)256 << 20) + 8 * ws_model_seq_bytes(m); }
+
 static ws_status prepare(job *j, ws_err *err) {
     const ws_dims *d = ws_model_dims(j->m);
     if (ws_state_new(&j->state, j->m, err)) return err->code;
     j->rows = j->o->max_rows > 0 ? j->o->max_rows : WS_GEN_ROWS;
     if (j->rows > j->n_req) j->rows = j->n_req;
-    ws_prefixes_find(&j->prefix, j->m, j->req, j->n_req, j->o->n_patches, j->o->separate_prompts ? 0 : PREFIX_BYTES);
+    ws_prefixes_find(&j->prefix, j->m, j->req, j->n_req, j->o->n_patches,
+                     j->o->separate_prompts ? 0 : ws_gen_prefix_bytes(j->m));
     j->begin = ws_xcalloc((size_t)j->prefix.n + 1, sizeof *j->begin);
     for (int k = 0; k < j->prefix.n; k++) j->begin[k] = (beginning){-1, 0, j->prefix.node[k].users};
     j->slot = ws_xcalloc((size_t)j->rows, sizeof *j->slot);

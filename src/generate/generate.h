@@ -8,6 +8,8 @@
 #include "text/tokenizer.h"
 
 enum { WS_GEN_ROWS = 64 };
+/* What shared beginnings may hold in the state: 256 MiB, and more where a sequence is dear by itself. */
+int64_t ws_gen_prefix_bytes(const ws_model *m);
 
 typedef struct ws_gen_request {
     const int32_t *prompt; /* [n_prompt] */

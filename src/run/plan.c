@@ -10,9 +10,6 @@ enum {
     BASE_ROWS = 2        /* a steered and a base row for every token of the calibration */
 };
 
-/* What the stages' own defaults hold: shared beginnings of generation, beginnings of an evaluation. */
-static const int64_t PREFIX_BYTES = 256 << 20, EVAL_BYTES = 512 << 20;
-
 /* What a sequence of so many tokens takes while it is in flight. */
 static int64_t seq_bytes(const ws_model *m, int64_t tokens) {
     return (tokens + 32) * ws_model_token_bytes(m) + ws_model_seq_bytes(m);
@@ -158,7 +155,8 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
                    pairs_of(p), d->topics, d->personas, d->samples, d->heldout,
                    ws_think_expected(form, p->in->chat, d->thinking) ? "reasoning and answer" : "answers", d->max_new),
         t[STAGE_DATA],
-        weights + work + rows * (seq_bytes(m, (int64_t)(row_tokens(p, 0) + p->lengths.system)) + logits) + PREFIX_BYTES,
+        weights + work + rows * (seq_bytes(m, (int64_t)(row_tokens(p, 0) + p->lengths.system)) + logits) +
+            ws_gen_prefix_bytes(m),
         answers * d->max_new * 5);
     for (int k = 0; k < 2; k++) /* adapter, gradients, two moments, and the copy that checkpoints are written from */
         set(&s[STAGE_POS + k],
@@ -179,7 +177,8 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
                                  ? in_flight(p) * (seq_bytes(m, (int64_t)p->lengths.vignette + e->max_think) + logits)
                                  : 0;
     set(&s[STAGE_EVAL], eval_does(p), t[STAGE_EVAL],
-        weights + work + 2 * adapter + thinking + WS_GEN_ROWS * logits + 2 * (e->budget > 0 ? e->budget : EVAL_BYTES),
+        weights + work + 2 * adapter + thinking + WS_GEN_ROWS * logits +
+            2 * (e->budget > 0 ? e->budget : ws_eval_budget(m)),
         2 << 20);
     set(&s[STAGE_TABLE], ws_xstrdup("tables, plots, samples, report.html"), t[STAGE_TABLE], weights, 2 << 20);
     return WS_OK;
