@@ -177,8 +177,8 @@ static void gemm_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t 
 
 static void gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w,
                     int64_t n0, int64_t n1, int accumulate) {
-    enum { COLS = 32 };
-    float *panel = ws_gemm_scratch((size_t)w->rows * COLS); /* COLS columns of W, widened */
+    const int64_t COLS = ws_dtypes[w->type].block > 32 ? 256 : 32; /* columns of W, widened: a block's */
+    float *panel = ws_gemm_scratch((size_t)(w->rows * COLS));
     for (int64_t n = n0; n < n1; n += COLS) {
         int64_t cols = n1 - n < COLS ? n1 - n : COLS;
         for (int64_t k = 0; k < w->rows; k++)
