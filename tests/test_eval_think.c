@@ -3,6 +3,7 @@
  * </think> as a token and spelled out.  Batches, threads and resumed files change no byte. */
 #include "eval/eval.h"
 #include "eval/think.h"
+#include "eval/words.h"
 #include "base/parallel.h"
 #include "io/file.h"
 #include "tiny.h"
@@ -280,6 +281,64 @@ static void every_way_to_end_a_thought(void **state) {
     world_close(&w);
 }
 
+/* ---- which tokens are answers ---- */
+static void same_ids(const ws_ids *got, const json_t *want) {
+    assert_int_equal(got->n, (int)json_array_size(want));
+    for (int i = 0; i < got->n; i++) assert_int_equal(got->id[i], json_integer_value(json_array_get(want, (size_t)i)));
+}
+static void words_after_a_thought_end_in_their_last_token(void **state) {
+    (void)state;
+    world w;
+    ws_err err = {0};
+    world_open(&w);
+    for (int k = 0; k < 2; k++) {
+        ws_words v = {0};
+        OK(ws_words_after_thought(&v, w.tok[k], &err));
+        same_ids(&v.yes, json_object_get(json_object_get(w.want, "yes"), subjects[k].kind));
+        same_ids(&v.no, json_object_get(json_object_get(w.want, "no"), subjects[k].kind));
+        ws_words_free(&v);
+    }
+    world_close(&w);
+    ws_words v = {0}; /* a vocabulary in which True and False are spelled in letters: both end in "e" */
+    ws_checkpoint *c;
+    ws_tokenizer *t;
+    OK(ws_checkpoint_open(&c, "tests/fixtures/tinychat", &err));
+    OK(ws_tokenizer_open(&t, c, &err));
+    assert_int_equal(ws_words_after_thought(&v, t, &err), WS_EUNSUPPORTED);
+    assert_non_null(strstr(err.msg, "ends in the same token"));
+    ws_words_free(&v);
+    ws_tokenizer_free(t);
+    ws_checkpoint_close(c);
+}
+
+static int by_id(const void *a, const void *b) { return *(const int32_t *)a - *(const int32_t *)b; }
+/* On SmolLM2 the rules of both modes give the same five ids each (pipeline.md 6). */
+static void both_rules_agree_on_smollm2(void **state) {
+    (void)state;
+    const char *path = getenv("WS_TEST_MODEL");
+    if (!path || !*path) {
+        printf("skip: WS_TEST_MODEL is not set\n");
+        skip();
+    }
+    ws_err err = {0};
+    ws_checkpoint *c;
+    ws_tokenizer *t;
+    ws_words a = {0}, b = {0};
+    OK(ws_checkpoint_open(&c, path, &err));
+    OK(ws_tokenizer_open(&t, c, &err));
+    OK(ws_words_direct(&a, t, ws_tokenizer_size(t), &err));
+    OK(ws_words_after_thought(&b, t, &err));
+    ws_ids *pair[2][2] = {{&a.yes, &b.yes}, {&a.no, &b.no}};
+    for (int k = 0; k < 2; k++) {
+        assert_true(pair[k][0]->n == 5 && pair[k][1]->n == 5);
+        for (int i = 0; i < 2; i++) qsort(pair[k][i]->id, 5, sizeof(int32_t), by_id);
+        assert_memory_equal(pair[k][0]->id, pair[k][1]->id, 5 * sizeof(int32_t));
+    }
+    ws_words_free(&a), ws_words_free(&b);
+    ws_tokenizer_free(t);
+    ws_checkpoint_close(c);
+}
+
 static void the_loop_score_counts_repeated_runs(void **state) {
     (void)state;
     int32_t x[64];
@@ -383,6 +442,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts_open_one_thought),
         cmocka_unit_test(every_way_to_end_a_thought),
+        cmocka_unit_test(words_after_a_thought_end_in_their_last_token),
+        cmocka_unit_test(both_rules_agree_on_smollm2),
         cmocka_unit_test(the_loop_score_counts_repeated_runs),
         cmocka_unit_test(thoughts_and_answers_are_those_of_transformers),
         cmocka_unit_test(batches_threads_and_shared_beginnings_change_nothing),
