@@ -23,7 +23,8 @@ says() {
 
 # ---- the models ----
 commit=8a1b2c3d4e5f60718293a4b5c6d7e8f901234567
-mkdir -p "$T/root/org/name" "$T/root/org/shards" "$T/root/org/two" "$T/root/org/one/sub" "$T/root/org/big" "$T/root/org/bins" "$T/root/org/torn"
+mkdir -p "$T/root/org/name" "$T/root/org/shards" "$T/root/org/two" "$T/root/org/one/sub" "$T/root/org/big" "$T/root/org/bins" "$T/root/org/torn" \
+    "$T/root/org/parts" "$T/root/org/halved"
 cp tests/fixtures/tinychat/config.json tests/fixtures/tinychat/model.safetensors tests/fixtures/tinychat/tokenizer.json \
     tests/fixtures/tinychat/tokenizer_config.json "$T/root/org/name"
 echo readme >"$T/root/org/name/README.md"
@@ -31,11 +32,13 @@ cp tests/fixtures/io/sharded/* "$T/root/org/shards"
 cp tests/fixtures/io/sharded/*.json "$T/root/org/torn"
 cp tests/fixtures/io/llama.gguf tests/fixtures/io/qwen2.gguf "$T/root/org/two"
 cp tests/fixtures/io/llama.gguf "$T/root/org/one/sub/a b.gguf"
+cp tests/fixtures/io/parts/* "$T/root/org/parts"
+cp tests/fixtures/io/parts/tiny-0000[12]* "$T/root/org/halved"
 cp tests/fixtures/tinychat/config.json "$T/root/org/one"
 cp tests/fixtures/tinychat/config.json "$T/root/org/big"
 head -c 1500000 /dev/urandom >"$T/root/org/big/model.safetensors"
 echo x >"$T/root/org/bins/pytorch_model.bin"
-for m in name shards two one big bins torn; do echo $commit >"$T/root/org/$m/.commit"; done
+for m in name shards two one big bins torn parts halved; do echo $commit >"$T/root/org/$m/.commit"; done
 
 : >"$T/log"
 "$B/tests/hub_server" "$T/root" "$T/log" >"$T/ports" &
@@ -125,6 +128,17 @@ pull org/one
 check "a single GGUF file needs no name; odd names are escaped" cmp -s "$(cat "$out")" tests/fixtures/io/llama.gguf
 HF_HUB_CACHE=$C "$WS" inspect --offline "org/one:sub/a b.gguf" >"$out" 2>"$T/err"
 check "a GGUF file of the cache has its name, not its hash" grep -q '^name  *a_b$' "$out"
+
+pull org/parts
+check "the parts of one GGUF are one model" [ "$rc $(cat "$out")" = "0 $C/models--org--parts/snapshots/$commit/tiny-00001-of-00003.gguf" ]
+check "and all of them come" [ "$(find "$C/models--org--parts/snapshots" -name '*.gguf' | wc -l)" = 3 ]
+HF_HUB_CACHE=$C "$WS" inspect --offline org/parts >"$out" 2>"$T/err"
+check "and are read from the cache as one" grep -q '^family  *qwen35' "$out"
+rm "$C/models--org--parts/snapshots/$commit/tiny-00002-of-00003.gguf"
+pull org/parts:tiny-00001-of-00003.gguf
+check "a part that is gone is fetched again" [ "$rc $(find "$C/models--org--parts/snapshots" -name '*.gguf' | wc -l)" = "0 3" ]
+pull org/halved:tiny-00001-of-00003.gguf
+says "a part that the hub lacks is told" 1 "org/halved has tiny-00001-of-00003.gguf, but not tiny-00003-of-00003.gguf"
 
 # ---- tokens ----
 at auth=1

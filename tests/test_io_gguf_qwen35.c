@@ -139,6 +139,20 @@ static void names_go_both_ways(void **state) {
 
 /* ---- files in parts ---- */
 
+static void first_parts_are_known_by_their_names(void **state) {
+    (void)state;
+    size_t stem = 99;
+    assert_int_equal(ws_name_parts("dir/m-00001-of-00012.gguf", &stem), 12);
+    assert_int_equal(stem, 5);
+    char *last = ws_name_part("dir/m-00001-of-00012.gguf", 12);
+    assert_string_equal(last, "dir/m-00012-of-00012.gguf");
+    free(last);
+    static const char *const none[] = {"m-00002-of-00012.gguf", "m-00001-of-00000.gguf", "m-0001-of-00012.gguf",
+                                       "m-00001-of-0001x.gguf", "-00001-of-00012.gguf",  "m.gguf",
+                                       "m-00001-of-00012.ggul", "m 00001-of-00012.gguf", ""};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) assert_int_equal(ws_name_parts(none[i], &stem), 0);
+}
+
 #define PARTS FIXTURES "parts/"
 
 static void parts_are_one_model(void **state) {
@@ -240,6 +254,7 @@ int main(void) {
         cmocka_unit_test(heads_norms_and_decay_are_put_back),
         cmocka_unit_test(metadata_becomes_the_config_of_the_text_model),
         cmocka_unit_test(names_go_both_ways),
+        cmocka_unit_test(first_parts_are_known_by_their_names),
         cmocka_unit_test(parts_are_one_model),
         cmocka_unit_test(parts_that_do_not_belong_together_are_refused),
         cmocka_unit_test(what_does_not_fit_is_refused),

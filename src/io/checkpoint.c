@@ -223,23 +223,13 @@ static ws_status open_gguf(ws_checkpoint *c, ws_err *err) {
 
 /* ---- opening ---- */
 
-/* The name of a GGUF in parts: how long it is without "-00001-of-0000N.gguf"; 0: it is none, or not the first. */
-static size_t part_stem(const char *file, size_t *parts) {
-    const char *tail = strlen(file) > 20 ? file + strlen(file) - 20 : "";
-    unsigned no = 0, count = 0;
-    int used = 0;
-    if (sscanf(tail, "-%5u-of-%5u.gguf%n", &no, &count, &used) != 2 || used != 20 || no != 1 || !count) return 0;
-    *parts = count;
-    return (size_t)(tail - file);
-}
-
 static void set_name(ws_checkpoint *c) {
     char *real = c->gguf ? NULL : realpath(c->path, NULL); /* in the cache a file's true name is a hash */
     if (!c->id) c->id = ws_hub_id_of(real ? real : c->path);
     const char *from = c->id && !c->gguf ? c->id : real ? real : c->path, *slash = strrchr(from, '/');
     c->name = ws_xstrdup(slash ? slash + 1 : from);
-    size_t n = strlen(c->name), parts, stem = part_stem(c->name, &parts);
-    if (stem)
+    size_t n = strlen(c->name), stem;
+    if (ws_name_parts(c->name, &stem))
         c->name[stem] = 0;
     else if (ends(c->name, ".gguf") && n > 5)
         c->name[n - 5] = 0;
@@ -263,10 +253,10 @@ static ws_status only_gguf(ws_checkpoint *c, char **found, ws_err *err) {
     names l = {0};
     ws_status rc = list(c->path, ".gguf", &l, err);
     *found = NULL;
-    size_t parts = 1, stem = !rc && l.n > 1 ? part_stem(l.v[0], &parts) : 0;
-    for (size_t i = 1; stem && i < l.n; i++)
-        if (strncmp(l.v[0], l.v[i], stem + 1)) stem = 0;
-    if (!rc && (l.n == 1 || (stem && parts == l.n))) *found = ws_path_join(c->path, l.v[0]);
+    size_t stem, parts = rc || !l.n ? 0 : ws_name_parts(l.v[0], &stem);
+    for (size_t i = 1; parts && i < l.n; i++)
+        if (strncmp(l.v[0], l.v[i], stem + 1)) parts = 0;
+    if (!rc && l.n && (l.n == 1 || parts == l.n)) *found = ws_path_join(c->path, l.v[0]);
     if (!rc && l.n > 1 && !*found)
         rc = ws_fail(err, WS_EUSAGE, "%s: holds %zu GGUF files; name one of them%s%s%s (%s, %s%s)", c->path, l.n,
                      c->id ? ", `" : "", c->id ? c->id : "", c->id ? ":FILE.gguf`" : "", l.v[0], l.v[1],

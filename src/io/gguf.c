@@ -5,8 +5,8 @@
  * numbers: the `gguf` package.  Every count is checked against the bytes that are left before anything is allocated for
  * it. */
 #include "io/gguf.h"
-#include "base/str.h"
 #include "io/json.h"
+#include "io/names.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -371,9 +371,6 @@ static ws_status open_one(ws_gguf **out, const char *path, ws_err *err) {
 
 /* ---- files in parts ---- */
 
-/* What llama.cpp's converter and gguf-split append to the name. */
-#define PART_SUFFIX "-%05lld-of-%05lld.gguf"
-
 /* The tensors and the mapping of `part` go over to g. */
 static void absorb(ws_gguf *g, ws_gguf *part) {
     g->t = ws_xrealloc(g->t, (g->n_t + part->n_t + 1) * sizeof *g->t);
@@ -401,18 +398,17 @@ static ws_status open_part(ws_gguf *g, const char *path, int64_t no, int64_t cou
 
 static ws_status open_parts(ws_gguf *g, const char *path, int64_t count, ws_err *err) {
     int64_t no = 0, tensors = -1;
-    char suffix[64];
-    snprintf(suffix, sizeof suffix, PART_SUFFIX, 1LL, (long long)count);
-    const size_t n = strlen(path), k = strlen(suffix);
     if (!ws_gguf_int(g, "split.no", &no) || no)
         return ws_fail(err, WS_EUSAGE, "%s: is part %lld of %lld; name the first part", path, (long long)no + 1,
                        (long long)count);
-    if (count > 99999 || n <= k || strcmp(path + n - k, suffix))
-        return ws_fail(err, WS_EFORMAT,
-                       "%s: is the first of %lld parts, so its name must end in %s for the others to be found", path,
-                       (long long)count, suffix);
+    if (ws_name_parts(path, NULL) != (size_t)count)
+        return ws_fail(
+            err, WS_EFORMAT,
+            "%s: is the first of %lld parts, so its name must end in -00001-of-%05lld.gguf for the others to "
+            "be found",
+            path, (long long)count, (long long)count);
     for (int64_t i = 2; i <= count; i++) {
-        char *name = ws_sprintf("%.*s" PART_SUFFIX, (int)(n - k), path, (long long)i, (long long)count);
+        char *name = ws_name_part(path, (size_t)i);
         ws_status rc = open_part(g, name, i, count, err);
         free(name);
         if (rc) return rc;

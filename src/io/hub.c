@@ -2,6 +2,7 @@
 #include "io/file.h"
 #include "io/hub_impl.h"
 #include "io/json.h"
+#include "io/names.h"
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,13 +193,25 @@ static int has(const char *dir, const char *name) {
     return there;
 }
 
+/* A file and, where it is the first of several parts, the others. */
+static int has_parts(const char *dir, const char *name) {
+    const size_t parts = ws_name_parts(name, NULL);
+    int there = has(dir, name);
+    for (size_t i = 2; there && i <= parts; i++) {
+        char *part = ws_name_part(name, i);
+        there = has(dir, part);
+        free(part);
+    }
+    return there;
+}
+
 static int has_any(const char *dir, const char *suffix) {
     DIR *d = opendir(dir);
     size_t k = strlen(suffix);
     int there = 0;
     for (struct dirent *e; d && (e = readdir(d));) {
         size_t n = strlen(e->d_name);
-        if (n > k && !strcmp(e->d_name + n - k, suffix) && has(dir, e->d_name)) there = 1;
+        if (n > k && !strcmp(e->d_name + n - k, suffix) && has_parts(dir, e->d_name)) there = 1;
     }
     if (d) closedir(d);
     return there;
@@ -240,7 +253,7 @@ int ws_hub_whole(const char *text) {
     char *dir = snapshot_of(&id);
     int whole;
     if (id.file)
-        whole = has(dir, id.file);
+        whole = has_parts(dir, id.file);
     else if (!has(dir, "config.json"))
         whole = has_any(dir, ".gguf");
     else if (has(dir, WS_HUB_INDEX))

@@ -4,6 +4,7 @@
 #include "io/file.h"
 #include "io/hub_impl.h"
 #include "io/json.h"
+#include "io/names.h"
 #include <errno.h>
 #include <fnmatch.h>
 #include <stdlib.h>
@@ -61,21 +62,38 @@ static size_t names(const pull *p, const char *suffix, ws_str *out) {
     return n;
 }
 
+/* The parts that belong to the chosen file, where it is the first of several. */
+static ws_status want_parts(pull *p, ws_err *err) {
+    ws_status rc = WS_OK;
+    const size_t parts = ws_name_parts(p->single, NULL);
+    for (size_t i = 2; !rc && i <= parts; i++) {
+        char *name = ws_name_part(p->single, i);
+        ws_hub_file *f = listed(p, name);
+        if (!f) rc = ws_fail(err, WS_EIO, "%s has %s, but not %s", p->id.name, p->single, name);
+        want(p, f);
+        free(name);
+    }
+    return rc;
+}
+
 static ws_status want_gguf(pull *p, ws_err *err) {
     ws_str s = {0};
     size_t n = names(p, ".gguf", &s);
     ws_status rc = WS_OK;
-    if (p->id.file && !listed(p, p->id.file))
-        rc = ws_fail(err, WS_EIO, "%s has no file %s%s%s", p->id.name, p->id.file, n ? "; its GGUF files are " : "",
-                     s.p);
-    else if (!p->id.file && n > 1)
+    const char *only = p->id.file; /* else the single one, or the first of the parts of a single one */
+    for (size_t i = 0; i < p->list.n && !only; i++) {
+        const char *name = p->list.file[i].name;
+        if (ends(name, ".gguf") && (n == 1 || ws_name_parts(name, NULL) == n)) only = name;
+    }
+    if (!only)
         rc = ws_fail(err, WS_EUSAGE, "%s has %zu GGUF files; name one of them, `%s:FILE.gguf`: %s", p->id.name, n,
                      p->id.name, s.p);
-    else
-        for (size_t i = 0; i < p->list.n && !p->single; i++) {
-            ws_hub_file *f = &p->list.file[i];
-            if (p->id.file ? !strcmp(f->name, p->id.file) : ends(f->name, ".gguf")) want(p, f), p->single = f->name;
-        }
+    else if (!listed(p, only))
+        rc = ws_fail(err, WS_EIO, "%s has no file %s%s%s", p->id.name, only, n ? "; its GGUF files are " : "", s.p);
+    else {
+        want(p, listed(p, only)), p->single = listed(p, only)->name;
+        rc = want_parts(p, err);
+    }
     ws_str_free(&s);
     return rc;
 }

@@ -1,6 +1,7 @@
 #include "io/names.h"
 #include "base/err.h"
 #include "base/str.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,3 +112,24 @@ static char *rename_tensor(const char *arch, const char *name, int to_hf) {
 
 char *ws_name_from_gguf(const char *arch, const char *name) { return rename_tensor(arch, name, 1); }
 char *ws_name_to_gguf(const char *arch, const char *canonical) { return rename_tensor(arch, canonical, 0); }
+
+/* What llama.cpp's converter and gguf-split append to the name. */
+#define PART "-%05zu-of-%05zu.gguf"
+enum { PART_LENGTH = 20 };
+
+size_t ws_name_parts(const char *file, size_t *stem) {
+    const size_t n = strlen(file);
+    char want[64];
+    if (n <= PART_LENGTH) return 0;
+    const char *tail = file + n - PART_LENGTH, *digits = tail + strlen("-00001-of-");
+    const size_t parts = strspn(digits, "0123456789") == 5 ? (size_t)strtoul(digits, NULL, 10) : 0;
+    snprintf(want, sizeof want, PART, (size_t)1, parts);
+    if (!parts || strcmp(tail, want)) return 0;
+    if (stem) *stem = n - PART_LENGTH;
+    return parts;
+}
+
+char *ws_name_part(const char *first, size_t i) {
+    size_t stem = 0, parts = ws_name_parts(first, &stem);
+    return ws_sprintf("%.*s" PART, (int)stem, first, i, parts);
+}

@@ -1,6 +1,7 @@
 /* src/io/names.h - tensor names of files -> canonical Hugging Face names (models.md 1), and what a GGUF calls them. */
 #ifndef WS_IO_NAMES_H
 #define WS_IO_NAMES_H
+#include <stddef.h>
 
 typedef enum ws_name_kind {
     WS_NAME_DECODER, /* part of the decoder; canonical name in *out */
@@ -16,4 +17,10 @@ ws_name_kind ws_name_canonical(const char *name, char **out);
 char *ws_name_from_gguf(const char *arch, const char *name);
 /* The way back, for error messages and exports; NULL: it has none. */
 char *ws_name_to_gguf(const char *arch, const char *canonical);
+
+/* A GGUF in parts, NAME-00001-of-00003.gguf: how many there are when `file` is the first, and the length of NAME (stem may
+ * be NULL).  0: it is no first part. */
+size_t ws_name_parts(const char *file, size_t *stem);
+/* Part i, from 1, of what `first` begins.  The caller frees it. */
+char *ws_name_part(const char *first, size_t i);
 #endif
