@@ -21,7 +21,8 @@ static const struct argp_option options[] = {
     {"thinking", K_THINKING, "on|off", 0,
      "off: measure answers behind an empty think block (on: inside an open block, where the template writes one)", 0},
     {"bootstrap", K_BOOTSTRAP, "N", 0, "draws for the interval of p95 (1000)", 0},
-    {"cache-mib", K_MEMORY, "N", 0, "memory for keys and values in flight (512); changes speed, not the result", 0},
+    {"cache-mib", K_MEMORY, "N", 0,
+     "memory for what sequences remember (1024, more for Qwen3.5); changes speed, not the result", 0},
     {"fresh", K_FRESH, 0, 0, "forget the probes of an earlier run in --out", 0},
     {0}};
 
