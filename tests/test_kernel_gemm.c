@@ -124,7 +124,11 @@ static void permuted_columns_meet_the_right_inputs(void **state) {
             check_nn(k, (shape){2, 512, 40}, types[i], acc, 0, heads);
             check_nn(k, (shape){9, 512, 33}, types[i], acc, 1, late);
         }
+    const ws_order qwen35_4b = {0, 16, 2, 128}; /* out_proj: two heads in each block of 256 */
     EACH_SET(k) if (!slow(k)) {
+        check_nt(k, (shape){1, 5, 4096}, WS_Q4_K, 0, as_stored, qwen35_4b);
+        check_nt(k, (shape){9, 5, 4096}, WS_Q6_K, 0, as_stored, qwen35_4b);
+        check_nn(k, (shape){3, 4096, 24}, WS_Q5_K, 0, 0, qwen35_4b);
         check_nt(k, (shape){1100, 40, 512}, WS_Q4_K, 1, as_stored, heads);
         check_nn(k, (shape){1100, 512, 40}, WS_Q4_K, 1, 0, heads);
     }
