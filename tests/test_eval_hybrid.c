@@ -58,6 +58,10 @@ static void continuations(const char *model, int64_t budget) {
     OK(ws_kl_new(&k, w.t.m, prompt, PROMPTS, TOKENS, 2, budget, &err));
     float steered[64], base[64], scratch[64];
     assert_int_equal(ws_model_dims(w.t.m)->vocab, 64);
+    /* a run that fails leaves nothing behind that the next one would read */
+    const ws_kl_arm wild[] = {{&w.p.patch, 0.3}, {&w.p.patch, 3e38}};
+    assert_int_equal(ws_kl_run(k, wild, 2, NULL, out, &err), WS_ENONFINITE);
+    err = (ws_err){0};
     for (int again = 0; again < 2; again++) { /* the second run starts from the base prefills that were kept */
         OK(ws_kl_run(k, arm, 4, NULL, out, &err));
         for (int a = 0; a < 4; a++)
