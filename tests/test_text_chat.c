@@ -147,7 +147,7 @@ static void published_rows_are_exact(void **state) {
         char path[400];
         ws_str s = {0}, out = {0};
         ws_err err = {0};
-        ws_chat *c;
+        ws_chat *c = NULL;
         snprintf(path, sizeof path, "%s/%s.jinja", dir, rows[i].file);
         if (ws_file_read(path, &s, &err) || ws_chat_from_text(&c, s.p, rows[i].file, "", "<|im_end|>", &err))
             fail_msg("%s", err.msg);

@@ -70,10 +70,10 @@ static ws_status describe(ws_side_quality *s, const ws_pairs *p, int side, const
         sum += score;
         sq += score * score;
     }
-    double n = s->answers, mean = n ? sum / n : NAN;
+    double n = s->answers, mean = n > 0 ? sum / n : NAN;
     s->cut = told ? cut / p->n : NAN;
     s->tokens = told ? tokens / p->n : NAN;
-    s->words = n ? words / n : NAN;
+    s->words = n > 0 ? words / n : NAN;
     s->closed = blocks ? closed / blocks : NAN;
     s->thought = blocks ? thought / blocks : NAN;
     s->distinct = seen.n;
@@ -159,8 +159,8 @@ static void leaks(ws_pairs_quality *q, const ws_pairs *p) {
         }
     }
     for (int s = 0; s < 2; s++) {
-        q->side[s].leak = told[s] ? own[s] / told[s] : NAN;
-        q->side[s].leak_other = told[s] ? other[s] / told[s] : NAN;
+        q->side[s].leak = told[s] > 0 ? own[s] / told[s] : NAN;
+        q->side[s].leak_other = told[s] > 0 ? other[s] / told[s] : NAN;
     }
     while (q->n_leaked < WS_LEAK_WORDS) {
         int best = -1;
