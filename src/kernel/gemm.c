@@ -4,22 +4,25 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* A buffer that a thread keeps: [0] the kernels' panels, [1] rows in the order that a matrix stores its columns in. */
-static float *kept(int which, size_t floats) {
-    static _Thread_local float *buffer[2];
-    static _Thread_local size_t size[2];
-    if (floats > size[which]) {
-        free(buffer[which]);
+/* A buffer that a thread keeps and grows: the panels of the kernels; rows in the order of a matrix whose columns are stored in another one. */
+typedef struct kept {
+    float *buffer;
+    size_t size;
+} kept;
+static float *keep(kept *k, size_t floats) {
+    if (floats > k->size) {
+        free(k->buffer);
         /* Panels are walked end to end again and again: huge pages, where the system has them, spare the TLB. */
-        const size_t huge = 2u << 20, bytes = (floats * sizeof **buffer + huge - 1) / huge * huge;
-        buffer[which] = aligned_alloc(huge, bytes);
-        if (!buffer[which]) BUG("out of memory: %zu bytes for packing a matrix", bytes);
-        madvise(buffer[which], bytes, MADV_HUGEPAGE);
-        size[which] = bytes / sizeof **buffer;
+        const size_t huge = 2u << 20, bytes = (floats * sizeof *k->buffer + huge - 1) / huge * huge;
+        k->buffer = aligned_alloc(huge, bytes);
+        if (!k->buffer) BUG("out of memory: %zu bytes for packing a matrix", bytes);
+        madvise(k->buffer, bytes, MADV_HUGEPAGE);
+        k->size = bytes / sizeof *k->buffer;
     }
-    return buffer[which];
+    return k->buffer;
 }
-float *ws_gemm_scratch(size_t floats) { return kept(0, floats); }
+static _Thread_local kept panels, reordered;
+float *ws_gemm_scratch(size_t floats) { return keep(&panels, floats); }
 
 typedef struct job {
     float *y;
@@ -87,7 +90,7 @@ static void load_rows(void *arg, int64_t begin, int64_t end) {
 static void nt_reordered(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w,
                          int accumulate) {
     ws_weight plain = *w;
-    float *stored = kept(1, (size_t)(M < SLAB ? M : SLAB) * (size_t)w->cols);
+    float *stored = keep(&reordered, (size_t)(M < SLAB ? M : SLAB) * (size_t)w->cols);
     plain.col_order.a = 0;
     for (int64_t m = 0; m < M; m += SLAB) {
         const int64_t n = M - m < SLAB ? M - m : SLAB;
@@ -100,7 +103,7 @@ static void nt_reordered(float *y, int64_t ldy, const float *x, int64_t ldx, int
 static void nn_reordered(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w,
                          int accumulate) {
     ws_weight plain = *w;
-    float *stored = kept(1, (size_t)(M < SLAB ? M : SLAB) * (size_t)w->cols);
+    float *stored = keep(&reordered, (size_t)(M < SLAB ? M : SLAB) * (size_t)w->cols);
     plain.col_order.a = 0;
     for (int64_t m = 0; m < M; m += SLAB) {
         const int64_t n = M - m < SLAB ? M - m : SLAB;
