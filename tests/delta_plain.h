@@ -13,7 +13,7 @@ static inline void delta_plain(const ws_delta_shape *s, int64_t n, const double 
     double *q = malloc((size_t)(2 * dk + dv) * sizeof *q), *k = q + dk, *d = k + dk;
     for (int64_t t = 0; t < n; t++)
         for (int64_t j = 0; j < Hv; j++) {
-            const int64_t h = s->key_of ? s->key_of[j] : j / (Hv / Hk);
+            const int64_t h = j / (Hv / Hk);
             const double *x = c + t * ld + h * dk, *y = x + Hk * dk, *v = c + t * ld + 2 * Hk * dk + j * dv;
             double *St = S + j * dk * dv, sq = 1e-6, sk = 1e-6;
             for (int64_t i = 0; i < dk; i++) sq += x[i] * x[i], sk += y[i] * y[i];

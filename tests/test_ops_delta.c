@@ -6,11 +6,10 @@
 #include "delta_plain.h"
 #include "ops/decay.h"
 
-static const int tiled[] = {0, 1, 0, 1};
 static const ws_delta_shape shapes[] = {{.key_heads = 2, .value_heads = 4, .dk = 16, .dv = 16},
                                         {.key_heads = 1, .value_heads = 3, .dk = 12, .dv = 40},
                                         {.key_heads = 3, .value_heads = 3, .dk = 35, .dv = 7},
-                                        {.key_heads = 2, .value_heads = 4, .dk = 8, .dv = 24, .key_of = tiled}};
+                                        {.key_heads = 2, .value_heads = 4, .dk = 8, .dv = 24}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 typedef struct data {

@@ -82,7 +82,7 @@ static double *decays(int64_t n) {
 
 static void forward(const ws_delta_shape *s, const rule_row *row) {
     for (int h = 0; h < s->key_heads; h++) {
-        real *room = numbers(rule_forward_room(s, h), NAN, NAN);
+        real *room = numbers(rule_forward_room(s), NAN, NAN);
         rule_forward(s, h, row, room);
         free(room);
     }
@@ -116,9 +116,8 @@ static double gap(const double *a, const double *b, int64_t n) {
 static void chunks_of_any_length_equal_the_recurrence(void **state) {
     (void)state;
     static const int lengths[] = {1, 2, 3, 63, 64, 65, 127, 128, 130}, chunk[] = {1, 4, 16, 32, 64};
-    static const int tiled[] = {0, 1, 0, 1};
     ws_delta_shape shapes[] = {{.key_heads = 2, .value_heads = 4, .dk = 16, .dv = 16},
-                               {.key_heads = 2, .value_heads = 4, .dk = 7, .dv = 5, .key_of = tiled},
+                               {.key_heads = 2, .value_heads = 4, .dk = 7, .dv = 5},
                                {.key_heads = 1, .value_heads = 3, .dk = 8, .dv = 40},
                                {.key_heads = 2, .value_heads = 2, .dk = 33, .dv = 12}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
@@ -184,7 +183,6 @@ static void differences_agree(const char *what, const ws_delta_shape *s, int64_t
 
 static void gradients_equal_central_differences(void **state) {
     (void)state;
-    static const int tiled[] = {0, 1, 0, 1};
     static const struct {
         ws_delta_shape s;
         int n;
@@ -192,7 +190,7 @@ static void gradients_equal_central_differences(void **state) {
                  {{.key_heads = 1, .value_heads = 1, .dk = 4, .dv = 3, .chunk = 4}, 7},
                  {{.key_heads = 1, .value_heads = 1, .dk = 3, .dv = 5, .chunk = 1}, 4},
                  {{.key_heads = 1, .value_heads = 2, .dk = 5, .dv = 4, .chunk = 16}, 37},
-                 {{.key_heads = 2, .value_heads = 4, .dk = 3, .dv = 4, .chunk = 8, .key_of = tiled}, 19},
+                 {{.key_heads = 2, .value_heads = 4, .dk = 3, .dv = 4, .chunk = 8}, 19},
                  {{.key_heads = 1, .value_heads = 3, .dk = 4, .dv = 35, .chunk = 4}, 9},
                  {{.key_heads = 2, .value_heads = 2, .dk = 36, .dv = 2, .chunk = 2}, 5}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

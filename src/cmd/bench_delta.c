@@ -52,7 +52,7 @@ static float *numbers(int64_t n, double lo, double hi) {
     return p;
 }
 static work make(int chunk, int64_t tokens, int64_t rows) {
-    work w = {.s = {KEY_HEADS, VALUE_HEADS, HEAD, HEAD, NULL, chunk}, .tokens = tokens, .rows = rows};
+    work w = {.s = {KEY_HEADS, VALUE_HEADS, HEAD, HEAD, chunk}, .tokens = tokens, .rows = rows};
     const int64_t n = tokens > rows ? tokens : rows, ld = ws_delta_channels(&w.s), v = VALUE_HEADS;
     w.c = numbers(n * ld, -1, 1), w.g = numbers(n * v, -1, 0), w.beta = numbers(n * v, 0, 1);
     w.o = numbers(n * v * HEAD, 0, 0), w.go = numbers(n * v * HEAD, -1, 1), w.gc = numbers(n * ld, 0, 0);

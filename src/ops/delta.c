@@ -41,7 +41,7 @@ void ws_delta_s_now(const ws_delta_shape *s, const float *state, const float *op
     else
         ws_delta_s_get(s, state, plain);
     for (int j = 0; j < s->value_heads; j++) {
-        const float *kt = open + rule_key_of(s, j) * dk * C, *d = open + rule_open_d(s) + j * C * dv;
+        const float *kt = open + j / rule_readers(s) * dk * C, *d = open + rule_open_d(s) + j * C * dv;
         const float *g = open + rule_open_g(s) + j * C;
         float *S = plain + j * dk * dv;
         for (int64_t i = 0; i < rows; i++) {
@@ -63,14 +63,14 @@ static void tasks(void *arg, int64_t begin, int64_t end) {
         const ws_delta_row *r = j->row + i / Hk;
         const rule_row row = {r->n, r->pos, r->c, r->g, r->beta, r->o, r->from, r->to, r->open};
         const int h = (int)(i % Hk);
-        rule_forward(j->s, h, &row, ws_gemm_scratch((size_t)rule_forward_room(j->s, h)));
+        rule_forward(j->s, h, &row, ws_gemm_scratch((size_t)rule_forward_room(j->s)));
     }
 }
 
 void ws_delta_forward(const ws_delta_shape *s, const ws_delta_row *row, int n_rows) {
     const int C = ws_delta_chunk(s);
     double work = 0;
-    WS_ASSERT(s->key_of || s->value_heads % s->key_heads == 0);
+    WS_ASSERT(s->value_heads % s->key_heads == 0);
     for (int r = 0; r < n_rows; r++) {
         WS_ASSERT(row[r].open || row[r].pos % C == 0);
         WS_ASSERT(row[r].from || row[r].pos < C);

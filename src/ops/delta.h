@@ -19,14 +19,13 @@
 #include <stdint.h>
 
 enum {
-    WS_DELTA_CHUNK = 16,
+    WS_DELTA_CHUNK = 16, /* divides WS_KV_PAGE, so a shared prefix of whole pages has no open rows */
     WS_DELTA_CHUNK_MAX = 64
-}; /* divides WS_KV_PAGE, so a shared prefix of whole pages has no open rows */
+};
 
 typedef struct ws_delta_shape {
-    int key_heads, value_heads; /* Hk, Hv */
+    int key_heads, value_heads; /* Hk, Hv = r Hk; value head j reads key head j / r */
     int dk, dv;                 /* numbers in a head */
-    const int *key_of;          /* [Hv] key head of each value head; NULL: j / (Hv / Hk).  Tiled files: j % Hk */
     int chunk;                  /* positions in a chunk; 0: WS_DELTA_CHUNK, as in every model; at most _MAX */
 } ws_delta_shape;
 

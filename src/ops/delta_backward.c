@@ -21,7 +21,7 @@ static void tasks(void *arg, int64_t begin, int64_t end) {
 }
 
 void ws_delta_backward(const ws_delta_shape *s, const ws_delta_grad *row, int n_rows) {
-    WS_ASSERT(s->key_of || s->value_heads % s->key_heads == 0);
+    WS_ASSERT(s->value_heads % s->key_heads == 0);
     WS_ASSERT(ws_delta_chunk(s) <= WS_DELTA_CHUNK_MAX);
     job j = {s, row};
     ws_parallel_for((int64_t)n_rows * s->key_heads, 1, tasks, &j);

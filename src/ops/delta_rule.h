@@ -37,14 +37,8 @@ typedef struct rule_row { /* ws_delta_row */
     real *to, *open;
 } rule_row;
 
-static inline int rule_key_of(const ws_delta_shape *s, int j) {
-    return s->key_of ? s->key_of[j] : j / (s->value_heads / s->key_heads);
-}
-static inline int rule_value_heads(const ws_delta_shape *s, int h) { /* how many read key head h */
-    int r = 0;
-    for (int j = 0; j < s->value_heads; j++) r += rule_key_of(s, j) == h;
-    return r;
-}
+/* Value heads h r .. h r + r - 1 read key head h. */
+static inline int rule_readers(const ws_delta_shape *s) { return s->value_heads / s->key_heads; }
 /* Open rows: [kt: Hk, dk, C][d: Hv, C, dv][g: Hv, C]; the keys transposed, as products want them. */
 static inline int64_t rule_open_d(const ws_delta_shape *s) { return (int64_t)s->key_heads * s->dk * ws_delta_chunk(s); }
 static inline int64_t rule_open_g(const ws_delta_shape *s) {
@@ -154,14 +148,14 @@ static inline void rule_head(const rule_chunk *c, const real *s0, const real *g,
 }
 
 /* Numbers of room that rule_forward needs. */
-static inline int64_t rule_forward_room(const ws_delta_shape *s, int h) {
-    const int64_t C = ws_delta_chunk(s), dk = s->dk, dv = s->dv, r = rule_value_heads(s, h);
+static inline int64_t rule_forward_room(const ws_delta_shape *s) {
+    const int64_t C = ws_delta_chunk(s), dk = s->dk, dv = s->dv, r = rule_readers(s);
     return 2 * C * dk + 2 * C * C + C * (C + 1) + 2 * C * C + 3 * C * dv + dk * C + r * (C * dv + C + dk * dv);
 }
 
 static inline void rule_forward(const ws_delta_shape *s, int h, const rule_row *row, real *room) {
     const int64_t C = ws_delta_chunk(s), dk = s->dk, dv = s->dv, Hv = s->value_heads, ld = ws_delta_channels(s);
-    const int64_t size = dk * dv, readers = rule_value_heads(s, h);
+    const int64_t size = dk * dv, readers = rule_readers(s);
     rule_chunk c = {.C = C, .dk = dk, .dv = dv};
     c.kq = room, c.kk = c.kq + 2 * C * dk, c.decay = c.kk + 2 * C * C, c.na = c.decay + C * (C + 1);
     c.p = c.na + C * C, c.sk = c.p + C * C, c.tmp = c.sk + 2 * C * dv, c.kt = c.tmp + C * dv;
@@ -174,8 +168,8 @@ static inline void rule_forward(const ws_delta_shape *s, int h, const rule_row *
         const real *x = row->c + t * ld;
         rule_keys(&c, x + h * dk, x + (s->key_heads + h) * dk, ld);
         const int full = c.i1 == C && (row->to || t + c.i1 - c.i0 < row->n);
-        for (int j = 0, r = 0; j < Hv; j++) {
-            if (rule_key_of(s, j) != h) continue;
+        for (int64_t r = 0; r < readers; r++) {
+            const int64_t j = h * readers + r;
             real *d = row->open ? row->open + rule_open_d(s) + j * C * dv : own_d + r * C * dv;
             real *g = row->open ? row->open + rule_open_g(s) + j * C : own_g + r * C;
             real *to = row->to ? row->to + j * size : own_s + r * size;
@@ -184,7 +178,6 @@ static inline void rule_forward(const ws_delta_shape *s, int h, const rule_row *
             rule_head(&c, s0, g, x + 2 * s->key_heads * dk + j * dv, ld, row->beta + t * Hv + j, Hv, d,
                       row->o + (t * Hv + j) * dv, Hv * dv);
             if (full) rule_write(to, s0, c.kt, C, 1, d, c.decay + (C - 1 - c.i0) * (C + 1), c.tmp, C, dk, dv);
-            r++;
         }
         if (full) moved = 1;
     }

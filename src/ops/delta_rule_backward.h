@@ -214,8 +214,7 @@ static inline void rule_backward(const ws_delta_shape *s, int h, const rule_grad
     double gb[WS_DELTA_CHUNK_MAX];
     rule_tape_cut(&t, s, row->n, room);
     rule_tape_keys(&t, s, h, row);
-    for (int j = 0; j < s->value_heads; j++) {
-        if (rule_key_of(s, j) != h) continue;
+    for (int j = h * rule_readers(s); j < (h + 1) * rule_readers(s); j++) {
         rule_again(&t, s, j, row);
         for (int64_t c = t.chunks - 1; c >= 0; c--) rule_chunk_back(&t, s, j, row, c, gb);
     }

@@ -1,80 +1,137 @@
 /* src/run/likeness.c - the tables, their config.json and their tensors. */
 #include "run/likeness.h"
 #include "base/str.h"
-#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const ws_likeness table[] = {
-    {"qwen3.5-4b",
-     WS_LIKE_QWEN35,
-     2560,
-     32,
-     9216,
-     16,
-     4,
-     256,
-     16,
-     32,
-     128,
-     4,
-     248320,
-     248044,
-     1,
-     262144,
-     1,
-     1e7,
-     1e-6,
-     {24, 1024, 4096, 16, 2304},
-     5329398688},
-    {"qwen3.5-2b",
-     WS_LIKE_QWEN35,
-     2048,
-     24,
-     6144,
-     8,
-     2,
-     256,
-     16,
-     16,
-     128,
-     4,
-     248320,
-     248044,
-     1,
-     262144,
-     0,
-     1e7,
-     1e-6,
-     {24, 1024, 4096, 16, 2304},
-     5329398688},
-    {"qwen3.5-0.8b",
-     WS_LIKE_QWEN35,
-     1024,
-     24,
-     3584,
-     8,
-     2,
-     256,
-     16,
-     16,
-     128,
-     4,
-     248320,
-     248044,
-     1,
-     262144,
-     0,
-     1e7,
-     1e-6,
-     {12, 768, 3072, 16, 2304},
-     5329398688},
-    {"qwen3-0.6b", WS_LIKE_QWEN3, 1024, 28,    3072, 16,  8,    128, 0, 0, 0, 0,
-     151936,       151643,        1,    40960, 1,    1e6, 1e-6, {0}, 0},
-    {"smollm2-135m", WS_LIKE_LLAMA, 576, 30, 1536, 9, 3, 64, 0, 0, 0, 0, 49152, 49152, 1, 8192, 0, 1e5, 1e-5, {0}, 0},
-    {"tiny", WS_LIKE_QWEN35,     64,    4, 128, 4, 2, 32, 2, 4, 16, 4, 512, 448, 1, 8192, 1, 1e7,
-     1e-6,   {2, 32, 64, 4, 16}, 300000},
-    {"tiny-qwen3", WS_LIKE_QWEN3, 64, 4, 128, 4, 2, 32, 0, 0, 0, 0, 512, 448, 1, 8192, 1, 1e6, 1e-6, {0}, 0},
+    {.name = "qwen3.5-4b",
+     .family = WS_LIKE_QWEN35,
+     .hidden = 2560,
+     .layers = 32,
+     .ffn = 9216,
+     .heads = 16,
+     .kv_heads = 4,
+     .head_dim = 256,
+     .linear_k = 16,
+     .linear_v = 32,
+     .linear_dim = 128,
+     .conv = 4,
+     .vocab = 248320,
+     .base = 248044,
+     .tied = 1,
+     .max_pos = 262144,
+     .thinks = 1,
+     .theta = 1e7,
+     .eps = 1e-6,
+     .vision = {.depth = 24, .hidden = 1024, .ffn = 4096, .patch = 16, .positions = 2304},
+     .shard = 5329398688},
+    {.name = "qwen3.5-2b",
+     .family = WS_LIKE_QWEN35,
+     .hidden = 2048,
+     .layers = 24,
+     .ffn = 6144,
+     .heads = 8,
+     .kv_heads = 2,
+     .head_dim = 256,
+     .linear_k = 16,
+     .linear_v = 16,
+     .linear_dim = 128,
+     .conv = 4,
+     .vocab = 248320,
+     .base = 248044,
+     .tied = 1,
+     .max_pos = 262144,
+     .theta = 1e7,
+     .eps = 1e-6,
+     .vision = {.depth = 24, .hidden = 1024, .ffn = 4096, .patch = 16, .positions = 2304},
+     .shard = 5329398688},
+    {.name = "qwen3.5-0.8b",
+     .family = WS_LIKE_QWEN35,
+     .hidden = 1024,
+     .layers = 24,
+     .ffn = 3584,
+     .heads = 8,
+     .kv_heads = 2,
+     .head_dim = 256,
+     .linear_k = 16,
+     .linear_v = 16,
+     .linear_dim = 128,
+     .conv = 4,
+     .vocab = 248320,
+     .base = 248044,
+     .tied = 1,
+     .max_pos = 262144,
+     .theta = 1e7,
+     .eps = 1e-6,
+     .vision = {.depth = 12, .hidden = 768, .ffn = 3072, .patch = 16, .positions = 2304},
+     .shard = 5329398688},
+    {.name = "qwen3-0.6b",
+     .family = WS_LIKE_QWEN3,
+     .hidden = 1024,
+     .layers = 28,
+     .ffn = 3072,
+     .heads = 16,
+     .kv_heads = 8,
+     .head_dim = 128,
+     .vocab = 151936,
+     .base = 151643,
+     .tied = 1,
+     .max_pos = 40960,
+     .thinks = 1,
+     .theta = 1e6,
+     .eps = 1e-6},
+    {.name = "smollm2-135m",
+     .family = WS_LIKE_LLAMA,
+     .hidden = 576,
+     .layers = 30,
+     .ffn = 1536,
+     .heads = 9,
+     .kv_heads = 3,
+     .head_dim = 64,
+     .vocab = 49152,
+     .base = 49152,
+     .tied = 1,
+     .max_pos = 8192,
+     .theta = 1e5,
+     .eps = 1e-5},
+    {.name = "tiny",
+     .family = WS_LIKE_QWEN35,
+     .hidden = 64,
+     .layers = 4,
+     .ffn = 128,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 32,
+     .linear_k = 2,
+     .linear_v = 4,
+     .linear_dim = 16,
+     .conv = 4,
+     .vocab = 512,
+     .base = 448,
+     .tied = 1,
+     .max_pos = 8192,
+     .thinks = 1,
+     .theta = 1e7,
+     .eps = 1e-6,
+     .vision = {.depth = 2, .hidden = 32, .ffn = 64, .patch = 4, .positions = 16},
+     .shard = 300000},
+    {.name = "tiny-qwen3",
+     .family = WS_LIKE_QWEN3,
+     .hidden = 64,
+     .layers = 4,
+     .ffn = 128,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 32,
+     .vocab = 512,
+     .base = 448,
+     .tied = 1,
+     .max_pos = 8192,
+     .thinks = 1,
+     .theta = 1e6,
+     .eps = 1e-6},
 };
 enum { N = sizeof table / sizeof *table };
 
@@ -101,83 +158,67 @@ typedef struct list {
     ws_dtype type;
 } list;
 
-static void add(list *l, ws_fill fill, ws_dtype type, int dims, const int64_t *dim, const char *fmt, va_list ap) {
+/* "prefix.name", or with prefix NULL "name". */
+static void add(list *l, ws_fill fill, ws_dtype type, int dims, const int64_t *dim, const char *prefix,
+                const char *name) {
     if (l->a.n == l->cap) {
         l->cap = l->cap ? 2 * l->cap : 256;
         l->a.t = ws_xrealloc(l->a.t, l->cap * sizeof *l->a.t);
         l->a.fill = ws_xrealloc(l->a.fill, l->cap * sizeof *l->a.fill);
     }
     ws_tensor *t = &l->a.t[l->a.n];
-    char name[256];
-    vsnprintf(name, sizeof name, fmt, ap);
-    *t = (ws_tensor){.name = ws_xstrdup(name), .type = type, .dims = dims};
+    *t = (ws_tensor){
+        .name = ws_sprintf("%s%s%s", prefix ? prefix : "", prefix ? "." : "", name), .type = type, .dims = dims};
     for (int i = 0; i < dims; i++) t->dim[i] = dim[i];
     t->bytes = ws_dtype_bytes(type, ws_tensor_numel(t));
     l->a.fill[l->a.n++] = fill;
 }
 
-__attribute__((format(printf, 4, 5))) static void vector(list *l, ws_fill fill, int64_t n, const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    add(l, fill, l->type, 1, &n, fmt, ap);
-    va_end(ap);
+static void tensor(list *l, ws_fill fill, int dims, const int64_t *dim, const char *prefix, const char *name) {
+    add(l, fill, l->type, dims, dim, prefix, name);
 }
-
+static void vector(list *l, ws_fill fill, int64_t n, const char *prefix, const char *name) {
+    add(l, fill, l->type, 1, &n, prefix, name);
+}
 /* Stored in F32 whatever the rest is (models.md 3.1). */
-__attribute__((format(printf, 4, 5))) static void exact(list *l, ws_fill fill, int64_t n, const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    add(l, fill, WS_F32, 1, &n, fmt, ap);
-    va_end(ap);
+static void exact(list *l, ws_fill fill, int64_t n, const char *prefix, const char *name) {
+    add(l, fill, WS_F32, 1, &n, prefix, name);
 }
-
-__attribute__((format(printf, 4, 5))) static void matrix(list *l, int64_t rows, int64_t cols, const char *fmt, ...) {
-    va_list ap;
-    const int64_t dim[] = {rows, cols};
-    va_start(ap, fmt);
-    add(l, WS_FILL_FAN, l->type, 2, dim, fmt, ap);
-    va_end(ap);
-}
-
-__attribute__((format(printf, 5, 6))) static void tensor(list *l, ws_fill fill, int dims, const int64_t *dim,
-                                                         const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    add(l, fill, l->type, dims, dim, fmt, ap);
-    va_end(ap);
+static void matrix(list *l, int64_t rows, int64_t cols, const char *prefix, const char *name) {
+    add(l, WS_FILL_FAN, l->type, 2, (const int64_t[]){rows, cols}, prefix, name);
 }
 
 /* Layer `p` ("model.layers.3"): norms, attention or linear mixer, MLP. */
 static void layer(list *l, const ws_likeness *k, const char *p, int linear) {
     const int64_t h = k->hidden, q = (int64_t)k->heads * k->head_dim, kv = (int64_t)k->kv_heads * k->head_dim;
     const ws_fill norm = k->family == WS_LIKE_QWEN35 ? WS_FILL_ZEROS : WS_FILL_ONES;
-    vector(l, norm, h, "%s.input_layernorm.weight", p);
+    vector(l, norm, h, p, "input_layernorm.weight");
     if (linear) {
         const int64_t key = (int64_t)k->linear_k * k->linear_dim, value = (int64_t)k->linear_v * k->linear_dim;
         const int64_t taps[] = {2 * key + value, 1, k->conv};
-        matrix(l, 2 * key + value, h, "%s.linear_attn.in_proj_qkv.weight", p);
-        matrix(l, value, h, "%s.linear_attn.in_proj_z.weight", p);
-        matrix(l, k->linear_v, h, "%s.linear_attn.in_proj_b.weight", p);
-        matrix(l, k->linear_v, h, "%s.linear_attn.in_proj_a.weight", p);
-        tensor(l, WS_FILL_CONV, 3, taps, "%s.linear_attn.conv1d.weight", p);
-        exact(l, WS_FILL_ALOG, k->linear_v, "%s.linear_attn.A_log", p);
-        vector(l, WS_FILL_ONE, k->linear_v, "%s.linear_attn.dt_bias", p);
-        exact(l, WS_FILL_ONES, k->linear_dim, "%s.linear_attn.norm.weight", p);
-        matrix(l, h, value, "%s.linear_attn.out_proj.weight", p);
+        matrix(l, 2 * key + value, h, p, "linear_attn.in_proj_qkv.weight");
+        matrix(l, value, h, p, "linear_attn.in_proj_z.weight");
+        matrix(l, k->linear_v, h, p, "linear_attn.in_proj_b.weight");
+        matrix(l, k->linear_v, h, p, "linear_attn.in_proj_a.weight");
+        tensor(l, WS_FILL_CONV, 3, taps, p, "linear_attn.conv1d.weight");
+        exact(l, WS_FILL_ALOG, k->linear_v, p, "linear_attn.A_log");
+        vector(l, WS_FILL_ONE, k->linear_v, p, "linear_attn.dt_bias");
+        exact(l, WS_FILL_ONES, k->linear_dim, p, "linear_attn.norm.weight");
+        matrix(l, h, value, p, "linear_attn.out_proj.weight");
     } else {
-        matrix(l, k->family == WS_LIKE_QWEN35 ? 2 * q : q, h, "%s.self_attn.q_proj.weight", p); /* its gate beside */
-        matrix(l, kv, h, "%s.self_attn.k_proj.weight", p);
-        matrix(l, kv, h, "%s.self_attn.v_proj.weight", p);
-        matrix(l, h, q, "%s.self_attn.o_proj.weight", p);
+        matrix(l, k->family == WS_LIKE_QWEN35 ? 2 * q : q, h, p, "self_attn.q_proj.weight"); /* its gate beside */
+        matrix(l, kv, h, p, "self_attn.k_proj.weight");
+        matrix(l, kv, h, p, "self_attn.v_proj.weight");
+        matrix(l, h, q, p, "self_attn.o_proj.weight");
         if (k->family != WS_LIKE_LLAMA) {
-            vector(l, norm, k->head_dim, "%s.self_attn.q_norm.weight", p);
-            vector(l, norm, k->head_dim, "%s.self_attn.k_norm.weight", p);
+            vector(l, norm, k->head_dim, p, "self_attn.q_norm.weight");
+            vector(l, norm, k->head_dim, p, "self_attn.k_norm.weight");
         }
     }
-    vector(l, norm, h, "%s.post_attention_layernorm.weight", p);
-    matrix(l, k->ffn, h, "%s.mlp.gate_proj.weight", p);
-    matrix(l, k->ffn, h, "%s.mlp.up_proj.weight", p);
-    matrix(l, h, k->ffn, "%s.mlp.down_proj.weight", p);
+    vector(l, norm, h, p, "post_attention_layernorm.weight");
+    matrix(l, k->ffn, h, p, "mlp.gate_proj.weight");
+    matrix(l, k->ffn, h, p, "mlp.up_proj.weight");
+    matrix(l, h, k->ffn, p, "mlp.down_proj.weight");
 }
 
 static int is_linear(const ws_likeness *k, int i) { return k->family == WS_LIKE_QWEN35 && (i + 1) % 4; }
@@ -186,52 +227,54 @@ static void vision(list *l, const ws_likeness *k) {
     const char *p = "model.visual";
     const int64_t h = k->vision.hidden, f = k->vision.ffn, four = 4 * h;
     const int64_t patch[] = {h, 3, 2, k->vision.patch, k->vision.patch};
-    tensor(l, WS_FILL_FAN, 5, patch, "%s.patch_embed.proj.weight", p);
-    vector(l, WS_FILL_NONE, h, "%s.patch_embed.proj.bias", p);
-    matrix(l, k->vision.positions, h, "%s.pos_embed.weight", p);
+    tensor(l, WS_FILL_FAN, 5, patch, p, "patch_embed.proj.weight");
+    vector(l, WS_FILL_NONE, h, p, "patch_embed.proj.bias");
+    matrix(l, k->vision.positions, h, p, "pos_embed.weight");
     for (int i = 0; i < k->vision.depth; i++) {
+        char block[64];
+        snprintf(block, sizeof block, "%s.blocks.%d", p, i);
         for (int n = 1; n < 3; n++) {
-            vector(l, WS_FILL_ONES, h, "%s.blocks.%d.norm%d.weight", p, i, n);
-            vector(l, WS_FILL_NONE, h, "%s.blocks.%d.norm%d.bias", p, i, n);
+            vector(l, WS_FILL_ONES, h, block, n == 1 ? "norm1.weight" : "norm2.weight");
+            vector(l, WS_FILL_NONE, h, block, n == 1 ? "norm1.bias" : "norm2.bias");
         }
-        matrix(l, 3 * h, h, "%s.blocks.%d.attn.qkv.weight", p, i);
-        vector(l, WS_FILL_NONE, 3 * h, "%s.blocks.%d.attn.qkv.bias", p, i);
-        matrix(l, h, h, "%s.blocks.%d.attn.proj.weight", p, i);
-        vector(l, WS_FILL_NONE, h, "%s.blocks.%d.attn.proj.bias", p, i);
-        matrix(l, f, h, "%s.blocks.%d.mlp.linear_fc1.weight", p, i);
-        vector(l, WS_FILL_NONE, f, "%s.blocks.%d.mlp.linear_fc1.bias", p, i);
-        matrix(l, h, f, "%s.blocks.%d.mlp.linear_fc2.weight", p, i);
-        vector(l, WS_FILL_NONE, h, "%s.blocks.%d.mlp.linear_fc2.bias", p, i);
+        matrix(l, 3 * h, h, block, "attn.qkv.weight");
+        vector(l, WS_FILL_NONE, 3 * h, block, "attn.qkv.bias");
+        matrix(l, h, h, block, "attn.proj.weight");
+        vector(l, WS_FILL_NONE, h, block, "attn.proj.bias");
+        matrix(l, f, h, block, "mlp.linear_fc1.weight");
+        vector(l, WS_FILL_NONE, f, block, "mlp.linear_fc1.bias");
+        matrix(l, h, f, block, "mlp.linear_fc2.weight");
+        vector(l, WS_FILL_NONE, h, block, "mlp.linear_fc2.bias");
     }
-    vector(l, WS_FILL_ONES, h, "%s.merger.norm.weight", p);
-    vector(l, WS_FILL_NONE, h, "%s.merger.norm.bias", p);
-    matrix(l, four, four, "%s.merger.linear_fc1.weight", p); /* four patches become one token */
-    vector(l, WS_FILL_NONE, four, "%s.merger.linear_fc1.bias", p);
-    matrix(l, k->hidden, four, "%s.merger.linear_fc2.weight", p);
-    vector(l, WS_FILL_NONE, k->hidden, "%s.merger.linear_fc2.bias", p);
+    vector(l, WS_FILL_ONES, h, p, "merger.norm.weight");
+    vector(l, WS_FILL_NONE, h, p, "merger.norm.bias");
+    matrix(l, four, four, p, "merger.linear_fc1.weight"); /* four patches become one token */
+    vector(l, WS_FILL_NONE, four, p, "merger.linear_fc1.bias");
+    matrix(l, k->hidden, four, p, "merger.linear_fc2.weight");
+    vector(l, WS_FILL_NONE, k->hidden, p, "merger.linear_fc2.bias");
 }
 
 static void multi_token(list *l, const ws_likeness *k) {
     const int64_t h = k->hidden;
-    matrix(l, h, 2 * h, "mtp.fc.weight");
+    matrix(l, h, 2 * h, "mtp", "fc.weight");
     layer(l, k, "mtp.layers.0", 0);
-    vector(l, WS_FILL_ZEROS, h, "mtp.norm.weight");
-    vector(l, WS_FILL_ZEROS, h, "mtp.pre_fc_norm_embedding.weight");
-    vector(l, WS_FILL_ZEROS, h, "mtp.pre_fc_norm_hidden.weight");
+    vector(l, WS_FILL_ZEROS, h, "mtp", "norm.weight");
+    vector(l, WS_FILL_ZEROS, h, "mtp", "pre_fc_norm_embedding.weight");
+    vector(l, WS_FILL_ZEROS, h, "mtp", "pre_fc_norm_hidden.weight");
 }
 
 ws_like_tensors ws_likeness_tensors(const ws_likeness *k, int f32, int text_only) {
     const char *prefix = k->family == WS_LIKE_QWEN35 ? "model.language_model" : "model";
     const int64_t embed[] = {k->vocab, k->hidden};
     list l = {.type = f32 ? WS_F32 : WS_BF16};
-    tensor(&l, WS_FILL_EMBED, 2, embed, "%s.embed_tokens.weight", prefix);
+    tensor(&l, WS_FILL_EMBED, 2, embed, prefix, "embed_tokens.weight");
     for (int i = 0; i < k->layers; i++) {
         char p[64];
         snprintf(p, sizeof p, "%s.layers.%d", prefix, i);
         layer(&l, k, p, is_linear(k, i));
     }
-    vector(&l, k->family == WS_LIKE_QWEN35 ? WS_FILL_ZEROS : WS_FILL_ONES, k->hidden, "%s.norm.weight", prefix);
-    if (!k->tied) tensor(&l, WS_FILL_EMBED, 2, embed, "lm_head.weight");
+    vector(&l, k->family == WS_LIKE_QWEN35 ? WS_FILL_ZEROS : WS_FILL_ONES, k->hidden, prefix, "norm.weight");
+    if (!k->tied) tensor(&l, WS_FILL_EMBED, 2, embed, NULL, "lm_head.weight");
     if (k->vision.depth && !text_only) vision(&l, k), multi_token(&l, k);
     return l.a;
 }
