@@ -5,7 +5,7 @@
 static ws_adapter *own_adapter(const fixture *f, const ws_model *m) {
     ws_adapter *a;
     ws_err err = {0};
-    ws_adapter_config cfg = {"lora", 4, 8, 1, 3, NULL};
+    ws_adapter_config cfg = {"lora", 4, 8, 1, 3, NULL, 0, 0};
     (void)f;
     OK(ws_adapter_new(&a, m, &cfg, &err));
     return a;
@@ -420,7 +420,7 @@ static void options_are_checked(void **state) {
     fixture *f = *state;
     ws_adapter *a;
     ws_err err = {0};
-    ws_adapter_config c = {"lora", 4, 8, -1, -1, NULL};
+    ws_adapter_config c = {"lora", 4, 8, -1, -1, NULL, 0, 0};
     OK(ws_adapter_new(&a, f->m, &c, &err));
     assert_int_equal(ws_adapter_n_sites(a), 14); /* round(1.2) .. round(3.2) - 1 = layers 1, 2 */
     assert_int_equal(ws_adapter_lowest_layer(a), 1);

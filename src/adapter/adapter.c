@@ -1,8 +1,12 @@
 /* src/adapter/adapter.c - the corridor: finds the sites, gives every room's tensors their memory, hangs them as a
  * patch. */
 #include "adapter/room.h"
+#include "base/interrupt.h"
 #include "base/log.h"
+#include "base/parallel.h"
+#include "base/progress.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +35,20 @@ static const ws_adapted *site_at(const ws_patch *p, int site) {
 static const ws_adapter_ops *ops_of(const ws_patch *p) { return ((const ws_adapter *)(const void *)p)->ops; }
 
 static int hangs_at(const ws_patch *p, int site) { return site_at(p, site) != NULL; }
+/* A room that changes the linear itself computes theta and knows no strength; steering hangs its edit instead. */
+static void at_strength_one(const ws_patch_call *c) {
+    for (int64_t t = 0; t < c->n; t++) WS_ASSERT(c->alpha[t] == 1);
+}
+static void input(ws_patch *p, const ws_patch_call *c, float *x) {
+    at_strength_one(c);
+    ops_of(p)->input(site_at(p, c->site), c, x);
+}
+static void product(ws_patch *p, const ws_patch_call *c) {
+    at_strength_one(c);
+    ops_of(p)->product(site_at(p, c->site), c);
+}
 static void linear(ws_patch *p, const ws_patch_call *c) { ops_of(p)->forward(site_at(p, c->site), c); }
+static int needs_gx(const ws_patch *p, int site) { return ops_of(p)->needs_gx(site_at(p, site)); }
 static int64_t saved_floats(const ws_patch *p, int site, int64_t n) {
     const ws_adapted *s = site_at(p, site);
     return s && ops_of(p)->saved_floats ? ops_of(p)->saved_floats(s, n) : 0;
@@ -70,13 +87,17 @@ cleanup:
     return err->code;
 }
 
+/* Every site's own part begins on a cache line. */
+static int64_t whole_lines(int64_t floats) { return (floats + 15) & ~(int64_t)15; }
+
 static ws_status give_memory(ws_adapter *a, ws_err *err) {
     ws_tensor_spec spec[WS_ADAPTER_MAX_TENSORS];
     for (int i = 0; i < a->n_sites; i++) {
         ws_adapted *s = &a->site[i];
         s->n_p = a->ops->tensors(s, spec);
         a->n_params += s->n_p;
-        if (a->ops->derived_floats) a->n_derived += a->ops->derived_floats(s);
+        if (a->ops->derived_floats) a->n_derived += whole_lines(a->ops->derived_floats(s));
+        if (a->ops->sum_floats) a->n_sums += whole_lines(a->ops->sum_floats(s));
         for (int j = 0; j < s->n_p; j++) {
             int64_t n = 1;
             for (int d = 0; d < spec[j].dims; d++) n *= spec[j].dim[d];
@@ -88,16 +109,18 @@ static ws_status give_memory(ws_adapter *a, ws_err *err) {
     a->grads = ws_try_alloc((size_t)a->size, sizeof(float));
     a->fixed = ws_try_alloc((size_t)a->n_fixed, sizeof(float));
     a->derived = ws_try_alloc((size_t)a->n_derived, sizeof(float));
-    if (!a->values || !a->grads || !a->fixed || !a->derived)
+    a->sums = ws_try_alloc((size_t)a->n_sums, sizeof(float));
+    if (!a->values || !a->grads || !a->fixed || !a->derived || !a->sums)
         return ws_fail(err, WS_ENOMEM, "out of memory: an adapter of %lld numbers and its gradients",
                        (long long)a->size);
-    float *value = a->values, *grad = a->grads, *fixed = a->fixed, *derived = a->derived;
+    float *value = a->values, *grad = a->grads, *fixed = a->fixed, *derived = a->derived, *sums = a->sums;
     ws_param *p = a->param;
     for (int i = 0; i < a->n_sites; i++) {
         ws_adapted *s = &a->site[i];
         a->ops->tensors(s, spec);
-        s->p = p, s->derived = derived;
-        if (a->ops->derived_floats) derived += a->ops->derived_floats(s);
+        s->p = p, s->derived = derived, s->sums = sums;
+        if (a->ops->derived_floats) derived += whole_lines(a->ops->derived_floats(s));
+        if (a->ops->sum_floats) sums += whole_lines(a->ops->sum_floats(s));
         for (int j = 0; j < s->n_p; j++, p++) {
             *p = (ws_param){
                 .site = s->site, .suffix = spec[j].suffix, .dims = spec[j].dims, .rows = spec[j].dim[0], .cols = 1};
@@ -113,19 +136,55 @@ static ws_status give_memory(ws_adapter *a, ws_err *err) {
     return WS_OK;
 }
 
+/* What the base alone decides, a few sites at a time so that a bar can tell how far it is. */
+typedef struct preparing {
+    ws_adapter *a;
+    int first;
+    ws_status *st;
+    ws_err *err;
+} preparing;
+static void prepare_sites(void *arg, int64_t begin, int64_t end) {
+    const preparing *p = arg;
+    for (int64_t i = begin; i < end; i++) p->st[i] = p->a->ops->prepare(&p->a->site[p->first + i], &p->err[i]);
+}
+static ws_status prepare(ws_adapter *a, ws_err *err) {
+    if (!a->ops->prepare) return WS_OK;
+    int n = 2 * ws_threads();
+    preparing p = {a, 0, ws_xcalloc((size_t)n, sizeof *p.st), ws_xcalloc((size_t)n, sizeof *p.err)};
+    char title[48];
+    ws_progress bar;
+    ws_status st = WS_OK;
+    snprintf(title, sizeof title, "%s: base weights", a->ops->name);
+    ws_progress_start(&bar, title, "modules", a->n_sites);
+    for (; p.first < a->n_sites && !st; p.first += n) {
+        int here = a->n_sites - p.first < n ? a->n_sites - p.first : n;
+        if ((st = ws_interrupt_check(err))) break;
+        ws_parallel_for(here, 1, prepare_sites, &p);
+        for (int i = 0; i < here && !st; i++)
+            if ((st = p.st[i])) *err = p.err[i];
+        ws_progress_update(&bar, p.first + here, NULL);
+    }
+    ws_progress_end(&bar);
+    free(p.st), free(p.err);
+    return st;
+}
+
 ws_status ws_adapter_build(ws_adapter **out, const ws_model *m, const ws_adapter_ops *ops, json_t *config,
                            char *(*name_of)(const char *site_name), const char *where, ws_err *err) {
     ws_adapter *a = ws_xcalloc(1, sizeof *a);
     *out = NULL;
     a->patch_ops = (ws_patch_ops){.name = ops->name,
                                   .hangs_at = hangs_at,
-                                  .linear = linear,
+                                  .linear = ops->forward ? linear : NULL,
+                                  .input = ops->input ? input : NULL,
+                                  .product = ops->product ? product : NULL,
                                   .saved_floats = saved_floats,
                                   .linear_gy = ops->backward_gy ? linear_gy : NULL,
-                                  .linear_grad = linear_grad};
+                                  .linear_grad = linear_grad,
+                                  .needs_gx = ops->needs_gx ? needs_gx : NULL};
     a->patch.ops = &a->patch_ops;
     a->ops = ops, a->model = m, a->config = config, a->name_of = name_of;
-    if (match_sites(a, where, err) || give_memory(a, err)) {
+    if (match_sites(a, where, err) || give_memory(a, err) || prepare(a, err)) {
         ws_adapter_free(a);
         return err->code;
     }
@@ -195,6 +254,12 @@ static ws_status read_targets(json_t *list, const ws_model *m, const char *text,
     return err->code;
 }
 
+/* Whole numbers without a point, as Python writes them. */
+static json_t *number(double v) {
+    int whole = v == floor(v) && fabs(v) < 1e15;
+    return whole ? json_integer((json_int_t)v) : json_real(v);
+}
+
 ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err) {
     const ws_adapter_ops *ops = NULL;
     int layers = ws_model_dims(m)->layers, a = cfg->layer_begin, b = cfg->layer_end;
@@ -223,10 +288,9 @@ ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_c
     }
     json_object_set_new(c, "target_modules", targets);
     if (ops->rank_key) json_object_set_new(c, ops->rank_key, json_integer(cfg->rank));
-    if (ops->alpha_key) {
-        int whole = cfg->alpha == floor(cfg->alpha) && fabs(cfg->alpha) < 1e15;
-        json_object_set_new(c, ops->alpha_key, whole ? json_integer((json_int_t)cfg->alpha) : json_real(cfg->alpha));
-    }
+    if (ops->alpha_key) json_object_set_new(c, ops->alpha_key, number(cfg->alpha));
+    if (ops->block_key) json_object_set_new(c, ops->block_key, json_integer(cfg->block ? cfg->block : 8));
+    if (ops->lambda_key) json_object_set_new(c, ops->lambda_key, number(cfg->lambda != 0 ? cfg->lambda : 15));
     if (ops->honours_layers) {
         json_t *list = json_array();
         for (int i = a; i < b; i++) json_array_append_new(list, json_integer(i));
@@ -239,7 +303,7 @@ void ws_adapter_free(ws_adapter *a) {
     if (!a) return;
     json_decref(a->config);
     free(a->site), free(a->at_site), free(a->param);
-    free(a->values), free(a->grads), free(a->fixed), free(a->derived);
+    free(a->values), free(a->grads), free(a->fixed), free(a->derived), free(a->sums);
     free(a);
 }
 
@@ -252,26 +316,42 @@ static void round_to(ws_dtype t, float *v, int64_t n) {
     }
 }
 
+static void round_site(ws_adapted *s) {
+    for (int j = 0; j < s->n_p; j++) round_to(s->at->w->type, s->p[j].value, s->p[j].rows * s->p[j].cols);
+}
+
 void ws_adapter_init(ws_adapter *a, uint64_t seed) {
     ws_mt r;
     ws_mt_seed(&r, (uint32_t)seed);
     for (int i = 0; i < a->n_sites; i++) {
         ws_adapted *s = &a->site[i];
         a->ops->init(s, &r);
-        for (int j = 0; j < s->n_p; j++) round_to(s->at->w->type, s->p[j].value, s->p[j].rows * s->p[j].cols);
+        round_site(s);
+        if (a->ops->init_after) a->ops->init_after(s), round_site(s);
     }
     ws_adapter_refresh(a);
 }
 
 /* ---------- use ---------- */
 
+static void refresh_sites(void *arg, int64_t begin, int64_t end) {
+    const ws_adapter *a = arg;
+    for (int64_t i = begin; i < end; i++) a->ops->refresh(&a->site[i]);
+}
+static void finish_sites(void *arg, int64_t begin, int64_t end) {
+    const ws_adapter *a = arg;
+    for (int64_t i = begin; i < end; i++) a->ops->finish_grad(&a->site[i]);
+}
 void ws_adapter_refresh(ws_adapter *a) {
-    for (int i = 0; i < a->n_sites && a->ops->refresh; i++) a->ops->refresh(&a->site[i]);
+    if (a->ops->refresh) ws_parallel_for(a->n_sites, 1, refresh_sites, a);
 }
 void ws_adapter_finish_grad(ws_adapter *a) {
-    for (int i = 0; i < a->n_sites && a->ops->finish_grad; i++) a->ops->finish_grad(&a->site[i]);
+    if (a->ops->finish_grad) ws_parallel_for(a->n_sites, 1, finish_sites, a);
 }
-void ws_adapter_zero_grad(ws_adapter *a) { memset(a->grads, 0, (size_t)a->size * sizeof(float)); }
+void ws_adapter_zero_grad(ws_adapter *a) {
+    memset(a->grads, 0, (size_t)a->size * sizeof(float));
+    memset(a->sums, 0, (size_t)a->n_sums * sizeof(float));
+}
 ws_patch *ws_adapter_patch(ws_adapter *a) { return &a->patch; }
 const char *ws_adapter_kind(const ws_adapter *a) { return a->ops->name; }
 int ws_adapter_n_params(const ws_adapter *a) { return a->n_params; }
@@ -315,4 +395,8 @@ void ws_adapter_describe(const ws_adapter *a, ws_str *out) {
 }
 ws_status ws_adapter_edit(const ws_adapter *a, int i, ws_edit *out, ws_err *err) {
     return a->ops->edit(&a->site[i], out, err);
+}
+ws_status ws_adapter_contrast_edit(const ws_adapter *a, const ws_adapter *b, int i, ws_edit *out, ws_err *err) {
+    int common = a->ops == b->ops && a->ops->contrast_edit;
+    return (common ? a->ops->contrast_edit : a->ops->edit)(&a->site[i], out, err);
 }

@@ -29,6 +29,8 @@ typedef struct ws_adapter_config {
     double alpha;               /* LoRA's alpha, 64: scale = alpha / rank */
     int layer_begin, layer_end; /* half open; -1,-1: the default slice [rint(0.3 L), rint(0.8 L)) */
     const char *targets;        /* comma-separated suffixes or "all-linear"; NULL: the adapter's default list */
+    int block;                  /* block size of OFT and BOFT; 0: 8 */
+    double lambda;              /* DeLoRA's bound; 0: 15 */
 } ws_adapter_config;
 
 ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err);
@@ -63,6 +65,8 @@ int ws_adapter_lowest_layer(const ws_adapter *a);
 void ws_adapter_describe(const ws_adapter *a, ws_str *out);
 /* theta - base at adapter site i, in closed form. */
 ws_status ws_adapter_edit(const ws_adapter *a, int i, ws_edit *out, ws_err *err);
+/* The same up to a part that is equal for `a` and `b` (two sides of one contrast), where both are of a kind that knows one. */
+ws_status ws_adapter_contrast_edit(const ws_adapter *a, const ws_adapter *b, int i, ws_edit *out, ws_err *err);
 const char *const *ws_adapter_kinds(int *n); /* names of all rooms */
 /* SHA-256 of an adapter directory's configuration and tensors as they stand in the files. */
 ws_status ws_adapter_dir_hash(const char *dir, char hex[65], ws_err *err);

@@ -18,7 +18,11 @@ typedef struct ws_adapted {
     float scale; /* alpha / rank, or alpha / sqrt(rank) with rslora */
     ws_param *p; /* [n_p], in the order of the room's tensors() */
     int n_p;
-    float *derived; /* [derived_floats()] what depends on the parameters alone, renewed by refresh() */
+    float *
+        derived; /* [derived_floats()], 64-byte aligned: what depends on base and parameters alone, made by prepare() and
+                       renewed by refresh() */
+    float *sums; /* [sum_floats()], 64-byte aligned: gradients of derived quantities, added up over the micro-batches of
+                       a step; zeroed with the gradients, used up by finish_grad() */
 } ws_adapted;
 
 typedef struct ws_tensor_spec {
@@ -56,8 +60,9 @@ struct ws_adapter_ops {
     const char *targets;   /* default list, comma-separated */
     int honours_layers;    /* 0: layers_to_transform does not exist for it (IA3) */
     const char *config; /* every key of adapter_config.json with its value in our files, as JSON; also the known keys */
-    const char *rank_key,
-        *alpha_key; /* where ws_adapter_config's rank and alpha go ("r", "lora_alpha"); NULL: nowhere */
+    /* Where ws_adapter_config's rank, alpha, block and lambda go ("r", "lora_alpha", "oft_block_size", "delora_lambda");
+     * NULL: nowhere. */
+    const char *rank_key, *alpha_key, *block_key, *lambda_key;
     /* 1: a PEFT configuration with our peft_type is this room's (LoRA, DoRA and PiSSA share one peft_type). */
     int (*claims)(const json_t *config);
     /* Refuses, by key name, what would change the meaning; warns about what is only ignored. */
@@ -66,14 +71,27 @@ struct ws_adapter_ops {
     ws_status (*site)(ws_adapted *s, const json_t *config, const char *key, const char *where, ws_err *err);
     int (*tensors)(const ws_adapted *s, ws_tensor_spec spec[WS_ADAPTER_MAX_TENSORS]);
     int64_t (*derived_floats)(const ws_adapted *s); /* NULL: none */
-    void (*init)(ws_adapted *s, ws_mt *r);          /* fp32 values; the corridor rounds them for a 16-bit base */
-    void (*refresh)(ws_adapted *s);                 /* NULL: nothing derived */
-    void (*finish_grad)(ws_adapted *s);             /* NULL: gradients are complete as accumulated */
+    int64_t (*sum_floats)(const ws_adapted *s);     /* NULL: none */
+    /* What the base weight alone decides (norms, singular vectors), once, before init() or the files' values; sites run in
+     * parallel.  NULL: nothing. */
+    ws_status (*prepare)(ws_adapted *s, ws_err *err);
+    void (*init)(ws_adapted *s, ws_mt *r); /* fp32 values; the corridor rounds them for a 16-bit base */
+    /* After that rounding: values that depend on it (DoRA's magnitude); they are rounded once more.  NULL: none. */
+    void (*init_after)(ws_adapted *s);
+    void (*refresh)(ws_adapted *s);     /* NULL: nothing derived */
+    void (*finish_grad)(ws_adapted *s); /* NULL: gradients are complete as accumulated */
     int64_t (*saved_floats)(const ws_adapted *s, int64_t n);
+    /* The calls of model/patch.h that the room takes part in; NULL where it does not. */
+    void (*input)(const ws_adapted *s, const ws_patch_call *c, float *x);
+    void (*product)(const ws_adapted *s, const ws_patch_call *c);
     void (*forward)(const ws_adapted *s, const ws_patch_call *c);
     void (*backward_gy)(const ws_adapted *s, const ws_patch_grad *g); /* NULL: the raw gy serves */
     void (*backward)(const ws_adapted *s, const ws_patch_grad *g);
+    int (*needs_gx)(const ws_adapted *s);                              /* NULL: no */
     ws_status (*edit)(const ws_adapted *s, ws_edit *out, ws_err *err); /* theta - base */
+    /* theta - something that is the same for both sides of a contrast, where that is simpler (PiSSA: s B A, without the
+     * residual); NULL: edit. */
+    ws_status (*contrast_edit)(const ws_adapted *s, ws_edit *out, ws_err *err);
 };
 
 struct ws_adapter {
@@ -87,8 +105,8 @@ struct ws_adapter {
     ws_adapted *site;
     int *at_site; /* [model sites] -> index into site, -1: not adapted */
     ws_param *param;
-    int64_t size, n_fixed, n_derived;
-    float *values, *grads, *fixed, *derived;
+    int64_t size, n_fixed, n_derived, n_sums;
+    float *values, *grads, *fixed, *derived, *sums;
 };
 
 extern const ws_adapter_ops *const ws_adapter_rooms[]; /* NULL-terminated */

@@ -75,7 +75,7 @@ ws_status ws_bench_open(const ws_bench_opts *o, const ws_common *c, ws_err *err)
 
 ws_status ws_bench_train(const ws_bench_opts *o, const ws_common *c, ws_err *err) {
     const int rank = (int)or_else(o->rank, 32);
-    const ws_adapter_config a = {"lora", rank, 2 * rank, -1, -1, NULL};
+    const ws_adapter_config a = {"lora", rank, 2 * rank, -1, -1, NULL, 0, 0};
     ws_session s;
     ws_measured v;
     if (ws_session_open_weights(&s, c, err)) return err->code;

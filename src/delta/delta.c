@@ -1,10 +1,12 @@
 /* src/delta/delta.c - a contrast as a list of edits, hung in the model as a side product with a strength per row.
- *     y[t] += alpha[t] * U (V x[t])       H = X V^T [n, k], rows scaled by alpha, Y += H U^T
+ *     y[t] += sum_j s_j .* W (alpha[t] E_j x[t]) + alpha[t] (U (V x[t]) + db)     H = X V^T [n, k], Y += alpha H U^T
+ * The rows alpha E_j x share the pass over W with the base product; terms without E_j scale that product itself.
  * The side product is always fp32 and never rounded together with W x (design.md, Words: edit). */
 #include "base/parallel.h"
 #include "delta/impl.h"
 #include "kernel/gemm.h"
 #include "kernel/kernel.h"
+#include "ops/blockdiag.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,19 +14,81 @@
 static int index_at(const ws_patch *p, int site) { return ((const ws_delta *)(const void *)p)->at_site[site]; }
 static int hangs_at(const ws_patch *p, int site) { return index_at(p, site) >= 0; }
 
+static const ws_edit *edit_at(const ws_patch *p, int site) {
+    return &((const ws_delta *)(const void *)p)->edit[index_at(p, site)];
+}
+
+/* Terms with an E have an input of their own; those without one read the base product. */
+static int n_inputs(const ws_patch *p, int site) {
+    const ws_edit *e = edit_at(p, site);
+    int n = 0;
+    for (int j = 0; j < e->n_terms; j++) n += e->term[j].e != NULL;
+    return n;
+}
+static int wants_base(const ws_patch *p, int site) {
+    const ws_edit *e = edit_at(p, site);
+    return n_inputs(p, site) < e->n_terms;
+}
+
+static void scale_rows(float *x, int64_t n, int64_t d, const float *alpha) {
+    for (int64_t t = 0; t < n; t++) ws_k.scale(x + t * d, alpha[t], d);
+}
+
+/* alpha E x: small on its own, so it goes through W on its own, never rounded together with x. */
+static void inputs(ws_patch *p, const ws_patch_call *c, float *xe) {
+    const ws_edit *e = edit_at(p, c->site);
+    for (int j = 0; j < e->n_terms; j++) {
+        if (!e->term[j].e) continue;
+        ws_blockdiag_forward_t(xe, c->x, c->n, e->d_in, e->term[j].e, e->term[j].e_block);
+        scale_rows(xe, c->n, e->d_in, c->alpha);
+        xe += c->n * e->d_in;
+    }
+}
+
+typedef struct term_rows {
+    float *y;
+    const float *x, *s, *alpha; /* alpha NULL: x holds it already */
+    int64_t d;
+} term_rows;
+
+static void add_term(void *arg, int64_t begin, int64_t end) {
+    const term_rows *a = arg;
+    for (int64_t t = begin; t < end; t++) {
+        float *y = a->y + t * a->d;
+        const float *x = a->x + t * a->d, f = a->alpha ? a->alpha[t] : 1;
+        if (!a->s)
+            ws_k.add(y, x, a->d);
+        else
+            for (int64_t i = 0; i < a->d; i++) y[i] += f * (a->s[i] * x[i]);
+    }
+}
+
 static void linear(ws_patch *p, const ws_patch_call *c) {
     const ws_delta *d = (const ws_delta *)(const void *)p;
     int i = index_at(p, c->site);
     const ws_edit *e = &d->edit[i];
+    const float *wx = c->wx;
+    for (int j = 0; j < e->n_terms; j++) {
+        const ws_edit_term *t = &e->term[j];
+        term_rows a = {c->y, t->e ? wx : c->base, t->s, t->e ? NULL : c->alpha, e->d_out};
+        ws_parallel_for(c->n, 16, add_term, &a);
+        if (t->e) wx += c->n * e->d_out;
+    }
+    for (int64_t t = 0; e->db && t < c->n; t++) ws_k.axpy(c->y + t * e->d_out, c->alpha[t], e->db, e->d_out);
     if (!e->k) return;
     float *h = ws_arena_floats(c->scratch, c->n * e->k);
     ws_weight v = ws_weight_f32(e->v, e->k, e->d_in, e->d_in), ut = ws_weight_f32(d->ut[i], e->k, e->d_out, e->d_out);
     ws_gemm_nt(h, e->k, c->x, e->d_in, c->n, &v, 0);
-    for (int64_t t = 0; t < c->n; t++) ws_k.scale(h + t * e->k, c->alpha[t], e->k);
+    scale_rows(h, c->n, e->k, c->alpha);
     ws_gemm_nn(c->y, e->d_out, h, e->k, 1, c->n, &ut, 1);
 }
 
-static const ws_patch_ops patch_ops = {.name = "dw", .hangs_at = hangs_at, .linear = linear};
+static const ws_patch_ops patch_ops = {.name = "dw",
+                                       .hangs_at = hangs_at,
+                                       .linear = linear,
+                                       .n_inputs = n_inputs,
+                                       .inputs = inputs,
+                                       .wants_base = wants_base};
 
 ws_delta *ws_delta_alloc(const ws_model *m) {
     ws_delta *d = ws_xcalloc(1, sizeof *d);
@@ -42,10 +106,7 @@ ws_status ws_delta_add(ws_delta *d, int site, ws_edit *e, ws_err *err) {
     float *ut = NULL;
     ws_status st = WS_OK;
     WS_ASSERT(d->at_site[site] < 0 && at->kind == WS_SITE_LINEAR && e->d_in == at->d_in && e->d_out == at->d_out);
-    if (e->n_terms || e->db)
-        st = ws_fail(err, WS_EUNSUPPORTED,
-                     "%s: an edit with terms beside U V cannot be hung in the model by this build", at->name);
-    else if (!(ut = ws_try_alloc((size_t)(e->d_out * e->k), sizeof(float))))
+    if (!(ut = ws_try_alloc((size_t)(e->d_out * e->k), sizeof(float))))
         st = ws_fail(err, WS_ENOMEM, "out of memory for the edit of %s", at->name);
     if (st) {
         ws_edit_release(e);
@@ -84,44 +145,19 @@ const char *ws_delta_source(const ws_delta *d, const char *key) {
 
 /* ---------- norms and products ---------- */
 
-/* g[i, j] = sum over t of a[t, i] b[t, j] in double; the factors are [n, ka] and [n, kb] with the given strides. */
-static void gram(double *g, const float *a, int64_t ka, int64_t at, int64_t ai, const float *b, int64_t kb, int64_t bt,
-                 int64_t bi, int64_t n) {
-    double *row = ws_xmalloc((size_t)kb * sizeof *row);
-    memset(g, 0, (size_t)(ka * kb) * sizeof *g);
-    for (int64_t t = 0; t < n; t++) {
-        for (int64_t j = 0; j < kb; j++) row[j] = (double)b[t * bt + j * bi];
-        for (int64_t i = 0; i < ka; i++) {
-            const double x = (double)a[t * at + i * ai];
-            double *gi = g + i * kb;
-            for (int64_t j = 0; j < kb; j++) gi[j] += x * row[j];
-        }
-    }
-    free(row);
-}
-
-/* tr((Ua Va)' (Ub Vb)) = sum_ij (Ua' Ub)_ij (Va Vb')_ij: no product as large as dW is ever built. */
-static double edit_dot(const ws_edit *a, const ws_edit *b) {
-    double *gu = ws_xmalloc((size_t)(a->k * b->k) * sizeof *gu), *gv = ws_xmalloc((size_t)(a->k * b->k) * sizeof *gv),
-           sum = 0;
-    gram(gu, a->u, a->k, a->k, 1, b->u, b->k, b->k, 1, a->d_out);
-    gram(gv, a->v, a->k, 1, a->d_in, b->v, b->k, 1, b->d_in, a->d_in);
-    for (int64_t i = 0; i < a->k * b->k; i++) sum += gu[i] * gv[i];
-    free(gu), free(gv);
-    return sum;
-}
-
 typedef struct dots {
     const ws_delta *a, *b;
     double *part;
 } dots;
 
+static double site_dot(const ws_delta *a, int i, const ws_delta *b) {
+    int j = b->at_site[a->site[i]];
+    return j < 0 ? 0 : ws_edit_dot(&a->edit[i], &b->edit[j], ws_model_site(a->model, a->site[i])->w);
+}
+
 static void dot_sites(void *arg, int64_t begin, int64_t end) {
     const dots *p = arg;
-    for (int64_t i = begin; i < end; i++) {
-        int j = p->b->at_site[p->a->site[i]];
-        p->part[i] = j < 0 ? 0 : edit_dot(&p->a->edit[i], &p->b->edit[j]);
-    }
+    for (int64_t i = begin; i < end; i++) p->part[i] = site_dot(p->a, (int)i, p->b);
 }
 
 double ws_delta_dot(const ws_delta *a, const ws_delta *b) {
@@ -134,8 +170,10 @@ double ws_delta_dot(const ws_delta *a, const ws_delta *b) {
     return sum;
 }
 
+double ws_delta_site_dot(const ws_delta *a, int i, const ws_delta *b) { return site_dot(a, i, b); }
+
 double ws_delta_site_norm(const ws_delta *d, int i) {
-    double q = edit_dot(&d->edit[i], &d->edit[i]);
+    double q = site_dot(d, i, d);
     return q > 0 || isnan(q) ? sqrt(q) : 0; /* rounding may leave a tiny negative square */
 }
 

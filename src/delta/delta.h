@@ -15,14 +15,17 @@ typedef struct ws_delta_info {       /* the diagnostics of pipeline.md 4, in dou
     double norm_w;                   /* ||W|| over the touched matrices */
     int sites, sites_one_sided;      /* touched; touched by one side alone */
 } ws_delta_info;
-/* pos - neg, exactly (fp32 factors side by side).  A site that only one side edits counts as zero in the other.
+/* pos - neg, exactly (fp32 factors side by side, terms added up).  A site that only one side edits counts as zero in the other.
  * No common site is an error; ||dW|| = 0 a warning. */
 ws_status ws_delta_contrast(ws_delta **out, const ws_model *m, const ws_adapter *pos, const ws_adapter *neg,
                             ws_contrast_mode mode, ws_delta_info *info, ws_err *err);
 ws_status ws_delta_from_adapter(ws_delta **out, const ws_model *m, const ws_adapter *a, ws_err *err);
 void ws_delta_free(ws_delta *d);
-/* <a, b> = sum over sites of tr(dWa' dWb) in double, O((d_out + d_in) k^2) a site. */
+/* <a, b> = sum over sites of tr(dWa' dWb) in double, O((d_out + d_in) k^2) a site where both are
+ * U V alone, else a pass over W. */
 double ws_delta_dot(const ws_delta *a, const ws_delta *b);
+/* The part of the i-th site of a. */
+double ws_delta_site_dot(const ws_delta *a, int i, const ws_delta *b);
 int ws_delta_n_sites(const ws_delta *d);
 int ws_delta_site(const ws_delta *d, int i); /* model site number */
 const ws_edit *ws_delta_edit(const ws_delta *d, int i);

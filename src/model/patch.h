@@ -18,42 +18,56 @@ typedef struct ws_site {
 
 typedef struct ws_patch ws_patch;
 
-/* One call at one linear site, for the tokens of the rows that the patch is on for. */
+/* One call at one linear site, for the tokens of the rows that the patch is on for.  The order at a site:
+ *     x -> input() of the patches that have one -> W, and W on the rows that inputs() wrote -> product() -> + b -> linear() */
 typedef struct ws_patch_call {
     int site;
     const ws_site *at;
-    int64_t n;          /* tokens */
-    const float *x;     /* [n, d_in], contiguous */
-    float *y;           /* [n, d_out]: W x + b on entry; the patch adds to it or transforms it */
+    int64_t n;      /* tokens */
+    const float *x; /* [n, d_in], contiguous: the linear's own input, whatever input() made of it */
+    float *y;       /* [n, d_out]: in product() W x, in linear() W x + b and what earlier patches did; NULL before */
     const float *alpha; /* [n] strength of each token's row */
-    ws_arena *scratch;  /* rewound after the call */
-    float *saved;       /* training: saved_floats() floats that come back in backward, else NULL */
+    const float
+        *base;       /* linear(): [n, d_out] W x without bias and patches, where wants_base() asks for it, else NULL */
+    const float *wx; /* linear(): [n_inputs * n, d_out] W times the rows of inputs(), else NULL */
+    ws_arena *scratch; /* rewound after the call */
+    float *saved;      /* training: saved_floats() floats that come back in backward, else NULL */
 } ws_patch_call;
 
 typedef struct ws_patch_grad {
     int site;
     const ws_site *at;
     int64_t n;
-    const float *x; /* [n, d_in] */
+    const float *x; /* [n, d_in]: the linear's own input, whatever input() made of it */
     float *gy;      /* [n, d_out] */
-    float *gx;      /* [n, d_in]: gy W on entry, the patch adds its part; NULL when nothing below needs it */
+    float *gx;      /* [n, d_in]: gy W on entry, the patch adds its part, or turns it where it has input(); NULL when
+                       nothing below needs it and needs_gx() does not ask */
     const float *saved;
     ws_arena *scratch;
 } ws_patch_grad;
 
+/* What is NULL is not done. */
 typedef struct ws_patch_ops {
     const char *name;
     int (*hangs_at)(const ws_patch *p, int site);
     void (*linear)(ws_patch *p, const ws_patch_call *c);
+    /* Rows of the patch's own that W multiplies in the same pass over its weights, n_inputs of them a token: input j of
+     * token t goes to xe[j * n + t], [n_inputs * n, d_in]. */
+    int (*n_inputs)(const ws_patch *p, int site);
+    void (*inputs)(ws_patch *p, const ws_patch_call *c, float *xe);
+    int (*wants_base)(const ws_patch *p, int site);
     /* x := transformed hidden state [n, hidden] after block `site`; alpha [n].  NULL: no block sites. */
     void (*block)(ws_patch *p, int site, int64_t n, float *h, const float *alpha, ws_arena *scratch);
+    /* Adapters in training change the linear itself instead of adding to it.  They hang alone at a site and at alpha 1. */
+    void (*input)(ws_patch *p, const ws_patch_call *c, float *x); /* x [n, d_in] in place, before W */
+    void (*product)(ws_patch *p, const ws_patch_call *c);         /* y = W x in place, before the bias */
     /* training (NULL: not trainable); alpha is 1 */
     int64_t (*saved_floats)(const ws_patch *p, int site, int64_t n);
-    void (*linear_gy)(ws_patch *p,
-                      const ws_patch_grad *g); /* optional, BEFORE gx = gy W: parameter gradients that need the
-                                                              raw gy, then gy may be changed in place (row scales) */
-    void (*linear_grad)(ws_patch *p,
-                        const ws_patch_grad *g); /* AFTER gx = gy W: accumulate parameter gradients, gx += */
+    /* BEFORE gx = gy W: parameter gradients that need the raw gy, then gy may be changed in place (row scales). */
+    void (*linear_gy)(ws_patch *p, const ws_patch_grad *g);
+    /* AFTER gx = gy W: accumulate parameter gradients, gx +=, or gx turned in place where the patch has input(). */
+    void (*linear_grad)(ws_patch *p, const ws_patch_grad *g);
+    int (*needs_gx)(const ws_patch *p, int site); /* gy W is made for this patch even where nothing below needs it */
 } ws_patch_ops;
 
 struct ws_patch {

@@ -52,26 +52,115 @@ static float *gather(const float *x, const ws_on *on, int64_t d, ws_arena *a) {
     return to;
 }
 
-void ws_site_forward(ws_model *m, const ws_hung *h, int site, const float *x, float *y, float *const *saved) {
+/* A patch on its way through one site: its tokens, packed where they are not consecutive. */
+typedef struct visit {
+    ws_patch *patch; /* NULL: not here */
+    const ws_on *on;
+    ws_patch_call call;
+    int64_t extra; /* rows of its own that W multiplies: n_inputs * on->n */
+    int wants_base;
+} visit;
+
+static float *packed(const ws_on *on, const float *x, int64_t d, ws_arena *a) {
+    return on->token ? gather(x, on, d, a) : (float *)(uintptr_t)x + on->first * d;
+}
+
+/* Which patches are on here; returns their number. */
+static int visits(ws_model *m, const ws_hung *h, int site, const float *x, float *const *saved, visit *v) {
     const ws_site *at = &m->site[site];
-    ws_linear_forward(y, x, h->n, at->w, at->bias);
+    int here = 0;
     for (int p = 0; p < h->n_patches; p++) {
         const ws_on *on = &h->on[p];
         ws_patch *patch = h->patch[p];
-        if (!on->n || !patch->ops->linear || !patch->ops->hangs_at(patch, site)) continue;
-        ws_arena_mark mark = ws_arena_save(m->patch_scratch);
-        ws_patch_call c = {site, at, on->n, NULL, NULL, on->alpha, m->patch_scratch, saved ? saved[p] : NULL};
-        if (on->token) {
-            float *gy = gather(y, on, at->d_out, m->patch_scratch);
-            c.x = gather(x, on, at->d_in, m->patch_scratch), c.y = gy;
-            patch->ops->linear(patch, &c);
-            ws_parallel_for(on->n, 64, spread, &(move){gy, y, on->token, at->d_out});
-        } else {
-            c.x = x + on->first * at->d_in, c.y = y + on->first * at->d_out;
-            patch->ops->linear(patch, &c);
-        }
-        ws_arena_rewind(m->patch_scratch, mark);
+        const ws_patch_ops *o = patch->ops;
+        v[p] = (visit){0};
+        if (!on->n || !(o->linear || o->input || o->product) || !o->hangs_at(patch, site)) continue;
+        v[p] = (visit){.patch = patch,
+                       .on = on,
+                       .extra = o->n_inputs ? o->n_inputs(patch, site) * on->n : 0,
+                       .wants_base = o->wants_base && o->wants_base(patch, site)};
+        v[p].call = (ws_patch_call){.site = site,
+                                    .at = at,
+                                    .n = on->n,
+                                    .x = packed(on, x, at->d_in, m->patch_scratch),
+                                    .alpha = on->alpha,
+                                    .scratch = m->patch_scratch,
+                                    .saved = saved ? saved[p] : NULL};
+        here++;
     }
+    return here;
+}
+
+/* fn on the rows of `of` [., d] that belong to the patch, in place. */
+static void in_place(const visit *v, float *of, int64_t d, ws_arena *a, void (*fn)(const visit *v, float *rows)) {
+    ws_arena_mark mark = ws_arena_save(a);
+    float *rows = packed(v->on, of, d, a);
+    fn(v, rows);
+    if (v->on->token) ws_parallel_for(v->on->n, 64, spread, &(move){rows, of, v->on->token, d});
+    ws_arena_rewind(a, mark);
+}
+static void call_input(const visit *v, float *rows) { v->patch->ops->input(v->patch, &v->call, rows); }
+static void call_product(const visit *v, float *rows) {
+    ws_patch_call c = v->call;
+    c.y = rows;
+    v->patch->ops->product(v->patch, &c);
+}
+static void call_linear(const visit *v, float *rows) {
+    ws_patch_call c = v->call;
+    c.y = rows;
+    v->patch->ops->linear(v->patch, &c);
+}
+
+/* y = W x, and W on the rows that patches bring themselves in the same pass over its weights. */
+static void multiply(const ws_site *at, int64_t n, const float *x, float *y, visit *v, int n_patches, int64_t extra,
+                     ws_arena *a) {
+    if (!extra) {
+        ws_linear_forward(y, x, n, at->w, NULL);
+        return;
+    }
+    float *all = ws_arena_floats(a, (n + extra) * at->d_in), *wx = ws_arena_floats(a, (n + extra) * at->d_out);
+    memcpy(all, x, (size_t)(n * at->d_in) * sizeof *all);
+    int64_t row = n;
+    for (int p = 0; p < n_patches; p++) {
+        if (!v[p].extra) continue;
+        v[p].patch->ops->inputs(v[p].patch, &v[p].call, all + row * at->d_in);
+        v[p].call.wx = wx + row * at->d_out;
+        row += v[p].extra;
+    }
+    ws_linear_forward(wx, all, n + extra, at->w, NULL);
+    memcpy(y, wx, (size_t)(n * at->d_out) * sizeof *y);
+}
+
+void ws_site_forward(ws_model *m, const ws_hung *h, int site, const float *x, float *y, float *const *saved) {
+    const ws_site *at = &m->site[site];
+    ws_arena *a = m->patch_scratch;
+    ws_arena_mark mark = ws_arena_save(a);
+    visit *v = ws_arena_get(a, (size_t)h->n_patches * sizeof *v);
+    int here = visits(m, h, site, x, saved, v);
+    int64_t extra = 0;
+    int base = 0, turned = 0;
+    for (int p = 0; here && p < h->n_patches; p++)
+        if (v[p].patch) extra += v[p].extra, base |= v[p].wants_base, turned |= v[p].patch->ops->input != NULL;
+    if (turned) {
+        float *own = ws_arena_floats(a, h->n * at->d_in);
+        memcpy(own, x, (size_t)(h->n * at->d_in) * sizeof *own);
+        for (int p = 0; p < h->n_patches; p++)
+            if (v[p].patch && v[p].patch->ops->input) in_place(&v[p], own, at->d_in, a, call_input);
+        x = own;
+    }
+    multiply(at, h->n, x, y, v, here ? h->n_patches : 0, extra, a);
+    for (int p = 0; base && p < h->n_patches; p++) {
+        if (!v[p].patch || !v[p].wants_base) continue;
+        v[p].call.base = ws_arena_floats(a, v[p].on->n * at->d_out);
+        float *rows = packed(v[p].on, y, at->d_out, a);
+        memcpy((float *)(uintptr_t)v[p].call.base, rows, (size_t)(v[p].on->n * at->d_out) * sizeof *rows);
+    }
+    for (int p = 0; here && p < h->n_patches; p++)
+        if (v[p].patch && v[p].patch->ops->product) in_place(&v[p], y, at->d_out, a, call_product);
+    if (at->bias) ws_linear_add_bias(y, h->n, at->d_out, at->bias);
+    for (int p = 0; here && p < h->n_patches; p++)
+        if (v[p].patch && v[p].patch->ops->linear) in_place(&v[p], y, at->d_out, a, call_linear);
+    ws_arena_rewind(a, mark);
 }
 
 void ws_block_patches(ws_model *m, const ws_hung *h, int layer, float *x) {
@@ -98,9 +187,14 @@ void ws_site_backward(ws_model *m, const ws_hung *h, int site, const float *x, f
                       float *const *saved) {
     const ws_site *at = &m->site[site];
     ws_arena_mark mark = ws_arena_save(m->patch_scratch);
+    int wanted = gx != NULL;
+    for (int p = 0; p < h->n_patches; p++) {
+        ws_patch *patch = h->patch[p];
+        wanted |= patch->ops->needs_gx && patch->ops->hangs_at(patch, site) && patch->ops->needs_gx(patch, site);
+    }
     /* A patch is promised gy W of its own site alone, so where gx has other parts already this one is made apart. */
     float *total = gx && accumulate && ws_site_patched(h, site) ? gx : NULL;
-    if (total) gx = ws_arena_floats(m->patch_scratch, h->n * at->d_in), accumulate = 0;
+    if (total || (wanted && !gx)) gx = ws_arena_floats(m->patch_scratch, h->n * at->d_in), accumulate = 0;
     for (int p = h->n_patches - 1; p >= 0; p--) {
         ws_patch *patch = h->patch[p];
         if (!patch->ops->hangs_at(patch, site) || !patch->ops->linear_gy) continue;

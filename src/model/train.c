@@ -91,6 +91,9 @@ static ws_status check(const ws_model *m, const ws_train_row *row, int n_rows, w
                 return ws_fail(err, WS_EUNSUPPORTED,
                                "%s changes hidden states after a block; training passes only run patches of linears",
                                o->name);
+        if (n_patches > 1 && (o->input || o->product || o->linear_gy))
+            return ws_fail(err, WS_EUNSUPPORTED, "%s changes the linear itself: no other patch can hang beside it",
+                           o->name);
         if (trainable >= 0 && !o->linear_grad)
             return ws_fail(err, WS_EUNSUPPORTED, "%s has no backward pass, so gradients cannot go through it", o->name);
     }

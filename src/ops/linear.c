@@ -17,7 +17,11 @@ static void bias_rows(void *arg, int64_t begin, int64_t end) {
 void ws_linear_forward(float *y, const float *x, int64_t n, const ws_weight *w, const float *bias) {
     if (!n) return;
     ws_gemm_nt(y, w->rows, x, w->cols, n, w, 0);
-    if (bias) ws_parallel_for(n, 64, bias_rows, &(add_bias){y, bias, w->rows});
+    if (bias) ws_linear_add_bias(y, n, w->rows, bias);
+}
+
+void ws_linear_add_bias(float *y, int64_t n, int64_t d, const float *bias) {
+    ws_parallel_for(n, 64, bias_rows, &(add_bias){y, bias, d});
 }
 
 void ws_linear_backward(float *gx, const float *gy, int64_t n, const ws_weight *w, int accumulate) {

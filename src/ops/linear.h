@@ -5,6 +5,7 @@
 #include "kernel/weight.h"
 /* y [n, rows of W] = x [n, cols of W] W' + bias (NULL: none) */
 void ws_linear_forward(float *y, const float *x, int64_t n, const ws_weight *w, const float *bias);
+void ws_linear_add_bias(float *y, int64_t n, int64_t d, const float *bias); /* y [n, d] += bias [d] */
 /* gx [n, cols of W] (+)= gy [n, rows of W] W */
 void ws_linear_backward(float *gx, const float *gy, int64_t n, const ws_weight *w, int accumulate);
 #endif

@@ -10,7 +10,7 @@
 #include <string.h>
 
 void ws_train_defaults(ws_train_options *o) {
-    *o = (ws_train_options){.adapter = {"lora", 32, 64, -1, -1, NULL},
+    *o = (ws_train_options){.adapter = {"lora", 32, 64, -1, -1, NULL, 0, 0},
                             .batch = 4,
                             .accum = 4,
                             .epochs = 1,
