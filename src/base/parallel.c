@@ -66,6 +66,7 @@ static struct pool {
           .user = PTHREAD_MUTEX_INITIALIZER};
 
 int ws_threads(void) { return inside ? 1 : wanted > 0 ? wanted : ws_cores(); }
+int ws_parallel_inside(void) { return inside; }
 int ws_thread_id(void) { return my_id; }
 
 static void relax(void) {

@@ -31,6 +31,7 @@ typedef struct ws_common {
     uint64_t seed;   /* --seed */
     const char *out; /* --out */
     int json;        /* --json */
+    int profile;     /* --profile */
     int offline;     /* --offline, or HF_HUB_OFFLINE: a model is looked for, never fetched */
     /* Names of common options that mean nothing to this verb, ending with NULL: neither shown nor taken. */
     const char *const *without;

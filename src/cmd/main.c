@@ -1,9 +1,11 @@
 /* src/cmd/main.c - finds the verb, runs it, turns its status into an exit status (docs/formats.md). */
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "base/profile.h"
 #include "base/progress.h"
 #include "cmd/cmd.h"
 #include "kernel/kernel.h"
+#include "kernel/peak.h"
 #include "text/utf8.h"
 #include <stdio.h>
 #include <stdio_ext.h>
@@ -70,6 +72,15 @@ static int arguments_are_text(int argc, char **argv) {
     return 1;
 }
 
+/* The peaks are measured when the work is done, so that a warm machine is compared with a warm one. */
+static void show_profile(void) {
+    ws_str s = {0};
+    ws_progress_clear_line();
+    ws_profile_table(&s, ws_peak_fma(0), ws_peak_read(0));
+    fprintf(stderr, "%s", s.p ? s.p : "");
+    ws_str_free(&s);
+}
+
 int main(int argc, char **argv) {
     ws_err err = {0};
     atexit(flush_at_exit);
@@ -111,6 +122,7 @@ int main(int argc, char **argv) {
         if (!st) st = ws_fail(&err, WS_EIO, "writing to standard output failed (disk full or closed pipe?)");
         __fpurge(stdout), clearerr(stdout); /* said once is enough */
     }
+    if (ws_profile_on()) show_profile();
     struct rusage use;
     if (!getrusage(RUSAGE_SELF, &use)) /* shown with -v */
         ws_detail("ws %s: %.1f s, peak memory %ld MiB", cmd->name, ws_now() - start, use.ru_maxrss / 1024);

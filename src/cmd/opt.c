@@ -1,6 +1,7 @@
 /* src/cmd/opt.c - the options that all verbs share, and strict numbers. */
 #include "base/log.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "cmd/stages.h"
 #include "io/hub.h"
 #include <ctype.h>
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { K_TEMPLATE = 0x400, K_FORCE, K_THREADS, K_SEED, K_OUT, K_JSON, K_COMPUTE, K_STEER, K_OFFLINE };
+enum { K_TEMPLATE = 0x400, K_FORCE, K_THREADS, K_SEED, K_OUT, K_JSON, K_COMPUTE, K_STEER, K_OFFLINE, K_PROFILE };
 
 static const struct argp_option options[] = {
     {"model", 'm', "M", 0, "a Hugging Face directory, a .gguf file, or a hub id (org/name), which is pulled if need be",
@@ -25,6 +26,8 @@ static const struct argp_option options[] = {
     {"seed", K_SEED, "N", 0, "seed of every random choice (default 0)", 0},
     {"out", K_OUT, "PATH", 0, "where results go", 0},
     {"json", K_JSON, 0, 0, "machine-readable output", 0},
+    {"profile", K_PROFILE, 0, 0,
+     "at the end, where the time went: by stage and kernel, as shares of this machine's peaks", 0},
     {"quiet", 'q', 0, 0, "no notes, no progress", 0},
     {"verbose", 'v', 0, 0, "more notes", 0},
     {0}};
@@ -65,6 +68,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case K_OUT: c->out = arg; break;
     case K_JSON: c->json = 1; break;
     case K_OFFLINE: c->offline = 1; break;
+    case K_PROFILE: c->profile = 1; break;
     case 'q': ws_log_level(0); break;
     case 'v': ws_log_level(2); break;
     default: return ARGP_ERR_UNKNOWN;
@@ -113,6 +117,7 @@ ws_status ws_cmd_parse_with(int argc, char **argv, const struct argp_option *opt
     setenv("ARGP_HELP_FMT", "rmargin=110", 0); /* examples stay on one line */
     ws_status st = ws_options_known(&argp, argc, argv, err);
     if (!st && argp_parse(&argp, argc, argv, 0, NULL, &in)) st = ws_fail(err, WS_EUSAGE, "see `%s --help`", argv[0]);
+    if (!st && common->profile) ws_profile_start(strchr(argv[0], ' ') ? strchr(argv[0], ' ') + 1 : argv[0]);
     free(taken);
     return st;
 }

@@ -9,6 +9,7 @@
 #include "generate/generate.h"
 #include "base/interrupt.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "base/progress.h"
 #include "base/rng.h"
 #include "generate/prefix.h"
@@ -254,7 +255,9 @@ static ws_status step(job *j, ws_gen_done_fn on_done, ws_gen_token_fn on_token, 
     if (!j->n_out) return WS_OK;
     ws_head(j->m, j->hidden, j->n_out, j->logits);
     for (int i = 0; i < j->rows; i++) j->errs[i].code = WS_OK;
+    ws_profile_enter("sampling");
     ws_parallel_for(j->rows, 1, sample_rows, j);
+    ws_profile_leave(0, 0);
     for (int i = 0; i < j->rows; i++) {
         slot *s = &j->slot[i];
         if (s->req < 0 || s->out < 0) continue;

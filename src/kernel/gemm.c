@@ -1,5 +1,6 @@
 #include "kernel/gemm.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/kernel.h"
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -115,13 +116,20 @@ static void nn_reordered(float *y, int64_t ldy, const float *a, int64_t rs, int6
     }
 }
 
+/* Bytes that a product reads and writes at least: the matrix as it is stored, and its two sides in fp32. */
+static double traffic(int64_t M, const ws_weight *w) {
+    return (double)w->rows * (double)w->row_bytes + 4.0 * (double)M * (double)(w->rows + w->cols);
+}
+
 void ws_gemm_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate) {
     if (w->col_order.a) {
         nt_reordered(y, ldy, x, ldx, M, w, accumulate);
         return;
     }
     job j = {.y = y, .ldy = ldy, .a = x, .rs = ldx, .cs = 1, .M = M, .w = w, .N = w->rows, .accumulate = accumulate};
+    ws_profile_enter(M <= 4 ? "x W', 1-4 rows" : M < 64 ? "x W', 5-63 rows" : "x W'");
     run(&j, w->cols, 96, 12, 128, 8);
+    ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
 }
 
 void ws_gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w,
@@ -140,5 +148,7 @@ void ws_gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, i
              .N = w->cols,
              .accumulate = accumulate,
              .nn = 1};
+    ws_profile_enter(M < 64 ? "A W, up to 63 rows" : "A W");
     run(&j, w->rows, 512, 32, 96, 24);
+    ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
 }

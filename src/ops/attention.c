@@ -3,6 +3,7 @@
 #include "ops/attention.h"
 #include "base/err.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/gemm.h"
 #include "kernel/kernel.h"
 #include <math.h>
@@ -88,14 +89,17 @@ void ws_attention(const ws_attn_shape *s, const ws_kv_shape *kv, int layer, cons
     job j = {s, kv, row, layer, 48 / (s->heads / s->kv_heads)};
     if (j.block < 1) j.block = 1;
     int64_t total = 0;
-    double work = 0;
+    double work = 0, seen = 0; /* pairs of a token and one before it */
     for (int r = 0; r < n_rows; r++) {
         WS_ASSERT(row[r].page || row[r].k);
         total += (row[r].n + j.block - 1) / j.block * s->kv_heads;
         work += (double)row[r].n * (double)(row[r].pos + row[r].n) * s->heads * s->head_dim;
+        seen += (double)row[r].n * ((double)row[r].pos + 0.5 * (double)(row[r].n + 1));
     }
+    ws_profile_enter("attention");
     if (work < 3e4)
         tasks(&j, 0, total);
     else
         ws_parallel_for(total, 1, tasks, &j);
+    ws_profile_leave(4 * seen * s->heads * s->head_dim, 0);
 }

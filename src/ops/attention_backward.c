@@ -5,6 +5,7 @@
  * every sum has one order. */
 #include "base/err.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/gemm.h"
 #include "kernel/kernel.h"
 #include "ops/attention.h"
@@ -80,5 +81,9 @@ static void tasks(void *arg, int64_t begin, int64_t end) {
 void ws_attention_backward(const ws_attn_shape *s, const ws_attn_grad *row, int n_rows) {
     WS_ASSERT(s->heads % s->kv_heads == 0);
     job j = {s, row};
+    double seen = 0;
+    for (int r = 0; r < n_rows; r++) seen += 0.5 * (double)row[r].n * (double)(row[r].n + 1);
+    ws_profile_enter("attention backward");
     ws_parallel_for((int64_t)n_rows * s->kv_heads, 1, tasks, &j);
+    ws_profile_leave(10 * seen * s->heads * s->head_dim, 0); /* scores again, then four products */
 }

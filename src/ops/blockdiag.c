@@ -1,5 +1,6 @@
 #include "ops/blockdiag.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/kernel.h"
 
 typedef struct job {
@@ -34,10 +35,14 @@ static void rows(void *arg, int64_t begin, int64_t end) {
 }
 
 void ws_blockdiag_forward(float *y, const float *x, int64_t n, int64_t d, const float *b, int bs) {
+    ws_profile_enter("block rotation");
     ws_parallel_for(n, TOKENS, rows, &(job){y, x, b, n, d, bs, 0});
+    ws_profile_leave(2.0 * (double)n * (double)d * bs, 0);
 }
 void ws_blockdiag_forward_t(float *y, const float *x, int64_t n, int64_t d, const float *b, int bs) {
+    ws_profile_enter("block rotation");
     ws_parallel_for(n, TOKENS, rows, &(job){y, x, b, n, d, bs, 1});
+    ws_profile_leave(2.0 * (double)n * (double)d * bs, 0);
 }
 
 static void blocks(void *arg, int64_t begin, int64_t end) {
@@ -51,5 +56,7 @@ static void blocks(void *arg, int64_t begin, int64_t end) {
 }
 
 void ws_blockdiag_backward(float *gb, const float *x, const float *gy, int64_t n, int64_t d, int bs) {
+    ws_profile_enter("block rotation");
     ws_parallel_for(d / bs, bs == 1 ? 256 : 16, blocks, &(job){gb, x, gy, n, d, bs, 0});
+    ws_profile_leave(2.0 * (double)n * (double)d * bs, 0);
 }

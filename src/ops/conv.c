@@ -1,6 +1,7 @@
 #include "ops/conv.h"
 #include "base/err.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/kernel.h"
 #include <string.h>
 
@@ -85,7 +86,9 @@ void ws_conv_forward(const ws_conv_shape *s, const ws_conv_row *row, int n_rows)
         WS_ASSERT(row[r].ring ? s->slots >= s->taps - 1 && s->slots > 0 : row[r].pos == 0);
         tokens += row[r].n;
     }
+    ws_profile_enter("convolution");
     run(&j, n_rows, tokens, forward);
+    ws_profile_leave(0, 0);
 }
 
 void ws_conv_backward(const ws_conv_shape *s, const ws_conv_grad *row, int n_rows) {
@@ -93,5 +96,7 @@ void ws_conv_backward(const ws_conv_shape *s, const ws_conv_grad *row, int n_row
     int64_t tokens = 0;
     check(s);
     for (int r = 0; r < n_rows; r++) tokens += row[r].n;
+    ws_profile_enter("convolution backward");
     run(&j, n_rows, tokens, backward);
+    ws_profile_leave(0, 0);
 }

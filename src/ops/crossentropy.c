@@ -1,6 +1,7 @@
 #include "ops/crossentropy.h"
 #include "base/err.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/gemm.h"
 #include "kernel/kernel.h"
 #include <math.h>
@@ -52,6 +53,7 @@ int64_t ws_crossentropy(const float *h, int64_t n, const ws_weight *head, const 
                         double *nll, float *gh, ws_arena *scratch) {
     int64_t step = tokens_at_once(head), d = head->cols, vocab = head->rows, bad = -1;
     ws_arena_mark mark = ws_arena_save(scratch);
+    ws_profile_enter("cross entropy");
     float *logits = ws_arena_floats(scratch, (n < step ? n : step) * vocab);
     for (int64_t t = 0; t < n && bad < 0; t += step) {
         int64_t k = n - t < step ? n - t : step;
@@ -69,6 +71,7 @@ int64_t ws_crossentropy(const float *h, int64_t n, const ws_weight *head, const 
             ws_gemm_nn(gh + t * d, d, logits + v, vocab, 1, k, &part, v > 0);
         }
     }
+    ws_profile_leave(0, 0); /* its products tell their own */
     ws_arena_rewind(scratch, mark);
     return bad;
 }

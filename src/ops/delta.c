@@ -1,6 +1,7 @@
 /* src/ops/delta.c - the gated delta rule forward: tasks, and the layout of the state. */
 #include "ops/delta.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/gemm.h"
 #include "ops/delta_rule.h"
 
@@ -77,8 +78,10 @@ void ws_delta_forward(const ws_delta_shape *s, const ws_delta_row *row, int n_ro
         work += (double)row[r].n * s->value_heads * s->dk * s->dv;
     }
     job j = {s, row};
+    ws_profile_enter("delta rule");
     if (work < 3e4)
         tasks(&j, 0, (int64_t)n_rows * s->key_heads);
     else
         ws_parallel_for((int64_t)n_rows * s->key_heads, 1, tasks, &j);
+    ws_profile_leave(0, 0);
 }

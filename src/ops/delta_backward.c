@@ -1,6 +1,7 @@
 /* src/ops/delta_backward.c - gradients of the gated delta rule: tasks.  A task keeps the state of every chunk for one
  * value head at a time: n / chunk * dk * dv numbers. */
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/gemm.h"
 #include "ops/delta.h"
 #include "ops/delta_rule_backward.h"
@@ -24,5 +25,7 @@ void ws_delta_backward(const ws_delta_shape *s, const ws_delta_grad *row, int n_
     WS_ASSERT(s->value_heads % s->key_heads == 0);
     WS_ASSERT(ws_delta_chunk(s) <= WS_DELTA_CHUNK_MAX);
     job j = {s, row};
+    ws_profile_enter("delta rule backward");
     ws_parallel_for((int64_t)n_rows * s->key_heads, 1, tasks, &j);
+    ws_profile_leave(0, 0);
 }

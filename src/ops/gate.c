@@ -1,5 +1,6 @@
 #include "ops/gate.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/kernel.h"
 #include <string.h>
 
@@ -16,7 +17,9 @@ static void forward(void *arg, int64_t begin, int64_t end) {
 }
 void ws_gate_forward(float *y, const float *o, const float *c, int64_t n, int64_t d) {
     job j = {.y = y, .o = o, .c = c};
+    ws_profile_enter("gate");
     ws_parallel_for(n * d, CHUNK, forward, &j);
+    ws_profile_leave(0, 0);
 }
 
 static void backward(void *arg, int64_t begin, int64_t end) {
@@ -25,7 +28,9 @@ static void backward(void *arg, int64_t begin, int64_t end) {
 }
 void ws_gate_backward(float *go, float *gc, const float *gy, const float *o, const float *c, int64_t n, int64_t d) {
     job j = {.go = go, .gc = gc, .gy = gy, .o = o, .c = c};
+    ws_profile_enter("gate backward");
     ws_parallel_for(n * d, CHUNK, backward, &j);
+    ws_profile_leave(0, 0);
 }
 
 typedef struct halves {
@@ -44,7 +49,9 @@ static void move(void *arg, int64_t begin, int64_t end) {
 }
 static void run(float *q, float *c, float *qc, int64_t n, int heads, int hd, int join) {
     halves a = {q, c, qc, hd, join};
+    ws_profile_enter("gate");
     ws_parallel_for(n * heads, 1 + CHUNK / hd, move, &a);
+    ws_profile_leave(0, 0);
 }
 void ws_gate_split(float *q, float *c, const float *qc, int64_t n, int heads, int hd) {
     run(q, c, (float *)qc, n, heads, hd, 0);

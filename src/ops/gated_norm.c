@@ -1,6 +1,7 @@
 #include "ops/gated_norm.h"
 #include "base/err.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/kernel.h"
 #include "ops/mlp.h"
 #include "ops/norm.h"
@@ -40,5 +41,7 @@ void ws_gated_norm_backward(float *gx, float *gz, const float *gy, const float *
                             const float *r, int64_t n, int heads, int64_t d) {
     WS_ASSERT(d <= MAX_HEAD);
     job j = {gx, gz, gy, x, z, w, r, d};
+    ws_profile_enter("norm backward");
     ws_parallel_for(n * heads, 64, backward, &j);
+    ws_profile_leave(0, 0);
 }

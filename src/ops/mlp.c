@@ -1,5 +1,6 @@
 #include "ops/mlp.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/kernel.h"
 
 enum { CHUNK = 8192 }; /* numbers in one piece of work; elementwise, so the cut changes no value */
@@ -15,7 +16,9 @@ static void forward(void *arg, int64_t begin, int64_t end) {
 }
 void ws_swiglu_forward(float *f, const float *g, const float *u, int64_t n, int64_t d) {
     swiglu a = {.f = f, .g = g, .u = u};
+    ws_profile_enter("swiglu");
     ws_parallel_for(n * d, CHUNK, forward, &a);
+    ws_profile_leave(0, 0);
 }
 
 static void backward(void *arg, int64_t begin, int64_t end) {
@@ -24,5 +27,7 @@ static void backward(void *arg, int64_t begin, int64_t end) {
 }
 void ws_swiglu_backward(float *gg, float *gu, const float *gf, const float *g, const float *u, int64_t n, int64_t d) {
     swiglu a = {.gg = gg, .gu = gu, .gf = gf, .g = g, .u = u};
+    ws_profile_enter("swiglu backward");
     ws_parallel_for(n * d, CHUNK, backward, &a);
+    ws_profile_leave(0, 0);
 }

@@ -1,6 +1,7 @@
 #include "ops/norm.h"
 #include "base/err.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/kernel.h"
 #include <math.h>
 #include <string.h>
@@ -46,7 +47,9 @@ int64_t ws_head_norm_forward(float *y, int64_t ldy, const float *x, int64_t ldx,
               .heads = heads,
               .eps = eps,
               .bad = INT64_MAX};
+    ws_profile_enter("norm");
     ws_parallel_for(n, 16, forward, &a);
+    ws_profile_leave(0, 0);
     return a.bad == INT64_MAX ? -1 : a.bad;
 }
 
@@ -64,7 +67,9 @@ static void backward(void *arg, int64_t begin, int64_t end) {
 void ws_norm_backward(float *gx, int64_t ldg, const float *gy, int64_t ldy, const float *x, int64_t ldx, const float *w,
                       const float *r, int64_t n, int64_t d) {
     norm a = {.y = gx, .gy = gy, .x = x, .w = w, .r = r, .ldy = ldg, .ldgy = ldy, .ldx = ldx, .d = d};
+    ws_profile_enter("norm backward");
     ws_parallel_for(n, 16, backward, &a);
+    ws_profile_leave(0, 0);
 }
 
 static void head_backward(void *arg, int64_t begin, int64_t end) {
@@ -83,5 +88,7 @@ void ws_head_norm_backward(float *gx, int64_t ldg, const float *gy, int64_t ldy,
                            const float *w, const float *r, int64_t n, int heads, int64_t d) {
     WS_ASSERT(d <= MAX_HEAD);
     norm a = {.y = gx, .gy = gy, .x = x, .w = w, .r = r, .ldy = ldg, .ldgy = ldy, .ldx = ldx, .d = d, .heads = heads};
+    ws_profile_enter("norm backward");
     ws_parallel_for(n, 16, head_backward, &a);
+    ws_profile_leave(0, 0);
 }

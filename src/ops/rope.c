@@ -1,5 +1,6 @@
 #include "ops/rope.h"
 #include "base/parallel.h"
+#include "base/profile.h"
 #include "kernel/kernel.h"
 #include <math.h>
 #include <stdlib.h>
@@ -125,10 +126,14 @@ static void rotate_tokens(void *arg, int64_t begin, int64_t end) {
 
 void ws_rope_forward(const ws_rope *r, float *x, int64_t ld, int64_t n, int heads, int head_dim, const int32_t *pos) {
     rotate a = {r, x, ld, heads, head_dim, pos, 1};
+    ws_profile_enter("rope");
     ws_parallel_for(n, 64, rotate_tokens, &a);
+    ws_profile_leave(0, 0);
 }
 
 void ws_rope_backward(const ws_rope *r, float *gx, int64_t ld, int64_t n, int heads, int head_dim, const int32_t *pos) {
     rotate a = {r, gx, ld, heads, head_dim, pos, -1};
+    ws_profile_enter("rope");
     ws_parallel_for(n, 64, rotate_tokens, &a);
+    ws_profile_leave(0, 0);
 }

@@ -2,6 +2,7 @@
 #include "base/hash.h"
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "base/profile.h"
 #include "base/progress.h"
 #include "io/file.h"
 #include "kernel/kernel.h"
@@ -305,6 +306,7 @@ ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r,
             ws_note("[%d/%d] %s: %s%s%s%s", i + 1, n, s[i].name, s[i].does, v == NEVER_RAN ? "" : " (",
                     v == NEVER_RAN ? "" : why.p, v == NEVER_RAN ? "" : ")");
             ws_progress_whole(seconds_left, &o);
+            ws_profile_stage(s[i].name);
             st = run_one(&s[i], m, v, err);
             ws_progress_whole(NULL, NULL);
             if (st) r->failed = s[i].name;
