@@ -4,6 +4,9 @@
 #include "model/parts.h"
 #include "tiny.h"
 
+enum { KEPT, IN_PARTS, RECOMPUTED, WAYS };
+static const char *const how_names[] = {"kept", "in parts", "recomputed"};
+
 static ws_model *opened(const char *path, ws_checkpoint **c) {
     ws_err err = {0};
     ws_model *m;
@@ -14,7 +17,7 @@ static ws_model *opened(const char *path, ws_checkpoint **c) {
 }
 
 /* One pass of a fresh model, whose arenas therefore tell this pass's peak. */
-static void compare(const char *path, const char *targets, int begin, int end, int recompute, int longest) {
+static void compare(const char *path, const char *targets, int begin, int end, int how, int longest) {
     enum { ROWS = 3 };
     ws_err err = {0};
     ws_checkpoint *c;
@@ -33,17 +36,27 @@ static void compare(const char *path, const char *targets, int begin, int end, i
     }
     ws_patch *patch = ws_adapter_patch(a);
     ws_train_out out;
-    ws_train_plan plan = ws_train_plan_for(m, tokens, &patch, 1, 0, recompute ? 1 : INT64_MAX);
-    if (plan.recompute != recompute) { /* nothing would be saved */
-        assert_int_equal(recompute, 1);
+    ws_train_plan plan = ws_train_plan_for(m, tokens, longest, &patch, 1, 0, INT64_MAX);
+    if (how) { /* room for just less than all of it, or for nothing */
+        int64_t budget = how == IN_PARTS ? plan.activations + plan.scratch - 1 : 1;
+        plan = ws_train_plan_for(m, tokens, longest, &patch, 1, 0, budget);
+    }
+    if (plan.recompute != (how == RECOMPUTED)) { /* nothing would be saved */
+        assert_int_equal(how, RECOMPUTED);
     } else {
-        ws_model_set_recompute(m, recompute);
+        int64_t part, largest = 0;
+        for (int r = 0; r < ROWS;) {
+            r += ws_train_part(rows + r, ROWS - r, plan.part, &part);
+            largest = part > largest ? part : largest;
+        }
+        ws_model_set_part(m, plan.part);
+        if (how == IN_PARTS) plan = ws_train_plan_for(m, largest, largest, &patch, 1, 0, INT64_MAX);
         OK(ws_train_pass(m, rows, ROWS, &patch, 1, 0, &out, NULL, &err));
         double kept = (double)ws_arena_peak(m->tape), work = (double)ws_arena_peak(m->scratch),
                own = (double)ws_arena_peak(m->patch_scratch);
         double said = (double)(plan.activations + plan.scratch), took = kept + work + own;
         printf("  layers %d:%d %s %s: planned %.0f + %.0f, took %.0f + %.0f + %.0f KiB (%.2f)\n", begin, end,
-               targets ? targets : "default", recompute ? "recomputed" : "kept", (double)plan.activations / 1024,
+               targets ? targets : "default", how_names[how], (double)plan.activations / 1024,
                (double)plan.scratch / 1024, kept / 1024, work / 1024, own / 1024, said / took);
         assert_true(said >= took * 0.99);
         assert_true(said <= took * 1.25);
@@ -64,10 +77,10 @@ static void test_tiny(void **state) {
         ws_model_free(m);
         ws_checkpoint_close(c);
         printf("%s\n", tiny_names[i]);
-        for (int recompute = 0; recompute < 2; recompute++) {
-            compare(path, NULL, 0, layers, recompute, 300);
-            compare(path, "down_proj", layers - 1, layers, recompute, 300);
-            if (layers > 2) compare(path, "all-linear", 1, layers - 1, recompute, 300);
+        for (int how = 0; how < WAYS; how++) {
+            compare(path, NULL, 0, layers, how, 300);
+            compare(path, "down_proj", layers - 1, layers, how, 300);
+            if (layers > 2) compare(path, "all-linear", 1, layers - 1, how, 300);
         }
     }
 }
@@ -79,7 +92,7 @@ static void test_smollm2(void **state) {
         printf("skip: WS_TEST_MODEL is not set\n");
         skip();
     }
-    for (int recompute = 0; recompute < 2; recompute++) compare(path, NULL, -1, -1, recompute, 256);
+    for (int how = 0; how < WAYS; how++) compare(path, NULL, -1, -1, how, 256);
 }
 
 int main(void) {

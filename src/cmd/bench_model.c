@@ -26,9 +26,9 @@ static void print(const char *what, const char *detail, const ws_session *s, con
     if (json)
         printf("{\"subject\": \"%s\", \"model\": \"%s\", \"threads\": %d, \"tokens\": %lld, \"seconds\": %.4f, "
                "\"first_seconds\": %.4f, \"rounds\": %d, \"tokens_per_second\": %.3f, \"model_gflops\": %.2f, "
-               "\"peak_gflops\": %.2f, \"share\": %.4f, \"recompute\": %s}\n",
+               "\"peak_gflops\": %.2f, \"share\": %.4f, \"rows_at_once\": %d, \"recompute\": %s}\n",
                what, ws_checkpoint_name(s->checkpoint), ws_threads(), (long long)v->tokens, v->seconds, v->first,
-               v->rounds, rate, gflops, v->peak * 1e-9, v->flops / v->seconds / v->peak,
+               v->rounds, rate, gflops, v->peak * 1e-9, v->flops / v->seconds / v->peak, v->rows,
                v->recompute ? "true" : "false");
     else
         printf("%-26s %9lld %10.3f %10.2f %9.1f %6.0f%%\n", label, (long long)v->tokens, v->seconds, rate, gflops,
@@ -82,7 +82,9 @@ ws_status ws_bench_train(const ws_bench_opts *o, const ws_common *c, ws_err *err
     heading(&s, c->json);
     ws_status st = ws_measure_train(&v, s.model, &a, (int)or_else(o->rows, 4), (int)or_else(o->tokens, 512),
                                     (int)or_else(o->rounds, 1), o->memory, err);
-    if (!st) print("train", v.recompute ? ", blocks recomputed" : ", activations kept", &s, &v, c->json);
+    char how[48];
+    snprintf(how, sizeof how, ", %d rows at once%s", v.rows, v.recompute ? ", recomputed" : "");
+    if (!st) print("train", how, &s, &v, c->json);
     if (!st) ending(&v, c->json);
     ws_session_close(&s);
     return st;

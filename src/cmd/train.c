@@ -66,7 +66,9 @@ static const struct argp_option options[] = {
     {"eval-every", K_EVAL, "N", 0, "steps between evaluations of the held-out rows; 0: at the end only (10)", 4},
     {"save-every", K_SAVE, "N", 0, "steps between checkpoints, beside one every 30 s; 0: by time only (10)", 4},
     {"memory", K_MEMORY, "GIB", 0,
-     "memory for activations; above it blocks are recomputed (half of what is free beside the model)", 4},
+     "memory for activations: micro-batches that need more run in parts of whole rows, and a row that alone needs more "
+     "is recomputed block by block; the result is the same (half of what is free beside the model)",
+     4},
     {"fresh", K_FRESH, 0, 0, "forget an unfinished or another run in --out", 4},
     {0}};
 

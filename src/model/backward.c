@@ -191,7 +191,7 @@ int64_t ws_backward_floats(const ws_model *m, int lowest, int n_patches) {
 
 ws_status ws_pass_backward(ws_model *m, const ws_pass *p, float *gx, ws_err *err) {
     const ws_arch *a = &m->arch;
-    float *redone = m->recompute ? ws_arena_floats(m->scratch, p->n * a->hidden) : NULL;
+    float *redone = p->recompute ? ws_arena_floats(m->scratch, p->n * a->hidden) : NULL;
     for (int l = a->layers - 1; l >= p->lowest; l--) {
         const ws_block_buf *b = &p->buf[l];
         int stop = l > p->lowest ? -1 : p->stop;

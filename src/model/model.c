@@ -118,3 +118,4 @@ int ws_model_find_site(const ws_model *m, const char *name) {
 
 void ws_model_tap(ws_model *m, ws_tap_fn fn, void *arg) { m->tap = fn, m->tap_arg = arg; }
 void ws_model_set_recompute(ws_model *m, int on) { m->recompute = on; }
+void ws_model_set_part(ws_model *m, int64_t tokens) { m->part = tokens; }

@@ -94,19 +94,28 @@ typedef struct ws_train_out {
 } ws_train_out;
 /* Forward and, when `trainable` >= 0 (index into patch), backward: the patch accumulates its gradients.  Every patch runs
  * at alpha 1 on every row.  Head and cross entropy only at supervised positions, in chunks of the vocabulary; backward
- * stops below the lowest site of the trainable patch.  nll_row (may be NULL) [n_rows]: per-row sums. */
+ * stops below the lowest site of the trainable patch.  nll_row (may be NULL) [n_rows]: per-row sums.
+ * The rows run packed, or in parts of whole rows one after another (ws_model_set_part): the same bits, because a token's
+ * values do not depend on the rows beside it, and sums over tokens, losses and gradients alike, are chains that go on from
+ * one part to the next. */
 ws_status ws_train_pass(ws_model *m, const ws_train_row *row, int n_rows, ws_patch *const *patch, int n_patches,
                         int trainable, ws_train_out *out, double *nll_row, ws_err *err);
-/* Memory that such a pass over `tokens` packed tokens will hold, what the patches keep included, and whether blocks are
- * recomputed: when keeping everything does not fit into the budget. */
+/* Parts hold as many of the rows in order as stay within `tokens`, one at least; blocks of a row that is longer are
+ * recomputed on the way back.  0: everything is packed into one part and kept. */
+void ws_model_set_part(ws_model *m, int64_t tokens);
+void ws_model_set_recompute(ws_model *m, int on); /* recompute the blocks of every part */
+/* Rows of the first part of row[0..n_rows), and its tokens. */
+int ws_train_part(const ws_train_row *row, int n_rows, int64_t part, int64_t *tokens);
+/* How passes over up to `tokens` packed tokens, in rows of up to `longest`, run within a budget, and the memory that the
+ * largest part holds, what the patches keep included. */
 typedef struct ws_train_plan {
-    int recompute;       /* 1: per-block recompute */
+    int64_t part;        /* for ws_model_set_part; 0: whole */
+    int recompute;       /* 1: of rows that are longer than a part */
     int64_t activations; /* bytes */
     int64_t scratch;     /* bytes */
 } ws_train_plan;
-ws_train_plan ws_train_plan_for(const ws_model *m, int64_t tokens, ws_patch *const *patch, int n_patches, int trainable,
-                                int64_t budget_bytes);
-void ws_model_set_recompute(ws_model *m, int on);
+ws_train_plan ws_train_plan_for(const ws_model *m, int64_t tokens, int64_t longest, ws_patch *const *patch,
+                                int n_patches, int trainable, int64_t budget_bytes);
 
 /* ---------- log-probabilities ---------- */
 /* logp [n] of target[i] given hidden[i]: chunked over the vocabulary, nothing of size n x vocab is kept. */

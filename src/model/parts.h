@@ -28,7 +28,8 @@ struct ws_model {
     ws_state *own; /* keys of rows that bring no sequence; made on first use */
     ws_tap_fn tap;
     void *tap_arg;
-    int recompute;
+    int64_t part;      /* see ws_model_set_part */
+    int recompute;     /* of every part */
     float *embed_grad; /* see ws_model_probe */
 };
 
@@ -109,15 +110,17 @@ ws_kv_shape ws_kv_shape_of(const ws_arch *a); /* pages hold the attention layers
 ws_conv_shape ws_conv_shape_of(const ws_arch *a, int layer);
 
 /* ---------- training: train.c, tape.c, backward.c ---------- */
-/* One packed training batch on its way forward and back. */
+/* One part of a training batch, packed, on its way forward and back. */
 typedef struct ws_pass {
     int64_t n; /* tokens of all rows */
     int n_rows;
+    int before; /* rows of the batch that came in earlier parts */
     const ws_train_row *rows;
     int64_t *first;     /* [n_rows] a row's first token */
     int32_t *ids, *pos; /* [n] */
     int *row;           /* [n] */
     ws_hung hung;
+    int recompute;     /* blocks are made again on the way back */
     int lowest;        /* layers below run without a tape; arch.layers: nothing is kept */
     int stop;          /* in layer `lowest`: the first ws_stage_of that is trained; -1: down to the embedding */
     float **x;         /* [layers + 1] input of each kept layer; [layers]: the last output */

@@ -139,7 +139,7 @@ static void keep_once(const ws_model *m, ws_pass *p, taker *tape) {
     tape->bytes += most;
 }
 
-static void lay_out(const ws_model *m, ws_pass *p, int recompute, taker *tape, taker *scratch) {
+static void lay_out(const ws_model *m, ws_pass *p, taker *tape, taker *scratch) {
     const ws_arch *a = &m->arch;
     int64_t n = p->n;
     share_work(m, p, &p->work, scratch);
@@ -149,7 +149,7 @@ static void lay_out(const ws_model *m, ws_pass *p, int recompute, taker *tape, t
     if (p->lowest >= a->layers) p->x[a->layers] = shared[a->layers & 1];
     for (int l = 0; l < a->layers; l++) p->mid[l] = shared[2], p->buf[l] = p->work;
     for (int l = p->lowest; l < a->layers; l++) name_patches(m, p, &p->buf[l], l, tape);
-    if (recompute) {
+    if (p->recompute) {
         if (p->lowest < a->layers) keep_once(m, p, tape);
         return;
     }
@@ -165,7 +165,7 @@ void ws_tape_make(ws_model *m, ws_pass *p) {
     p->x = ws_arena_get(m->tape, ((size_t)a->layers + 1) * sizeof *p->x);
     p->mid = ws_arena_get(m->tape, (size_t)a->layers * sizeof *p->mid);
     p->buf = ws_arena_get(m->tape, (size_t)a->layers * sizeof *p->buf);
-    lay_out(m, p, m->recompute, &(taker){m->tape, 0}, &(taker){m->scratch, 0});
+    lay_out(m, p, &(taker){m->tape, 0}, &(taker){m->scratch, 0});
 }
 
 /* ---------- the plan ---------- */
@@ -190,27 +190,55 @@ static int64_t loss_bytes(const ws_model *m, int64_t n) {
     return n * (4 * m->arch.hidden + 8) * (int64_t)sizeof(float) + ws_crossentropy_scratch(&m->arch.head);
 }
 
-ws_train_plan ws_train_plan_for(const ws_model *m, int64_t tokens, ws_patch *const *patch, int n_patches, int trainable,
-                                int64_t budget_bytes) {
+/* What a part of so many tokens holds. */
+static ws_train_plan held(const ws_model *m, ws_pass *p, int64_t tokens, int recompute) {
     const ws_arch *a = &m->arch;
-    ws_pass p = {.n = tokens, .hung = {.n = tokens, .n_patches = n_patches, .patch = patch}};
-    ws_train_plan plan[2];
-    size_t layers = (size_t)a->layers;
+    int n_patches = p->hung.n_patches;
+    int64_t loss = loss_bytes(m, tokens), row = tokens * (int64_t)sizeof(float);
+    taker tape = {0}, scratch = {0};
+    p->n = p->hung.n = tokens, p->recompute = recompute;
+    lay_out(m, p, &tape, &scratch);
+    int64_t back = p->lowest < a->layers ? ws_backward_floats(m, p->lowest, n_patches) * row : 0;
+    if (recompute) back += row * a->hidden;
+    scratch.bytes += row * (3 + 3 * n_patches) + (p->lowest < a->layers ? row * a->hidden : 0);
+    scratch.bytes += (back > loss ? back : loss) + patch_bytes(m, p);
+    return (ws_train_plan){.recompute = recompute, .activations = tape.bytes, .scratch = scratch.bytes};
+}
+static int64_t bytes(ws_train_plan plan) { return plan.activations + plan.scratch; }
+
+/* Whole; else parts of as many tokens as the budget can keep; rows that are longer are recomputed where that helps. */
+static ws_train_plan cut(const ws_model *m, ws_pass *p, int64_t tokens, int64_t longest, int64_t budget) {
+    ws_train_plan whole = held(m, p, tokens, 0);
+    if (bytes(whole) <= budget) return whole;
+    int64_t part = 1, above = tokens; /* memory grows with the tokens */
+    while (part + 1 < above) {
+        int64_t mid = part + (above - part) / 2;
+        if (bytes(held(m, p, mid, 0)) <= budget)
+            part = mid;
+        else
+            above = mid;
+    }
+    ws_train_plan plan = held(m, p, part, 0);
+    if (part < longest) {
+        ws_train_plan kept = held(m, p, longest, 0), again = held(m, p, longest, 1);
+        int saves = bytes(again) < bytes(kept);
+        if (!saves) plan = kept, part = longest;
+        if (saves && bytes(again) > bytes(plan)) plan = again;
+        plan.recompute = saves;
+    }
+    plan.part = part < tokens ? part : 0; /* one row, and nothing that would save memory */
+    return plan;
+}
+
+ws_train_plan ws_train_plan_for(const ws_model *m, int64_t tokens, int64_t longest, ws_patch *const *patch,
+                                int n_patches, int trainable, int64_t budget_bytes) {
+    size_t layers = (size_t)m->arch.layers;
+    ws_pass p = {.hung = {.n_patches = n_patches, .patch = patch}};
     p.x = ws_xcalloc(layers + 1, sizeof *p.x);
     p.mid = ws_xcalloc(layers, sizeof *p.mid);
     p.buf = ws_xcalloc(layers, sizeof *p.buf);
     ws_pass_end(m, &p, patch, trainable);
-    int64_t loss = loss_bytes(m, tokens), row = tokens * (int64_t)sizeof(float);
-    for (int recompute = 0; recompute < 2; recompute++) {
-        taker tape = {0}, scratch = {0};
-        lay_out(m, &p, recompute, &tape, &scratch);
-        int64_t back = p.lowest < a->layers ? ws_backward_floats(m, p.lowest, n_patches) * row : 0;
-        if (recompute) back += row * a->hidden;
-        scratch.bytes += row * (3 + 3 * n_patches) + (p.lowest < a->layers ? row * a->hidden : 0);
-        scratch.bytes += (back > loss ? back : loss) + patch_bytes(m, &p);
-        plan[recompute] = (ws_train_plan){recompute, tape.bytes, scratch.bytes};
-    }
+    ws_train_plan plan = cut(m, &p, tokens, longest, budget_bytes);
     free(p.x), free(p.mid), free(p.buf);
-    int64_t all = plan[0].activations + plan[0].scratch, least = plan[1].activations + plan[1].scratch;
-    return plan[all > budget_bytes && least < all];
+    return plan;
 }

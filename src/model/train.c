@@ -1,5 +1,5 @@
-/* src/model/train.c - one training pass: packed rows forward, loss at the supervised positions, backward to the
- * patches. */
+/* src/model/train.c - one training pass, in one part or several: packed rows forward, loss at the supervised positions,
+ * backward to the patches. */
 #include "kernel/kernel.h"
 #include "model/parts.h"
 #include "ops/crossentropy.h"
@@ -51,7 +51,7 @@ static void recur(const ws_model *m, const ws_pass *p, int layer, const ws_block
 
 static ws_status non_finite(const ws_pass *p, int64_t token, const char *where, int layer, ws_err *err) {
     return ws_fail(err, WS_ENONFINITE, "a value that is not finite %s %d in row %d at position %d", where, layer,
-                   p->row[token], p->pos[token]);
+                   p->before + p->row[token], p->pos[token]);
 }
 
 ws_status ws_pass_layer(ws_model *m, const ws_pass *p, int layer, const ws_block_buf *b, const float *x, float *mid,
@@ -151,12 +151,12 @@ static ws_status loss(ws_model *m, const ws_pass *p, const float *x, float *gx, 
     if (bad >= 0) return non_finite(p, at[bad], "left the last layer,", m->arch.layers - 1, err);
     bad = ws_crossentropy(h, n, &m->arch.head, target, weight, nll, gh, a);
     if (bad >= 0) return non_finite(p, at[bad], "is the loss after layer", m->arch.layers - 1, err);
-    for (int r = 0; nll_row && r < p->n_rows; r++) nll_row[r] = 0;
-    out->n = n;
+    for (int r = 0; nll_row && r < p->n_rows; r++) nll_row[p->before + r] = 0;
+    out->n += n;
     for (k = 0; k < n; k++) {
         out->loss += (double)weight[k] * nll[k];
         out->nll += nll[k];
-        if (nll_row) nll_row[p->row[at[k]]] += nll[k];
+        if (nll_row) nll_row[p->before + p->row[at[k]]] += nll[k];
     }
     if (!gx) return WS_OK;
     float *gxs = ws_arena_floats(a, n * d);
@@ -167,30 +167,49 @@ static ws_status loss(ws_model *m, const ws_pass *p, const float *x, float *gx, 
     return WS_OK;
 }
 
-ws_status ws_train_pass(ws_model *m, const ws_train_row *row, int n_rows, ws_patch *const *patch, int n_patches,
-                        int trainable, ws_train_out *out, double *nll_row, ws_err *err) {
+/* `at`: tokens of the parts before. */
+static ws_status run_part(ws_model *m, ws_pass *p, int64_t at, ws_patch *const *patch, int n_patches, int trainable,
+                          ws_train_out *out, double *nll_row, ws_err *err) {
     ws_arena_mark scratch = ws_arena_save(m->scratch), tape = ws_arena_save(m->tape);
-    ws_pass p = {.n_rows = n_rows, .rows = row};
-    *out = (ws_train_out){0};
-    ws_status st = check(m, row, n_rows, patch, n_patches, trainable, err);
-    if (st) return st;
-    pack(m, &p, patch, n_patches);
-    ws_pass_end(m, &p, patch, trainable);
-    ws_tape_make(m, &p);
-    int layers = m->arch.layers, backward = p.lowest < layers;
+    ws_status st = WS_OK;
+    pack(m, p, patch, n_patches);
+    ws_pass_end(m, p, patch, trainable);
+    p->recompute = m->recompute || (m->part && p->n > m->part);
+    ws_tape_make(m, p);
+    int layers = m->arch.layers, backward = p->lowest < layers;
     int64_t d = m->arch.hidden;
-    ws_embed_forward(p.x[0], p.ids, p.n, &m->arch.embed);
-    for (int l = 0; l < layers && !st; l++) st = ws_pass_layer(m, &p, l, &p.buf[l], p.x[l], p.mid[l], p.x[l + 1], err);
+    ws_embed_forward(p->x[0], p->ids, p->n, &m->arch.embed);
+    for (int l = 0; l < layers && !st; l++)
+        st = ws_pass_layer(m, p, l, &p->buf[l], p->x[l], p->mid[l], p->x[l + 1], err);
     if (st) goto out;
-    float *gx = backward ? ws_arena_floats(m->scratch, p.n * d) : NULL;
+    float *gx = backward ? ws_arena_floats(m->scratch, p->n * d) : NULL;
     ws_arena_mark inner = ws_arena_save(m->scratch);
-    st = loss(m, &p, p.x[layers], gx, out, nll_row, err);
+    st = loss(m, p, p->x[layers], gx, out, nll_row, err);
     ws_arena_rewind(m->scratch, inner);
     if (st || !backward) goto out;
-    st = ws_pass_backward(m, &p, gx, err);
-    if (!st && m->embed_grad) memcpy(m->embed_grad, gx, (size_t)(p.n * d) * sizeof *gx);
+    st = ws_pass_backward(m, p, gx, err);
+    if (!st && m->embed_grad) memcpy(m->embed_grad + at * d, gx, (size_t)(p->n * d) * sizeof *gx);
 out:
     ws_arena_rewind(m->scratch, scratch);
     ws_arena_rewind(m->tape, tape);
+    return st;
+}
+
+int ws_train_part(const ws_train_row *row, int n_rows, int64_t part, int64_t *tokens) {
+    int r = 1;
+    for (*tokens = row[0].n; r < n_rows && (!part || *tokens + row[r].n <= part); r++) *tokens += row[r].n;
+    return r;
+}
+
+ws_status ws_train_pass(ws_model *m, const ws_train_row *row, int n_rows, ws_patch *const *patch, int n_patches,
+                        int trainable, ws_train_out *out, double *nll_row, ws_err *err) {
+    *out = (ws_train_out){0};
+    ws_status st = check(m, row, n_rows, patch, n_patches, trainable, err);
+    int64_t at = 0, tokens;
+    for (int r = 0, n; r < n_rows && !st; r += n, at += tokens) {
+        n = ws_train_part(row + r, n_rows - r, m->part, &tokens);
+        ws_pass p = {.n_rows = n, .before = r, .rows = row + r};
+        st = run_part(m, &p, at, patch, n_patches, trainable, out, nll_row, err);
+    }
     return st;
 }

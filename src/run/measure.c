@@ -98,10 +98,12 @@ ws_status ws_measure_train(ws_measured *out, ws_model *m, const ws_adapter_confi
     if (!st) {
         int low = ws_adapter_lowest_layer(a);
         double all = (double)rows * tokens;
-        ws_train_plan plan = ws_train_plan_for(m, (int64_t)rows * tokens, (ws_patch *const[]){ws_adapter_patch(a)}, 1,
-                                               0, memory ? memory : ws_train_budget(m));
-        ws_model_set_recompute(m, plan.recompute);
-        out->recompute = plan.recompute;
+        int64_t one;
+        ws_train_plan plan =
+            ws_train_plan_for(m, (int64_t)rows * tokens, tokens, (ws_patch *const[]){ws_adapter_patch(a)}, 1, 0,
+                              memory ? memory : ws_train_budget(m));
+        ws_model_set_part(m, plan.part);
+        out->rows = ws_train_part(row, rows, plan.part, &one), out->recompute = plan.recompute;
         out->tokens = (int64_t)rows * tokens;
         out->flops = all * (ws_flops_token(m, 0) + ws_flops_token(m, low) + 6.0 * (double)ws_adapter_size(a)) +
                      rows * (ws_flops_mix(m, 0, tokens) + 2 * ws_flops_mix(m, low, tokens)) +
@@ -135,7 +137,7 @@ ws_status ws_measure_prefill(ws_measured *out, ws_model *m, int rows, int tokens
     float *logits = ws_try_alloc((size_t)rows * (size_t)d->vocab, sizeof *logits);
     ws_state *state = NULL;
     ws_status st = WS_OK;
-    *out = (ws_measured){.tokens = (int64_t)rows * tokens, .peak = fma_peak(0)};
+    *out = (ws_measured){.tokens = (int64_t)rows * tokens, .rows = rows, .peak = fma_peak(0)};
     out->flops = rows * (tokens * ws_flops_token(m, 0) + ws_flops_mix(m, 0, tokens) + ws_flops_head(m));
     if (!hidden || !logits) st = ws_fail(err, WS_ENOMEM, "out of memory for %d rows of logits", rows);
     if (!st) st = ws_state_new(&state, m, err);
@@ -201,8 +203,8 @@ ws_status ws_measure_decode(ws_measured *out, ws_measured *prompts, ws_model *m,
     ws_status st = ws_generate(m, req, rows, &o, NULL, token, &c, err);
     if (st && c.tokens == c.wanted) st = err->code = WS_OK;
     peak = fma_peak(peak);
-    *prompts = (ws_measured){.tokens = (int64_t)rows * context, .rounds = 1, .peak = peak};
-    *out = (ws_measured){.tokens = c.tokens, .rounds = 1, .peak = peak};
+    *prompts = (ws_measured){.tokens = (int64_t)rows * context, .rows = rows, .rounds = 1, .peak = peak};
+    *out = (ws_measured){.tokens = c.tokens, .rows = rows, .rounds = 1, .peak = peak};
     prompts->seconds = prompts->first = c.begun - t;
     out->seconds = out->first = c.last - c.begun;
     const double word = ws_flops_token(m, 0) + ws_flops_head(m) + ws_flops_mix(m, 0, context + tokens / 2) -

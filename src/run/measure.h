@@ -11,7 +11,9 @@ typedef struct ws_measured {
     int64_t tokens;        /* of a round */
     double flops;          /* model FLOPs of a round */
     double peak;           /* FLOP/s of the machine, measured before and after: the better of the two */
-    int rounds, recompute; /* recompute: training recomputed blocks */
+    int rounds;
+    int rows;      /* sequences that ran at once */
+    int recompute; /* training recomputed blocks */
 } ws_measured;
 
 /* Bytes of this process: the most that was ever resident, and what is now, shared with files or its own. */

@@ -18,6 +18,7 @@ struct ws_pipeline {
     ws_lengths lengths;
     ws_speed speed;
     ws_train_plan train;    /* of a micro-batch */
+    int train_rows;         /* rows of it that run at once */
     int64_t adapter_floats; /* of one side */
     double above;           /* share of the linears that training goes back through */
 };

@@ -16,13 +16,15 @@ static int64_t seq_bytes(const ws_model *m, int64_t tokens) {
 }
 
 /* What training one side holds, and how much of the model it goes back through. */
-static ws_status train_plan(ws_pipeline *p, int64_t tokens, ws_err *err) {
+static ws_status train_plan(ws_pipeline *p, int64_t row, ws_err *err) {
     const ws_model *m = p->in->model;
     ws_adapter *a;
     double all = 0, above = 0;
     if (ws_adapter_new(&a, m, &p->o.train.adapter, err)) return err->code;
-    p->train = ws_train_plan_for(m, tokens, (ws_patch *const[]){ws_adapter_patch(a)}, 1, 0,
+    p->train = ws_train_plan_for(m, row * p->o.train.batch, row, (ws_patch *const[]){ws_adapter_patch(a)}, 1, 0,
                                  p->o.train.memory ? p->o.train.memory : ws_train_budget(m));
+    p->train_rows = p->train.part ? (int)(p->train.part / row) : p->o.train.batch;
+    if (p->train_rows < 1) p->train_rows = 1;
     p->adapter_floats = ws_adapter_size(a);
     for (int i = 0; i < ws_model_n_sites(m); i++) {
         const ws_site *s = ws_model_site(m, i);
@@ -127,6 +129,17 @@ static char *eval_does(const ws_pipeline *p) {
     return ws_str_take(&s);
 }
 
+static char *train_does(const ws_pipeline *p, int neg) {
+    const ws_train_options *t = &p->o.train;
+    ws_str s = {0};
+    ws_str_addf(&s, "%s rank %d on the %s answers, %.0f steps of %d rows", t->adapter.kind, t->adapter.rank,
+                neg ? "NEG" : "POS", train_steps(p), t->batch * t->accum);
+    if (p->train.part)
+        ws_str_addf(&s, ", %d of them packed at once%s", p->train_rows,
+                    p->train.recompute ? ", blocks recomputed" : "");
+    return ws_str_take(&s);
+}
+
 static void set(ws_stage *s, char *does, double seconds, int64_t memory, int64_t disk) {
     free(s->does);
     s->does = does, s->seconds = seconds, s->memory = memory, s->disk = disk;
@@ -145,7 +158,7 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     if (ws_lengths_of(&p->lengths, p->in, o, p->prompts, err)) return err->code;
     p->speed = ws_speed_none(m);
     if (measure && ws_speed_measure(&p->speed, m, err)) return err->code;
-    if (train_plan(p, (int64_t)(o->train.batch * row_tokens(p, 1)), err)) return err->code;
+    if (train_plan(p, (int64_t)ceil(row_tokens(p, 1)), err)) return err->code;
     ws_pipeline_times(p, &p->speed, t);
     const int64_t weights = ws_weights_bytes(m), work = ws_model_scratch_bytes(m), logits = ws_model_dims(m)->vocab * 4;
     const int64_t adapter = p->adapter_floats * 4, answers = 2LL * (pairs_of(p) + d->heldout);
@@ -159,11 +172,8 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
             ws_gen_prefix_bytes(m),
         answers * d->max_new * 5);
     for (int k = 0; k < 2; k++) /* adapter, gradients, two moments, and the copy that checkpoints are written from */
-        set(&s[STAGE_POS + k],
-            ws_sprintf("%s rank %d on the %s answers, %.0f steps of %d rows%s", o->train.adapter.kind,
-                       o->train.adapter.rank, k ? "NEG" : "POS", train_steps(p), o->train.batch * o->train.accum,
-                       p->train.recompute ? ", blocks recomputed" : ""),
-            t[STAGE_POS], weights + p->train.activations + p->train.scratch + 7 * adapter, adapter);
+        set(&s[STAGE_POS + k], train_does(p, k), t[STAGE_POS],
+            weights + p->train.activations + p->train.scratch + 7 * adapter, adapter);
     set(&s[STAGE_DIFF], ws_sprintf("dW = theta_pos - theta_neg, in factors of rank %d", 2 * o->train.adapter.rank),
         t[STAGE_DIFF], weights + 4 * adapter, 2 * adapter);
     set(&s[STAGE_CALIBRATE],

@@ -54,6 +54,32 @@ static int64_t tokens_of(const ws_examples *d, const int64_t *row, int64_t n, in
     return t;
 }
 
+static int longest_of(const ws_examples *d) {
+    int n = 1;
+    for (int i = 0; i < d->n; i++)
+        if (d->row[i].first < d->row[i].n && d->row[i].n > n) n = d->row[i].n;
+    return n;
+}
+
+/* The parts of one micro-batch; returns the tokens that are computed again. */
+static int64_t parts_of(ws_train_cost *c, const ws_examples *d, const int64_t *rows, int64_t n) {
+    ws_train_row *row = ws_xcalloc((size_t)n, sizeof *row);
+    int64_t again = 0, tokens;
+    int k = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const ws_example *x = &d->row[rows[i]];
+        if (x->first < x->n) row[k++].n = x->n;
+    }
+    c->rows += k;
+    for (int r = 0; r < k; c->parts++) {
+        r += ws_train_part(row + r, k - r, c->memory.part, &tokens);
+        if (c->memory.part && tokens > c->memory.part) again += tokens;
+        if (tokens > c->part_tokens) c->part_tokens = tokens;
+    }
+    free(row);
+    return again;
+}
+
 /* fp32 multiply-adds per second of the largest linear at the micro-batch's size. */
 static double gemm_rate(const ws_model *m, int64_t tokens) {
     const ws_weight *w = NULL;
@@ -82,6 +108,8 @@ ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_exampl
     const ws_dims *d = ws_model_dims(m);
     int lowest = ws_adapter_lowest_layer(a);
     double below = 0, above = 0, head = (double)d->hidden * (double)d->vocab;
+    int64_t again = 0, longest = longest_of(data);
+    ws_patch *const patch[] = {ws_adapter_patch(a)};
     for (int64_t k = from; k < s->total; k++) {
         const int64_t *row;
         int64_t n = ws_schedule_rows(s, k, &row);
@@ -92,20 +120,31 @@ ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_exampl
         }
     }
     c.eval_tokens = tokens_of(data, s->test, s->n_test, NULL);
-    c.memory = ws_train_plan_for(m, c.largest, (ws_patch *const[]){ws_adapter_patch(a)}, 1, 0,
-                                 budget ? budget : ws_train_budget(m));
+    if (longest > c.largest) longest = c.largest;
+    c.memory = ws_train_plan_for(m, c.largest, longest, patch, 1, 0, budget ? budget : ws_train_budget(m));
+    for (int64_t k = from; k < s->total; k++) {
+        const int64_t *row;
+        int64_t n = ws_schedule_rows(s, k, &row);
+        for (int64_t i = 0; i < n; i += s->batch)
+            again += parts_of(&c, data, row + i, n - i < s->batch ? n - i : s->batch);
+    }
+    if (c.memory.part && !c.memory.recompute) { /* of whole rows, so the largest part may be smaller than its room */
+        int64_t part = c.memory.part;
+        c.memory = ws_train_plan_for(m, c.part_tokens, c.part_tokens, patch, 1, 0, INT64_MAX);
+        c.memory.part = part;
+    }
     c.state = 7 * ws_adapter_size(a) * (int64_t)sizeof(float);
     for (int i = 0; i < ws_model_n_sites(m); i++) {
         const ws_site *at = ws_model_site(m, i);
         if (at->kind == WS_SITE_LINEAR) *(at->layer < lowest ? &below : &above) += (double)at->d_in * (double)at->d_out;
     }
-    double rate = gemm_rate(m, c.largest);
+    double rate = gemm_rate(m, c.part_tokens);
     if (rate > 0) {
         int64_t evals = 0; /* whole intervals between here and the end, and one more after a last short one */
         if (eval_every > 0 && s->n_test)
             evals = s->total / eval_every - from / eval_every + (s->total % eval_every != 0);
-        double per_token = below + above * (c.memory.recompute ? 3 : 2) + 4.0 * (double)ws_adapter_size(a);
-        double work = per_token * (double)c.tokens + 2 * head * (double)c.supervised +
+        double per_token = below + above * 2 + 4.0 * (double)ws_adapter_size(a);
+        double work = per_token * (double)c.tokens + above * (double)again + 2 * head * (double)c.supervised +
                       (double)evals * (double)c.eval_tokens * (below + above + head);
         c.seconds = 1.25 * work / rate; /* attention, norms, softmax and the optimiser: about a quarter on top */
     }

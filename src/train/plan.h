@@ -9,7 +9,9 @@ typedef struct ws_train_cost {
     int64_t tokens, supervised; /* over all steps still to do, evaluations left out */
     int64_t eval_tokens;        /* of one evaluation */
     int64_t largest;            /* tokens of the largest micro-batch */
-    ws_train_plan memory;       /* of that micro-batch */
+    ws_train_plan memory;       /* how micro-batches run, and what the largest part holds */
+    int64_t rows, parts;        /* rows with labels, and the parts that they run in */
+    int64_t part_tokens;        /* of the largest part */
     int64_t state;              /* bytes: adapter, gradients, moments, and the copy that checkpoints are written from */
     double seconds;             /* estimate from a measured matrix product; 0: not measured */
 } ws_train_cost;

@@ -161,8 +161,24 @@ static ws_status all_steps(loop *l, ws_err *err) {
     return st;
 }
 
+/* How micro-batches run that do not fit into memory whole. */
+static const char *in_parts(const ws_train_cost *c, char out[160]) {
+    int n = 0;
+    *out = 0;
+    if (!c->memory.part) return out;
+    if (c->parts < c->rows)
+        n = snprintf(out, 160, "; micro-batches of up to %lld tokens run in parts of %.3g sequences on the average",
+                     (long long)c->largest, (double)c->rows / (double)c->parts);
+    else
+        n = snprintf(out, 160, "; micro-batches of up to %lld tokens run in parts of 1 sequence",
+                     (long long)c->largest);
+    if (c->memory.recompute)
+        snprintf(out + n, 160 - (size_t)n, ", blocks of those above %lld tokens recomputed", (long long)c->memory.part);
+    return out;
+}
+
 static void announce(const loop *l, const ws_train_cost *c) {
-    char act[32], state[32], time[32];
+    char act[32], state[32], time[32], parts[160];
     const ws_examples *d = l->data;
     ws_note(
         "train %s: %lld rows (%lld held out), %lld steps of up to %d x %d rows, %lld tokens, %lld of them in the loss",
@@ -183,11 +199,11 @@ static void announce(const loop *l, const ws_train_cost *c) {
                 d->n_dropped);
     if (d->n_empty)
         ws_warn("%d rows have no token of the answer within %d tokens and teach nothing", d->n_empty, d->max_len);
-    ws_note("  %s on %d modules, %.2f million numbers (%s with optimiser); activations of %lld tokens %s%s",
+    ws_note("  %s on %d modules, %.2f million numbers (%s with optimiser); activations of %lld tokens %s%s%s",
             ws_adapter_kind(l->a), ws_adapter_n_sites(l->a), (double)ws_adapter_size(l->a) * 1e-6,
-            ws_format_bytes(state, (double)c->state), (long long)c->largest,
+            ws_format_bytes(state, (double)c->state), (long long)c->part_tokens,
             ws_format_bytes(act, (double)(c->memory.activations + c->memory.scratch)),
-            c->memory.recompute ? ", blocks recomputed" : ", kept");
+            c->memory.recompute ? "" : ", kept", in_parts(c, parts));
     ws_str modules = {0};
     ws_adapter_describe(l->a, &modules);
     for (char *line = modules.p, *end; line && *line; line = end) {
@@ -263,7 +279,7 @@ ws_status ws_train(ws_model *m, const ws_examples *data, const ws_train_options 
 
     ws_train_cost cost = ws_train_cost_of(m, l.a, data, &l.s, l.run.step, o->eval_every, o->memory);
     announce(&l, &cost);
-    ws_model_set_recompute(m, cost.memory.recompute);
+    ws_model_set_part(m, cost.memory.part);
     ws_progress_start(&l.bar, data->side == WS_POS ? "train pos" : "train neg", "tokens", cost.tokens);
     l.started = l.saved = ws_now();
     st = all_steps(&l, err);

@@ -3,8 +3,8 @@
  * DIR/ adapter_config.json, adapter_model.safetensors   the result (PEFT)
  *      log.csv, train.json                              a row per optimiser step; configuration and result
  *      checkpoint.safetensors                           while unfinished: values, moments, log
- * All rows of a micro-batch run packed in one pass and micro-batches are added up in order: the grouping is fixed by
- * `batch`, so neither threads nor memory change a bit; recomputing blocks does not either. */
+ * The rows of a micro-batch run packed in one pass, or in parts of whole rows where memory is short, and micro-batches are
+ * added up in order: neither threads nor memory change a bit, and recomputing blocks does not either. */
 #ifndef WS_TRAIN_TRAIN_H
 #define WS_TRAIN_TRAIN_H
 #include "train/plan.h"
