@@ -270,8 +270,7 @@ static void with_key(const fixture *f, char dir[128], const char *key, const cha
 
 static void features_that_change_the_meaning_are_refused(void **state) {
     fixture *f = *state;
-    static const char *const bad[][2] = {{"use_dora", "true"},
-                                         {"modules_to_save", "[\"lm_head\"]"},
+    static const char *const bad[][2] = {{"modules_to_save", "[\"lm_head\"]"},
                                          {"lora_bias", "true"},
                                          {"bias", "\"all\""},
                                          {"layer_replication", "[[0,2]]"},
@@ -279,7 +278,7 @@ static void features_that_change_the_meaning_are_refused(void **state) {
                                          {"trainable_token_indices", "[1]"},
                                          {"alora_invocation_tokens", "[1]"},
                                          {"use_qalora", "true"},
-                                         {"init_lora_weights", "\"pissa\""},
+                                         {"init_lora_weights", "\"pissa_niter_4\""},
                                          {"init_lora_weights", "\"olora\""},
                                          {"kasa_config", "{\"a\":1}"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -290,6 +289,33 @@ static void features_that_change_the_meaning_are_refused(void **state) {
         REFUSED(WS_EUNSUPPORTED, bad[i][0], ws_adapter_load(&a, f->m, dir, &err));
         assert_null(a);
     }
+}
+
+/* One peft_type, three rooms. */
+static void dora_and_pissa_have_rooms_of_their_own(void **state) {
+    fixture *f = *state;
+    ws_err err = {0};
+    ws_adapter *a = NULL;
+    char dir[128], path[192];
+    with_key(f, dir, "init_lora_weights", "\"pissa\"");
+    a = load(f, dir);
+    assert_string_equal(ws_adapter_kind(a), "pissa");
+    ws_adapter_free(a);
+    with_key(f, dir, "use_dora", "true"); /* whose magnitudes this file lacks */
+    REFUSED(WS_EFORMAT, "lora_magnitude_vector is missing", ws_adapter_load(&a, f->m, dir, &err));
+    json_t *c;
+    snprintf(path, sizeof path, "%s/adapter_config.json", dir);
+    OK(ws_json_load(&c, path, &err));
+    json_object_set_new(c, "init_lora_weights", json_string("pissa"));
+    OK(ws_json_save(c, path, &err));
+    json_decref(c);
+    REFUSED(WS_EUNSUPPORTED, "use_dora together with", ws_adapter_load(&a, f->m, dir, &err));
+    with_key(f, dir, "init_lora_weights", "\"pissa\"");
+    OK(ws_json_load(&c, path, &err));
+    json_object_set_new(c, "lora_alpha", json_integer(-6));
+    OK(ws_json_save(c, path, &err));
+    json_decref(c);
+    REFUSED(WS_EUSAGE, "above 0", ws_adapter_load(&a, f->m, dir, &err));
 }
 
 static void harmless_keys_are_not(void **state) {
@@ -446,6 +472,7 @@ int main(void) {
                                        T(directories_come_back_exactly),
                                        T(our_configuration_has_pefts_form),
                                        T(features_that_change_the_meaning_are_refused),
+                                       T(dora_and_pissa_have_rooms_of_their_own),
                                        T(harmless_keys_are_not),
                                        T(scale_follows_alpha_rank_and_rslora),
                                        T(wrong_tensors_are_named),

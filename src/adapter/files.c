@@ -37,15 +37,10 @@ static ws_status read_config(const json_t *file, const char *where, const ws_ada
         known = 1;
         if (!ws_adapter_rooms[i]->claims || ws_adapter_rooms[i]->claims(file)) *ops = ws_adapter_rooms[i];
     }
-    if (!*ops && known && json_is_true(json_object_get(file, "use_dora")))
-        return ws_fail(err, WS_EUNSUPPORTED, "%s: use_dora is true: this build has no DoRA adapter", where);
-    if (!*ops && known) {
-        const char *how = json_string_value(json_object_get(file, "init_lora_weights"));
-        return ws_fail(
-            err, WS_EUNSUPPORTED,
-            "%s: init_lora_weights \"%s\": this build has no such adapter; PEFT can convert it to a plain LoRA on save",
-            where, how ? how : "?");
-    }
+    if (!*ops && known)
+        return ws_fail(err, WS_EUNSUPPORTED,
+                       "%s: no adapter of this build reads a %s with these settings of use_dora and init_lora_weights",
+                       where, type);
     if (!*ops) return ws_fail(err, WS_EUNSUPPORTED, "%s: peft_type %s: this build has no such adapter", where, type);
     if ((*ops)->check && (*ops)->check(file, where, err)) return err->code;
 
