@@ -260,12 +260,20 @@ static json_t *number(double v) {
     return whole ? json_integer((json_int_t)v) : json_real(v);
 }
 
+static const ws_adapter_ops *room_of(const char *kind) {
+    for (int i = 0; ws_adapter_rooms[i]; i++)
+        if (!strcmp(ws_adapter_rooms[i]->name, kind)) return ws_adapter_rooms[i];
+    return NULL;
+}
+int ws_adapter_takes_layers(const char *kind) {
+    const ws_adapter_ops *ops = room_of(kind);
+    return ops && ops->honours_layers;
+}
+
 ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err) {
-    const ws_adapter_ops *ops = NULL;
+    const ws_adapter_ops *ops = room_of(cfg->kind);
     int layers = ws_model_dims(m)->layers, a = cfg->layer_begin, b = cfg->layer_end;
     *out = NULL;
-    for (int i = 0; ws_adapter_rooms[i]; i++)
-        if (!strcmp(ws_adapter_rooms[i]->name, cfg->kind)) ops = ws_adapter_rooms[i];
     if (!ops) {
         ws_str s = {0};
         for (int i = 0; ws_adapter_rooms[i]; i++) ws_str_addf(&s, "%s%s", i ? ", " : "", ws_adapter_rooms[i]->name);
@@ -273,6 +281,9 @@ ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_c
         ws_str_free(&s);
         return err->code;
     }
+    if (!ops->honours_layers && (a != -1 || b != -1))
+        return ws_fail(err, WS_EUSAGE, "layers %d:%d: %s adapts its modules in all layers, in PEFT too; leave them out",
+                       a, b, ops->name);
     if (a == -1 && b == -1)
         a = (int)rint(0.3 * layers), b = (int)rint(0.8 * layers); /* halves to even, as Python rounds */
     if (a < 0 || b > layers || a >= b)
@@ -296,6 +307,7 @@ ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_c
         for (int i = a; i < b; i++) json_array_append_new(list, json_integer(i));
         json_object_set_new(c, "layers_to_transform", list);
     }
+    if (ops->configure) ops->configure(c);
     return ws_adapter_build(out, m, ops, c, NULL, "adapter options", err);
 }
 

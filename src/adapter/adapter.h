@@ -68,6 +68,8 @@ ws_status ws_adapter_edit(const ws_adapter *a, int i, ws_edit *out, ws_err *err)
 /* The same up to a part that is equal for `a` and `b` (two sides of one contrast), where both are of a kind that knows one. */
 ws_status ws_adapter_contrast_edit(const ws_adapter *a, const ws_adapter *b, int i, ws_edit *out, ws_err *err);
 const char *const *ws_adapter_kinds(int *n); /* names of all rooms */
+/* 1: the adapter can keep to a range of layers; 0: it adapts its modules in all of them, or there is no such room. */
+int ws_adapter_takes_layers(const char *kind);
 /* SHA-256 of an adapter directory's configuration and tensors as they stand in the files. */
 ws_status ws_adapter_dir_hash(const char *dir, char hex[65], ws_err *err);
 #endif

@@ -154,6 +154,7 @@ ws_status ws_adapter_load(ws_adapter **out, const ws_model *m, const char *dir, 
     }
     if (!st && name_of)
         ws_note("%s: its tensors are named for the multimodal class; 'language_model.' is taken out of the names", dir);
+    if (!st && ops->adopt) st = ops->adopt(config, d.tensors, where, err);
     if (!st) {
         st = ws_adapter_build(out, m, ops, config, name_of, where, err);
         config = NULL; /* stolen */

@@ -4,7 +4,6 @@
  * Dropout is the identity: ws does not train with it. */
 #include "adapter/lowrank.h"
 #include "adapter/refuse.h"
-#include "base/log.h"
 #include "io/json.h"
 #include "kernel/gemm.h"
 #include "kernel/kernel.h"
@@ -44,8 +43,6 @@ ws_status ws_lowrank_check(const json_t *c, const char *where, ws_err *err) {
             "%s: init_lora_weights \"%s\" changes the base weights; convert the adapter to a plain LoRA with "
             "PEFT first",
             where, init);
-    if (json_is_true(json_object_get(c, "fan_in_fan_out")))
-        ws_warn("%s: fan_in_fan_out is ignored: every adapted module here is a plain linear layer, as in PEFT", where);
     return WS_OK;
 }
 

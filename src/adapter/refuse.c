@@ -23,6 +23,8 @@ ws_status ws_refuse_keys(const json_t *c, const ws_refused_key *list, const char
     if (v && !json_is_null(v) && (!json_is_string(v) || strcmp(json_string_value(v), "none")))
         return ws_fail(err, WS_EUNSUPPORTED,
                        "%s: bias is not \"none\": trained biases of the base model are not supported", where);
+    if (json_is_true(json_object_get(c, "fan_in_fan_out")))
+        ws_warn("%s: fan_in_fan_out is ignored: every adapted module here is a plain linear layer, as in PEFT", where);
     if (dropout && (v = json_object_get(c, dropout)) && json_is_number(v) && json_number_value(v) > 0)
         ws_warn("%s: %s %g is not applied if this adapter is trained further", where, dropout, json_number_value(v));
     return WS_OK;

@@ -15,8 +15,12 @@ typedef struct ws_adapted {
     const ws_site *at;
     int rank;
     double alpha;
-    float scale; /* alpha / rank, or alpha / sqrt(rank) with rslora */
-    ws_param *p; /* [n_p], in the order of the room's tensors() */
+    float scale;               /* alpha / rank, or alpha / sqrt(rank) with rslora */
+    int block, factors, terms; /* OFT, BOFT: size of a parameter's block, butterfly factors, terms of the series */
+    int shared;                /* OFT: one block for all */
+    double bound;              /* OFT: largest norm of a block's parameters, 0: none */
+    int on_input;              /* IA3: scales x, not y */
+    ws_param *p;               /* [n_p], in the order of the room's tensors() */
     int n_p;
     float *
         derived; /* [derived_floats()], 64-byte aligned: what depends on base and parameters alone, made by prepare() and
@@ -67,6 +71,10 @@ struct ws_adapter_ops {
     int (*claims)(const json_t *config);
     /* Refuses, by key name, what would change the meaning; warns about what is only ignored. */
     ws_status (*check)(const json_t *config, const char *where, ws_err *err);
+    /* Last touches to a fresh configuration, when its targets are known.  NULL: none. */
+    void (*configure)(json_t *config);
+    /* What the tensors of a PEFT directory say about `config`, which may be changed with a warning.  NULL: nothing. */
+    ws_status (*adopt)(json_t *config, const ws_safetensors *tensors, const char *where, ws_err *err);
     /* Rank, alpha and scale of one site from the configuration. */
     ws_status (*site)(ws_adapted *s, const json_t *config, const char *key, const char *where, ws_err *err);
     int (*tensors)(const ws_adapted *s, ws_tensor_spec spec[WS_ADAPTER_MAX_TENSORS]);

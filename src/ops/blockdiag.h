@@ -4,7 +4,7 @@
 #ifndef WS_OPS_BLOCKDIAG_H
 #define WS_OPS_BLOCKDIAG_H
 #include <stdint.h>
-/* y [n, d] = x [n, d] B; b [d / bs, bs, bs]; y must not be x. */
+/* y [n, d] = x [n, d] B; b [d / bs, bs, bs]; y must not be x, except for bs = 1. */
 void ws_blockdiag_forward(float *y, const float *x, int64_t n, int64_t d, const float *b, int bs);
 /* y [n, d] = x B': the row form of "E times column x". */
 void ws_blockdiag_forward_t(float *y, const float *x, int64_t n, int64_t d, const float *b, int bs);
