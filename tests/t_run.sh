@@ -57,6 +57,10 @@ tail -n 1 "$T/a.err" | grep -Eq '^(steering works|no effect shown): '
 check "the last line is the verdict" $?
 ! grep -Eq 'up to date|\[[0-9]/7\]|it/s|tokens/s' "$T/a.out" && grep -q '^Dose: ' "$T/a.out"
 check "stdout has the samples and tables alone" $?
+# Each stage's peak beside what was planned for it: none is above, so none pays for memory of the stages before it either.
+awk -F '[ ,]+' '/"peak_kib"/ { took = $3 * 1024 } /"planned_bytes"/ { n++; if (took > $3) print took, "above", $3 } END { print n }' "$r/manifest.json" >"$T/mem"
+[ "$(cat "$T/mem")" = 7 ]
+check "no stage takes more memory than was planned" $? "$(tr '\n' ' ' <"$T/mem")"
 hashes "$T/a" >"$T/a.sum"
 
 run "$T/a" >"$T/a2.out" 2>"$T/a2.err" && [ "$(grep -c 'up to date, skipped' "$T/a2.err")" = 7 ] && hashes "$T/a" | cmp -s - "$T/a.sum"

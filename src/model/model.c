@@ -1,5 +1,6 @@
 /* src/model/model.c - opening a model: a family binds the tensors, the linears become sites. */
 #include "model/parts.h"
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,6 +61,17 @@ ws_stage_of ws_site_stage(const ws_model *m, int site) {
     return place == (ws_is_delta(m, layer) ? (int)WS_OUT : (int)WS_O) ? WS_AT_OUTPUT : WS_AT_INPUT;
 }
 
+static void new_arenas(ws_model *m) {
+    m->scratch = ws_arena_new();
+    m->patch_scratch = ws_arena_new();
+    m->tape = ws_arena_new();
+}
+static void free_arenas(ws_model *m) {
+    ws_arena_free(m->scratch);
+    ws_arena_free(m->patch_scratch);
+    ws_arena_free(m->tape);
+}
+
 ws_status ws_model_open(ws_model **out, const ws_checkpoint *c, ws_err *err) {
     ws_model *m = ws_xcalloc(1, sizeof *m);
     *out = NULL;
@@ -72,9 +84,7 @@ ws_status ws_model_open(ws_model **out, const ws_checkpoint *c, ws_err *err) {
     m->dims = (ws_dims){a->layers,   a->hidden, a->ffn,     a->heads,       a->kv_heads,
                         a->head_dim, a->vocab,  a->max_pos, a->n_attention, a->n_delta};
     add_sites(m);
-    m->scratch = ws_arena_new();
-    m->patch_scratch = ws_arena_new();
-    m->tape = ws_arena_new();
+    new_arenas(m);
     *out = m;
     return WS_OK;
 }
@@ -87,10 +97,16 @@ void ws_model_free(ws_model *m) {
     free(m->first_site);
     free(m->by_name);
     ws_arch_release(&m->arch);
-    ws_arena_free(m->scratch);
-    ws_arena_free(m->patch_scratch);
-    ws_arena_free(m->tape);
+    free_arenas(m);
     free(m);
+}
+
+void ws_model_rest(ws_model *m) {
+    ws_state_free(m->own);
+    m->own = NULL;
+    free_arenas(m);
+    new_arenas(m);
+    malloc_trim(0); /* what was freed in pieces goes back to the system as well */
 }
 
 const ws_dims *ws_model_dims(const ws_model *m) { return &m->dims; }

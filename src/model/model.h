@@ -74,6 +74,9 @@ typedef struct ws_batch {
 ws_status ws_forward(ws_model *m, ws_state *s, const ws_batch *b, float *hidden, ws_err *err);
 /* Scratch that a forward keeps inside the model, beside what patches take. */
 int64_t ws_model_scratch_bytes(const ws_model *m);
+/* Gives back what forwards and training passes keep in the model for the next one: for a change of work, when what comes
+ * now needs other sizes.  The bits of later calls do not change. */
+void ws_model_rest(ws_model *m);
 /* logits [n, vocab] = hidden [n, d] times the LM head. */
 void ws_head(ws_model *m, const float *hidden, int64_t n, float *logits);
 /* A tap sees the residual after each block: x [n_tok, hidden], rows packed in batch order.  NULL: off. */

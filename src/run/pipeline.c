@@ -39,6 +39,7 @@ static ws_status run_data(void *arg, ws_err *err) {
         if (s.n && s.p[s.n - 1] == '\n') s.p[--s.n] = 0;
         ws_note("%s: %s", p->pairs, s.p);
     }
+    ws_model_rest(p->in->model); /* the stages need other sizes, and none pays for what the one before it took */
     free(path);
     ws_str_free(&s);
     ws_pairs_quality_free(&q);
@@ -58,6 +59,7 @@ static ws_status train(ws_pipeline *p, int side, ws_err *err) {
         st = ws_examples_build(&data, pairs, side ? WS_NEG : WS_POS, p->in->tokenizer, p->in->chat, p->o.max_len,
                                p->o.keep_end, err);
     if (!st) st = ws_train(p->in->model, data, &o, &r, err);
+    ws_model_rest(p->in->model);
     ws_examples_free(data);
     ws_pairs_free(pairs);
     return st;
@@ -98,6 +100,7 @@ static ws_status run_diff(void *arg, ws_err *err) {
     ws_delta_free(d);
     ws_adapter_free(a[0]);
     ws_adapter_free(a[1]);
+    ws_model_rest(p->in->model);
     return st;
 }
 
@@ -117,6 +120,7 @@ static ws_status run_calibrate(void *arg, ws_err *err) {
         }
     ws_calibration_free(&c);
     ws_method_free(m);
+    ws_model_rest(p->in->model);
     return st;
 }
 
@@ -128,6 +132,7 @@ static ws_status run_eval(void *arg, ws_err *err) {
     ws_status st = ws_method_load(&m, p->in->model, p->dw, 0, err);
     if (!st) st = ws_eval_run(p->in->model, p->in->tokenizer, p->in->chat, p->in->behavior, &m, 1, &o, NULL, NULL, err);
     ws_method_free(m);
+    ws_model_rest(p->in->model);
     return st;
 }
 

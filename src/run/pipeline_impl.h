@@ -31,6 +31,12 @@ json_t *ws_run_identity(const ws_pipeline *p);
 json_t *ws_stage_options_json(const ws_pipeline *p, int stage);
 /* Fills .does, .seconds, .memory, .disk of every stage; without `measure` all times are 0. */
 ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err);
+/* Bytes of every stage, at most. */
+void ws_pipeline_memory(const ws_pipeline *p, int64_t bytes[N_STAGES]);
+/* Sizes that times and memory go by. */
+int ws_plan_pairs(const ws_pipeline *p);
+int ws_plan_in_flight(const ws_pipeline *p); /* answers at once */
+int ws_plan_dose_topics(const ws_pipeline *p);
 /* Seconds of every stage at such rates. */
 void ws_pipeline_times(const ws_pipeline *p, const ws_speed *v, double seconds[N_STAGES]);
 #endif

@@ -10,11 +10,6 @@ enum {
     BASE_ROWS = 2        /* a steered and a base row for every token of the calibration */
 };
 
-/* What a sequence of so many tokens takes while it is in flight. */
-static int64_t seq_bytes(const ws_model *m, int64_t tokens) {
-    return (tokens + 32) * ws_model_token_bytes(m) + ws_model_seq_bytes(m);
-}
-
 /* What training one side holds, and how much of the model it goes back through. */
 static ws_status train_plan(ws_pipeline *p, int64_t row, ws_err *err) {
     const ws_model *m = p->in->model;
@@ -38,30 +33,30 @@ static ws_status train_plan(ws_pipeline *p, int64_t row, ws_err *err) {
 }
 
 /* ---------- sizes that several stages go by ---------- */
-static int pairs_of(const ws_pipeline *p) { return p->o.data.topics * p->o.data.personas * p->o.data.samples; }
-static int in_flight(const ws_pipeline *p) { return p->o.data.max_rows ? p->o.data.max_rows : WS_GEN_ROWS; }
+int ws_plan_pairs(const ws_pipeline *p) { return p->o.data.topics * p->o.data.personas * p->o.data.samples; }
+int ws_plan_in_flight(const ws_pipeline *p) { return p->o.data.max_rows ? p->o.data.max_rows : WS_GEN_ROWS; }
 /* A row of training or of the margin: the prompt and an answer, cut at --max-len where `cut`. */
 static double row_tokens(const ws_pipeline *p, int cut) {
     double n = p->lengths.prompt + p->o.data.max_new;
     return cut && n > p->o.max_len ? p->o.max_len : n;
 }
 static double train_rows(const ws_pipeline *p) {
-    const int n = pairs_of(p);
+    const int n = ws_plan_pairs(p);
     return n - ceil(n * p->o.train.holdout);
 }
 static double train_steps(const ws_pipeline *p) {
     const ws_train_options *t = &p->o.train;
     return t->max_steps ? (double)t->max_steps : ceil(train_rows(p) / (t->batch * t->accum)) * t->epochs;
 }
-static int dose_topics(const ws_pipeline *p) {
+int ws_plan_dose_topics(const ws_pipeline *p) {
     return p->o.eval.dose_topics ? p->o.eval.dose_topics : p->in->behavior->n_heldout;
 }
 
 /* ---------- seconds ---------- */
 static double data_seconds(const ws_pipeline *p, const ws_speed *v) {
     const ws_contrast_options *d = &p->o.data;
-    double answers = 2.0 * (pairs_of(p) + d->heldout);
-    return ws_speed_decode(v, answers * d->max_new, fmin(in_flight(p), answers)) +
+    double answers = 2.0 * (ws_plan_pairs(p) + d->heldout);
+    return ws_speed_decode(v, answers * d->max_new, fmin(ws_plan_in_flight(p), answers)) +
            ws_speed_prefill(v, answers * (p->lengths.prompt + p->lengths.system), 0);
 }
 
@@ -69,7 +64,8 @@ static double train_seconds(const ws_pipeline *p, const ws_speed *v) {
     const ws_train_options *t = &p->o.train;
     double row = row_tokens(p, 1), answer = fmax(row - p->lengths.prompt, 1), steps = train_steps(p);
     double rows = t->max_steps ? steps * t->batch * t->accum : train_rows(p) * t->epochs;
-    double held = pairs_of(p) - train_rows(p), evals = t->eval_every > 0 ? floor(steps / (double)t->eval_every) + 1 : 1;
+    double held = ws_plan_pairs(p) - train_rows(p),
+           evals = t->eval_every > 0 ? floor(steps / (double)t->eval_every) + 1 : 1;
     return ws_speed_train(v, rows * row, rows * answer, p->above, p->train.recompute, (double)p->adapter_floats) +
            ws_speed_prefill(v, held * row, held * answer) * evals;
 }
@@ -90,13 +86,14 @@ static double eval_seconds(const ws_pipeline *p, const ws_speed *v) {
         double asked = 12.0 * p->lengths.vignettes, thought = asked * e->max_think;
         seconds += ws_speed_prefill(v, asked * p->lengths.vignette, asked);
         if (e->max_think) /* the answer is scored behind what has been read: closing and prefill are new */
-            seconds += ws_speed_decode(v, thought, in_flight(p)) + ws_speed_prefill(v, asked * CLOSING_TOKENS, asked);
+            seconds +=
+                ws_speed_decode(v, thought, ws_plan_in_flight(p)) + ws_speed_prefill(v, asked * CLOSING_TOKENS, asked);
     }
     if (ws_eval_asked(e, "margin"))
         seconds += ws_speed_prefill(v, 6.0 * p->o.data.heldout * row, 6.0 * p->o.data.heldout * answer);
     if (ws_eval_asked(e, "dose")) {
-        double n = 5.0 * dose_topics(p) * e->dose_samples;
-        seconds += ws_speed_decode(v, n * e->dose_tokens, fmin(in_flight(p), n)) +
+        double n = 5.0 * ws_plan_dose_topics(p) * e->dose_samples;
+        seconds += ws_speed_decode(v, n * e->dose_tokens, fmin(ws_plan_in_flight(p), n)) +
                    ws_speed_prefill(v, n * e->dose_tokens, n * e->dose_tokens);
     }
     return seconds;
@@ -105,7 +102,7 @@ static double eval_seconds(const ws_pipeline *p, const ws_speed *v) {
 void ws_pipeline_times(const ws_pipeline *p, const ws_speed *v, double seconds[N_STAGES]) {
     seconds[STAGE_DATA] = data_seconds(p, v);
     seconds[STAGE_POS] = seconds[STAGE_NEG] = train_seconds(p, v);
-    seconds[STAGE_DIFF] = 0.5;
+    seconds[STAGE_DIFF] = 0.3 + (double)ws_model_params(p->in->model) / 0.7e9; /* norms read every weight */
     seconds[STAGE_CALIBRATE] = calibrate_seconds(p, v);
     seconds[STAGE_EVAL] = eval_seconds(p, v);
     seconds[STAGE_TABLE] = 2;
@@ -124,8 +121,8 @@ static char *eval_does(const ws_pipeline *p) {
     if (ws_eval_asked(e, "margin"))
         ws_str_addf(&s, "%smargin of %d held-out pairs", s.n ? "; " : "", p->o.data.heldout);
     if (ws_eval_asked(e, "dose"))
-        ws_str_addf(&s, "%sdose: %d topics x %d samples of %d tokens at 5 strengths", s.n ? "; " : "", dose_topics(p),
-                    e->dose_samples, e->dose_tokens);
+        ws_str_addf(&s, "%sdose: %d topics x %d samples of %d tokens at 5 strengths", s.n ? "; " : "",
+                    ws_plan_dose_topics(p), e->dose_samples, e->dose_tokens);
     return ws_str_take(&s);
 }
 
@@ -149,7 +146,6 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     const ws_run_options *o = &p->o;
     const ws_contrast_options *d = &o->data;
     const ws_calibrate_options *c = &o->calibrate;
-    const ws_eval_options *e = &o->eval;
     ws_model *m = p->in->model;
     ws_stage *s = p->stage;
     double t[N_STAGES];
@@ -158,38 +154,26 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     if (ws_lengths_of(&p->lengths, p->in, o, p->prompts, err)) return err->code;
     p->speed = ws_speed_none(m);
     if (measure && ws_speed_measure(&p->speed, m, err)) return err->code;
+    ws_model_rest(m);
     if (train_plan(p, (int64_t)ceil(row_tokens(p, 1)), err)) return err->code;
     ws_pipeline_times(p, &p->speed, t);
-    const int64_t weights = ws_weights_bytes(m), work = ws_model_scratch_bytes(m), logits = ws_model_dims(m)->vocab * 4;
-    const int64_t adapter = p->adapter_floats * 4, answers = 2LL * (pairs_of(p) + d->heldout);
-    const int64_t rows = answers < in_flight(p) ? answers : in_flight(p);
+    const int64_t adapter = p->adapter_floats * 4, answers = 2LL * (ws_plan_pairs(p) + d->heldout);
+    int64_t memory[N_STAGES];
+    ws_pipeline_memory(p, memory);
     set(&s[STAGE_DATA],
         ws_sprintf("%d pairs (%d topics x %d personas x %d samples) and %d held-out ones, %s of at most %d tokens",
-                   pairs_of(p), d->topics, d->personas, d->samples, d->heldout,
+                   ws_plan_pairs(p), d->topics, d->personas, d->samples, d->heldout,
                    ws_think_expected(form, p->in->chat, d->thinking) ? "reasoning and answer" : "answers", d->max_new),
-        t[STAGE_DATA],
-        weights + work + rows * (seq_bytes(m, (int64_t)(row_tokens(p, 0) + p->lengths.system)) + logits) +
-            ws_gen_prefix_bytes(m),
-        answers * d->max_new * 5);
-    for (int k = 0; k < 2; k++) /* adapter, gradients, two moments, and the copy that checkpoints are written from */
-        set(&s[STAGE_POS + k], train_does(p, k), t[STAGE_POS],
-            weights + p->train.activations + p->train.scratch + 7 * adapter, adapter);
+        t[STAGE_DATA], memory[STAGE_DATA], answers * d->max_new * 5);
+    for (int k = 0; k < 2; k++) set(&s[STAGE_POS + k], train_does(p, k), t[STAGE_POS], memory[STAGE_POS], adapter);
     set(&s[STAGE_DIFF], ws_sprintf("dW = theta_pos - theta_neg, in factors of rank %d", 2 * o->train.adapter.rank),
-        t[STAGE_DIFF], weights + 4 * adapter, 2 * adapter);
+        t[STAGE_DIFF], memory[STAGE_DIFF], 2 * adapter);
     set(&s[STAGE_CALIBRATE],
         ws_sprintf("alpha at p95 KL = %g nat for both signs: %d prompts x %d tokens a probe, audit on %d", c->target,
                    c->n, c->tokens, c->audit),
-        t[STAGE_CALIBRATE],
-        weights + work + 2 * adapter + WS_GEN_ROWS * logits + (c->budget > 0 ? c->budget : ws_kl_budget(m)),
-        (int64_t)c->n * c->tokens * 400);
-    /* what the thoughts in flight remember, and their logits */
-    const int64_t thinking = ws_eval_asked(e, "vignettes") && e->max_think
-                                 ? in_flight(p) * (seq_bytes(m, (int64_t)p->lengths.vignette + e->max_think) + logits)
-                                 : 0;
-    set(&s[STAGE_EVAL], eval_does(p), t[STAGE_EVAL],
-        weights + work + 2 * adapter + thinking + WS_GEN_ROWS * logits +
-            2 * (e->budget > 0 ? e->budget : ws_eval_budget(m)),
+        t[STAGE_CALIBRATE], memory[STAGE_CALIBRATE], (int64_t)c->n * c->tokens * 400);
+    set(&s[STAGE_EVAL], eval_does(p), t[STAGE_EVAL], memory[STAGE_EVAL], 2 << 20);
+    set(&s[STAGE_TABLE], ws_xstrdup("tables, plots, samples, report.html"), t[STAGE_TABLE], memory[STAGE_TABLE],
         2 << 20);
-    set(&s[STAGE_TABLE], ws_xstrdup("tables, plots, samples, report.html"), t[STAGE_TABLE], weights, 2 << 20);
     return WS_OK;
 }
