@@ -37,11 +37,12 @@ static ws_adapter *adapter(const tiny *t, const char *kind) {
     ws_err err = {0};
     ws_adapter *a;
     ws_mt stream;
-    OK(ws_adapter_new(
-        &a, t->m,
-        &(ws_adapter_config){
-            .kind = kind, .rank = 4, .alpha = 8, .layer_end = ws_model_dims(t->m)->layers, .targets = "all-linear"},
-        &err));
+    ws_adapter_config cfg = {
+        .kind = kind, .rank = 4, .alpha = 8, .layer_end = ws_model_dims(t->m)->layers, .targets = "all-linear"};
+    if (ws_adapter_new(&a, t->m, &cfg, &err)) { /* some kinds choose their layers and modules themselves */
+        cfg.layer_begin = cfg.layer_end = -1, cfg.targets = NULL;
+        OK(ws_adapter_new(&a, t->m, &cfg, &err));
+    }
     ws_adapter_init(a, 3);
     ws_mt_seed(&stream, 4);
     float *v = ws_adapter_values(a), *noise = malloc((size_t)ws_adapter_size(a) * sizeof *noise);
