@@ -25,6 +25,66 @@ const char *const *ws_adapter_kinds(int *n) {
     return kinds;
 }
 
+static const ws_adapter_ops *find(const char *kind, ws_err *err) {
+    ws_str s = {0};
+    for (int i = 0; ws_adapter_rooms[i]; i++) {
+        if (!strcmp(ws_adapter_rooms[i]->name, kind)) {
+            ws_str_free(&s);
+            return ws_adapter_rooms[i];
+        }
+        ws_str_addf(&s, "%s%s", i ? ", " : "", ws_adapter_rooms[i]->name);
+    }
+    ws_fail(err, WS_EUSAGE, "no adapter is called '%s'; there are: %s", kind, s.p);
+    ws_str_free(&s);
+    return NULL;
+}
+
+/* ---------- options ---------- */
+
+static unsigned reads(const ws_adapter_ops *o) {
+    return (o->rank_key ? WS_READS_RANK : 0u) | (o->alpha_key ? WS_READS_ALPHA : 0u) |
+           (o->block_key ? WS_READS_BLOCK : 0u) | (o->lambda_key ? WS_READS_LAMBDA : 0u) |
+           (o->honours_layers ? WS_READS_LAYERS : 0u);
+}
+
+unsigned ws_adapter_reads(const char *kind) {
+    const ws_adapter_ops *o = find(kind, NULL);
+    return o ? reads(o) : 0;
+}
+
+ws_status ws_adapter_check_options(const char *kind, unsigned given, ws_err *err) {
+    static const struct {
+        unsigned bit;
+        const char *option;
+    } known[] = {{WS_READS_RANK, "--rank"},
+                 {WS_READS_ALPHA, "--lora-alpha"},
+                 {WS_READS_BLOCK, "--block-size"},
+                 {WS_READS_LAMBDA, "--delora-lambda"},
+                 {WS_READS_LAYERS, "--layers"}};
+    const ws_adapter_ops *o = find(kind, err);
+    if (!o) return err->code;
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+        if (!(given & known[k].bit & ~reads(o))) continue;
+        ws_str s = {0};
+        for (int i = 0; ws_adapter_rooms[i]; i++)
+            if (reads(ws_adapter_rooms[i]) & known[k].bit)
+                ws_str_addf(&s, "%s%s", s.n ? ", " : "", ws_adapter_rooms[i]->name);
+        ws_fail(err, WS_EUSAGE, "%s means nothing to %s; it is for %s", known[k].option, kind,
+                s.n ? s.p : "no adapter of this build");
+        ws_str_free(&s);
+        return err->code;
+    }
+    return WS_OK;
+}
+
+void ws_adapter_config_text(const ws_adapter_config *c, ws_str *out) {
+    unsigned r = ws_adapter_reads(c->kind);
+    ws_str_adds(out, c->kind);
+    if (r & WS_READS_RANK) ws_str_addf(out, " of rank %d", c->rank);
+    if (r & WS_READS_LAMBDA) ws_str_addf(out, " and lambda %g", c->lambda != 0 ? c->lambda : WS_ADAPTER_LAMBDA);
+    if (r & WS_READS_BLOCK) ws_str_addf(out, " in blocks of %d", c->block ? c->block : WS_ADAPTER_BLOCK);
+}
+
 /* ---------- the patch ---------- */
 
 static const ws_adapted *site_at(const ws_patch *p, int site) {
@@ -169,8 +229,8 @@ static ws_status prepare(ws_adapter *a, ws_err *err) {
     return st;
 }
 
-ws_status ws_adapter_build(ws_adapter **out, const ws_model *m, const ws_adapter_ops *ops, json_t *config,
-                           char *(*name_of)(const char *site_name), const char *where, ws_err *err) {
+static ws_status build(ws_adapter **out, const ws_model *m, const ws_adapter_ops *ops, json_t *config,
+                       char *(*name_of)(const char *site_name), int outline, const char *where, ws_err *err) {
     ws_adapter *a = ws_xcalloc(1, sizeof *a);
     *out = NULL;
     a->patch_ops = (ws_patch_ops){.name = ops->name,
@@ -184,12 +244,17 @@ ws_status ws_adapter_build(ws_adapter **out, const ws_model *m, const ws_adapter
                                   .needs_gx = ops->needs_gx ? needs_gx : NULL};
     a->patch.ops = &a->patch_ops;
     a->ops = ops, a->model = m, a->config = config, a->name_of = name_of;
-    if (match_sites(a, where, err) || give_memory(a, err) || prepare(a, err)) {
+    if (match_sites(a, where, err) || give_memory(a, err) || (!outline && prepare(a, err))) {
         ws_adapter_free(a);
         return err->code;
     }
     *out = a;
     return WS_OK;
+}
+
+ws_status ws_adapter_build(ws_adapter **out, const ws_model *m, const ws_adapter_ops *ops, json_t *config,
+                           char *(*name_of)(const char *site_name), const char *where, ws_err *err) {
+    return build(out, m, ops, config, name_of, 0, where, err);
 }
 
 static const char *last_part(const char *name) {
@@ -260,27 +325,12 @@ static json_t *number(double v) {
     return whole ? json_integer((json_int_t)v) : json_real(v);
 }
 
-static const ws_adapter_ops *room_of(const char *kind) {
-    for (int i = 0; ws_adapter_rooms[i]; i++)
-        if (!strcmp(ws_adapter_rooms[i]->name, kind)) return ws_adapter_rooms[i];
-    return NULL;
-}
-int ws_adapter_takes_layers(const char *kind) {
-    const ws_adapter_ops *ops = room_of(kind);
-    return ops && ops->honours_layers;
-}
-
-ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err) {
-    const ws_adapter_ops *ops = room_of(cfg->kind);
+static ws_status from_options(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, int outline,
+                              ws_err *err) {
+    const ws_adapter_ops *ops = find(cfg->kind, err);
     int layers = ws_model_dims(m)->layers, a = cfg->layer_begin, b = cfg->layer_end;
     *out = NULL;
-    if (!ops) {
-        ws_str s = {0};
-        for (int i = 0; ws_adapter_rooms[i]; i++) ws_str_addf(&s, "%s%s", i ? ", " : "", ws_adapter_rooms[i]->name);
-        ws_fail(err, WS_EUSAGE, "no adapter is called '%s'; there are: %s", cfg->kind, s.p);
-        ws_str_free(&s);
-        return err->code;
-    }
+    if (!ops) return err->code;
     if (!ops->honours_layers && (a != -1 || b != -1))
         return ws_fail(err, WS_EUSAGE, "layers %d:%d: %s adapts its modules in all layers, in PEFT too; leave them out",
                        a, b, ops->name);
@@ -300,15 +350,23 @@ ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_c
     json_object_set_new(c, "target_modules", targets);
     if (ops->rank_key) json_object_set_new(c, ops->rank_key, json_integer(cfg->rank));
     if (ops->alpha_key) json_object_set_new(c, ops->alpha_key, number(cfg->alpha));
-    if (ops->block_key) json_object_set_new(c, ops->block_key, json_integer(cfg->block ? cfg->block : 8));
-    if (ops->lambda_key) json_object_set_new(c, ops->lambda_key, number(cfg->lambda != 0 ? cfg->lambda : 15));
+    if (ops->block_key)
+        json_object_set_new(c, ops->block_key, json_integer(cfg->block ? cfg->block : WS_ADAPTER_BLOCK));
+    if (ops->lambda_key)
+        json_object_set_new(c, ops->lambda_key, number(cfg->lambda != 0 ? cfg->lambda : WS_ADAPTER_LAMBDA));
     if (ops->honours_layers) {
         json_t *list = json_array();
         for (int i = a; i < b; i++) json_array_append_new(list, json_integer(i));
         json_object_set_new(c, "layers_to_transform", list);
     }
     if (ops->configure) ops->configure(c);
-    return ws_adapter_build(out, m, ops, c, NULL, "adapter options", err);
+    return build(out, m, ops, c, NULL, outline, "adapter options", err);
+}
+ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err) {
+    return from_options(out, m, cfg, 0, err);
+}
+ws_status ws_adapter_outline(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err) {
+    return from_options(out, m, cfg, 1, err);
 }
 
 void ws_adapter_free(ws_adapter *a) {

@@ -29,11 +29,23 @@ typedef struct ws_adapter_config {
     double alpha;               /* LoRA's alpha, 64: scale = alpha / rank */
     int layer_begin, layer_end; /* half open; -1,-1: the default slice [rint(0.3 L), rint(0.8 L)) */
     const char *targets;        /* comma-separated suffixes or "all-linear"; NULL: the adapter's default list */
-    int block;                  /* block size of OFT and BOFT; 0: 8 */
-    double lambda;              /* DeLoRA's bound; 0: 15 */
+    int block;                  /* block size of OFT and BOFT; 0: WS_ADAPTER_BLOCK */
+    double lambda;              /* DeLoRA's bound; 0: WS_ADAPTER_LAMBDA */
 } ws_adapter_config;
+enum { WS_ADAPTER_BLOCK = 8, WS_ADAPTER_LAMBDA = 15 };
+
+/* Which of these numbers a kind reads, as bits; none for a kind that there is not. */
+enum { WS_READS_RANK = 1, WS_READS_ALPHA = 2, WS_READS_BLOCK = 4, WS_READS_LAMBDA = 8, WS_READS_LAYERS = 16 };
+unsigned ws_adapter_reads(const char *kind);
+/* WS_EUSAGE: there is no such kind, or an option of `given` (bits) means nothing to it. */
+ws_status ws_adapter_check_options(const char *kind, unsigned given, ws_err *err);
+/* "lora of rank 32", "delora of rank 32 and lambda 15", "oft in blocks of 8", "ia3". */
+void ws_adapter_config_text(const ws_adapter_config *c, ws_str *out);
 
 ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err);
+/* The same to be counted and described alone: its sites, tensors and sizes, nothing of what the base weights decide (the
+ * singular vectors of PiSSA take minutes on a large model), so it has no values and makes none. */
+ws_status ws_adapter_outline(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err);
 void ws_adapter_free(ws_adapter *a);
 /* torch's stream (adapters.md 1.5); values are rounded to the type of a 16-bit base (1.4). */
 void ws_adapter_init(ws_adapter *a, uint64_t seed);
@@ -68,8 +80,6 @@ ws_status ws_adapter_edit(const ws_adapter *a, int i, ws_edit *out, ws_err *err)
 /* The same up to a part that is equal for `a` and `b` (two sides of one contrast), where both are of a kind that knows one. */
 ws_status ws_adapter_contrast_edit(const ws_adapter *a, const ws_adapter *b, int i, ws_edit *out, ws_err *err);
 const char *const *ws_adapter_kinds(int *n); /* names of all rooms */
-/* 1: the adapter can keep to a range of layers; 0: it adapts its modules in all of them, or there is no such room. */
-int ws_adapter_takes_layers(const char *kind);
 /* SHA-256 of an adapter directory's configuration and tensors as they stand in the files. */
 ws_status ws_adapter_dir_hash(const char *dir, char hex[65], ws_err *err);
 #endif

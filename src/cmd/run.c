@@ -139,6 +139,7 @@ static ws_status chain(const args *a, const stage_args *of, const ws_common *c, 
     if (a->cores && !a->plan) return ws_fail(err, WS_EUSAGE, "--cores belongs to --plan");
     if (a->bootstrap) o.calibrate.bootstrap = o.eval.bootstrap = a->bootstrap;
     ws_status st = ws_eval_args_check(&of->eval, err);
+    if (!st) st = ws_train_args_check(&of->train, err);
     if (!st) st = ws_behavior_load(&b, d->behavior, err);
     if (!st) st = ws_session_open(&s, c, err);
     if (!st) st = ws_session_chat(&s, c, err);

@@ -100,7 +100,7 @@ static ws_status small_options(ws_run_options *out, const smoke *s, const ws_cha
     ws_train_defaults(&o.train);
     o.train.adapter.kind = s->a->adapter, o.train.adapter.rank = 4, o.train.adapter.alpha = 8;
     if (ws_likeness_find(s->a->like)->layers <= 4 &&
-        ws_adapter_takes_layers(s->a->adapter)) /* the usual slice of so few has no attention layer */
+        ws_adapter_reads(s->a->adapter) & WS_READS_LAYERS) /* the usual slice of so few has no attention layer */
         o.train.adapter.layer_begin = 1, o.train.adapter.layer_end = ws_likeness_find(s->a->like)->layers;
     o.train.batch = 2, o.train.accum = 2, o.train.epochs = 3, o.train.lr = 1e-2, o.train.warmup = 1;
     o.calibrate.target = 0.25, o.calibrate.n = 6, o.calibrate.tokens = 12, o.calibrate.audit = 4,

@@ -25,9 +25,12 @@ typedef struct ws_train_args { /* cmd/train.c */
     const char *pairs, *side;
     ws_train_options o;
     int max_len, keep_end, shapes; /* shapes: an option was given that --init already decides */
+    unsigned given;                /* WS_READS_ bits of the adapter's options that were given */
 } ws_train_args;
 extern const struct argp ws_train_argp;
 void ws_train_args_init(ws_train_args *a);
+/* WS_EUSAGE: no such adapter, or an option was given that means nothing to it. */
+ws_status ws_train_args_check(const ws_train_args *a, ws_err *err);
 
 extern const struct argp ws_calibrate_argp; /* cmd/calibrate.c; its input is a ws_calibrate_options */
 

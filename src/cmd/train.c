@@ -28,6 +28,8 @@ enum {
     K_CLIP,
     K_RANK,
     K_LORA_ALPHA,
+    K_BLOCK,
+    K_LAMBDA,
     K_LAYERS,
     K_TARGETS,
     K_SAVE,
@@ -40,9 +42,18 @@ enum {
 static const struct argp_option options[] = {
     {"pairs", K_PAIRS, "FILE", 0, "pairs.jsonl as `ws data` writes it, or rows {\"prompt\", \"pos\", \"neg\"}", 0},
     {"side", K_SIDE, "pos|neg", 0, "which answers to learn", 0},
-    {"adapter", K_ADAPTER, "KIND", 0, "kind of adapter (lora)", 0},
-    {"rank", K_RANK, "R", 0, "rank (32)", 1},
-    {"lora-alpha", K_LORA_ALPHA, "A", 0, "LoRA's alpha; the adapter is scaled by alpha / rank (64)", 1},
+    {"adapter", K_ADAPTER, "KIND", 0, "kind of adapter (lora):"
+#define X(name) " " #name
+#include "adapter.list"
+#undef X
+     ,
+     0},
+    {"rank", K_RANK, "R", 0, "rank of lora, dora, pissa and delora (32)", 1},
+    {"lora-alpha", K_LORA_ALPHA, "A", 0, "alpha of lora, dora and pissa; the adapter is scaled by alpha / rank (64)",
+     1},
+    {"delora-lambda", K_LAMBDA, "X", 0,
+     "delora's bound at the start: dW is no longer than X times the weight's longest column (15)", 1},
+    {"block-size", K_BLOCK, "N", 0, "inputs that oft and boft turn together (8)", 1},
     {"layers", K_LAYERS, "A:B", 0, "layers A to B-1 (default: 0.3 to 0.8 of the depth)", 1},
     {"targets", K_TARGETS, "LIST", 0,
      "modules, comma-separated (q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj), or all-linear: in Qwen3.5 "
@@ -75,6 +86,7 @@ static const struct argp_option options[] = {
 static const char doc[] = "Train an adapter on one side's answers; the directory it leaves loads in PEFT.\n\n"
                           "  ws train --model M --pairs pairs.jsonl --side pos --out lora/pos\n"
                           "  ws train --model M --pairs mine.jsonl --side neg --rank 8 --epochs 3 --out neg\n"
+                          "  ws train --model M --pairs mine.jsonl --side pos --adapter dora --out dora/pos\n"
                           "  ws train --model M --pairs mine.jsonl --side pos --init pos --out pos2\n\n"
                           "The same command goes on after an interruption, to the same tensors bit for\n"
                           "bit.  log.csv has a row per optimiser step:\n"
@@ -112,13 +124,29 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case K_WARMUP: st = ws_opt_int("--warmup", arg, 0, 1000000, &n, &err), o->warmup = (int)n; break;
     case K_DECAY: st = ws_opt_num("--weight-decay", arg, 0, 1e3, &o->weight_decay, &err); break;
     case K_CLIP: st = ws_opt_num("--clip", arg, 0, 1e9, &o->clip, &err); break;
-    case K_RANK: st = ws_opt_int("--rank", arg, 1, 65536, &n, &err), o->adapter.rank = (int)n, a->shapes = 1; break;
-    case K_LORA_ALPHA: st = ws_opt_num("--lora-alpha", arg, -1e6, 1e6, &o->adapter.alpha, &err), a->shapes = 1; break;
+    case K_RANK:
+        st = ws_opt_int("--rank", arg, 1, 65536, &n, &err);
+        o->adapter.rank = (int)n, a->given |= WS_READS_RANK;
+        break;
+    case K_LORA_ALPHA:
+        st = ws_opt_num("--lora-alpha", arg, -1e6, 1e6, &o->adapter.alpha, &err);
+        a->given |= WS_READS_ALPHA;
+        break;
+    case K_BLOCK:
+        st = ws_opt_int("--block-size", arg, 2, 65536, &n, &err);
+        o->adapter.block = (int)n, a->given |= WS_READS_BLOCK;
+        break;
+    case K_LAMBDA:
+        st = ws_opt_num("--delora-lambda", arg, -1e6, 1e6, &o->adapter.lambda, &err);
+        if (!st && o->adapter.lambda == 0)
+            argp_error(state, "--delora-lambda %s: a bound of 0 lets nothing be learnt", arg);
+        a->given |= WS_READS_LAMBDA;
+        break;
     case K_LAYERS:
         st = ws_opt_range("--layers", arg, &x, &y, &err);
         if (!st && (x != floor(x) || y != floor(y) || x < 0 || y > 1e6))
             argp_error(state, "--layers %s: two layer numbers A:B", arg);
-        o->adapter.layer_begin = (int)x, o->adapter.layer_end = (int)y, a->shapes = 1;
+        o->adapter.layer_begin = (int)x, o->adapter.layer_end = (int)y, a->given |= WS_READS_LAYERS;
         break;
     case K_TARGETS: o->adapter.targets = arg, a->shapes = 1; break;
     case K_SAVE: st = ws_opt_int("--save-every", arg, 0, 10000000, &n, &err), o->save_every = n; break;
@@ -142,6 +170,10 @@ void ws_train_args_init(ws_train_args *a) {
     memset(a, 0, sizeof *a);
     a->max_len = 512;
     ws_train_defaults(&a->o);
+}
+
+ws_status ws_train_args_check(const ws_train_args *a, ws_err *err) {
+    return ws_adapter_check_options(a->o.adapter.kind, a->given, err);
 }
 
 static void print(const ws_train_args *a, const ws_train_result *r, int json) {
@@ -181,9 +213,12 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     if (!a.pairs) return ws_fail(err, WS_EUSAGE, "--pairs is missing: the answers to learn");
     if (!a.side) return ws_fail(err, WS_EUSAGE, "--side is missing: pos or neg");
     if (!c.out) return ws_fail(err, WS_EUSAGE, "--out is missing: where the adapter goes");
-    if (a.o.init && a.shapes)
-        return ws_fail(err, WS_EUSAGE,
-                       "--init brings its own adapter, rank, alpha, layers and targets; leave those options out");
+    if (a.o.init && (a.shapes || a.given))
+        return ws_fail(
+            err, WS_EUSAGE,
+            "--init brings its own adapter, rank, alpha, block size, lambda, layers and targets; leave those "
+            "options out");
+    if ((st = ws_train_args_check(&a, err))) return st;
     a.o.out = c.out, a.o.seed = c.seed, a.o.force = c.force;
     if ((st = ws_pairs_load(&pairs, a.pairs, err)) || (st = ws_session_open(&s, &c, err)) ||
         (st = ws_session_chat(&s, &c, err)))

@@ -28,9 +28,15 @@ static void data_options(const ws_run_options *r, json_t *o) {
 
 static void train_options(const ws_run_options *r, json_t *o) {
     const ws_train_options *t = &r->train;
-    put_str(o, "adapter", t->adapter.kind), put_int(o, "rank", t->adapter.rank);
-    put_num(o, "lora-alpha", t->adapter.alpha), put_str(o, "targets", t->adapter.targets);
-    json_object_set_new(o, "layers", json_pack("[i,i]", t->adapter.layer_begin, t->adapter.layer_end));
+    const ws_adapter_config *a = &t->adapter;
+    unsigned reads = ws_adapter_reads(a->kind); /* what an adapter does not read makes no other run */
+    put_str(o, "adapter", a->kind);
+    if (reads & WS_READS_RANK) put_int(o, "rank", a->rank);
+    if (reads & WS_READS_ALPHA) put_num(o, "lora-alpha", a->alpha);
+    if (reads & WS_READS_BLOCK) put_int(o, "block-size", a->block ? a->block : WS_ADAPTER_BLOCK);
+    if (reads & WS_READS_LAMBDA) put_num(o, "delora-lambda", a->lambda != 0 ? a->lambda : WS_ADAPTER_LAMBDA);
+    put_str(o, "targets", a->targets);
+    if (reads & WS_READS_LAYERS) json_object_set_new(o, "layers", json_pack("[i,i]", a->layer_begin, a->layer_end));
     put_num(o, "epochs", t->epochs), put_int(o, "max-steps", t->max_steps);
     put_int(o, "batch", t->batch), put_int(o, "accum", t->accum);
     put_num(o, "lr", t->lr), put_int(o, "warmup", t->warmup), put_num(o, "weight-decay", t->weight_decay);

@@ -293,7 +293,7 @@ static ws_status check(const ws_pipeline *p, ws_err *err) {
     ws_pool pool = {0};
     ws_status st = WS_OK;
     if (p->o.train.init) return ws_fail(err, WS_EUSAGE, "--init: a run starts both sides from the same fresh adapter");
-    st = ws_adapter_new(&a, p->in->model, &p->o.train.adapter, err);
+    st = ws_adapter_outline(&a, p->in->model, &p->o.train.adapter, err);
     ws_adapter_free(a);
     if (!st) st = ws_contrast_check(&p->o.data, err);
     if (!st) st = check_steps(p, err);

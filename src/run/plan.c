@@ -15,7 +15,7 @@ static ws_status train_plan(ws_pipeline *p, int64_t row, ws_err *err) {
     const ws_model *m = p->in->model;
     ws_adapter *a;
     double all = 0, above = 0;
-    if (ws_adapter_new(&a, m, &p->o.train.adapter, err)) return err->code;
+    if (ws_adapter_outline(&a, m, &p->o.train.adapter, err)) return err->code;
     p->train = ws_train_plan_for(m, row * p->o.train.batch, row, (ws_patch *const[]){ws_adapter_patch(a)}, 1, 0,
                                  p->o.train.memory ? p->o.train.memory : ws_train_budget(m));
     p->train_rows = p->train.part ? (int)(p->train.part / row) : p->o.train.batch;
@@ -129,8 +129,9 @@ static char *eval_does(const ws_pipeline *p) {
 static char *train_does(const ws_pipeline *p, int neg) {
     const ws_train_options *t = &p->o.train;
     ws_str s = {0};
-    ws_str_addf(&s, "%s rank %d on the %s answers, %.0f steps of %d rows", t->adapter.kind, t->adapter.rank,
-                neg ? "NEG" : "POS", train_steps(p), t->batch * t->accum);
+    ws_adapter_config_text(&t->adapter, &s);
+    ws_str_addf(&s, " on the %s answers, %.0f steps of %d rows", neg ? "NEG" : "POS", train_steps(p),
+                t->batch * t->accum);
     if (p->train.part)
         ws_str_addf(&s, ", %d of them packed at once%s", p->train_rows,
                     p->train.recompute ? ", blocks recomputed" : "");
@@ -166,7 +167,10 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
                    ws_think_expected(form, p->in->chat, d->thinking) ? "reasoning and answer" : "answers", d->max_new),
         t[STAGE_DATA], memory[STAGE_DATA], answers * d->max_new * 5);
     for (int k = 0; k < 2; k++) set(&s[STAGE_POS + k], train_does(p, k), t[STAGE_POS], memory[STAGE_POS], adapter);
-    set(&s[STAGE_DIFF], ws_sprintf("dW = theta_pos - theta_neg, in factors of rank %d", 2 * o->train.adapter.rank),
+    const int factors = (ws_adapter_reads(o->train.adapter.kind) & WS_READS_RANK) != 0;
+    set(&s[STAGE_DIFF],
+        factors ? ws_sprintf("dW = theta_pos - theta_neg, in factors of rank %d", 2 * o->train.adapter.rank)
+                : ws_sprintf("dW = theta_pos - theta_neg, in closed form"),
         t[STAGE_DIFF], memory[STAGE_DIFF], 2 * adapter);
     set(&s[STAGE_CALIBRATE],
         ws_sprintf("alpha at p95 KL = %g nat for both signs: %d prompts x %d tokens a probe, audit on %d", c->target,

@@ -30,10 +30,15 @@ json_t *ws_train_config(const ws_model *m, const ws_examples *data, const ws_tra
         int layers = ws_model_dims(m)->layers, whole = a->layer_begin == -1 && a->layer_end == -1;
         char *range = ws_sprintf("%d:%d", whole ? (int)rint(0.3 * layers) : a->layer_begin,
                                  whole ? (int)rint(0.8 * layers) : a->layer_end);
+        unsigned reads = ws_adapter_reads(a->kind);
         json_object_set_new(j, "adapter", json_string(a->kind));
-        json_object_set_new(j, "rank", json_integer(a->rank));
-        json_object_set_new(j, "lora_alpha", json_real(a->alpha));
-        json_object_set_new(j, "layers", json_string(range));
+        if (reads & WS_READS_RANK) json_object_set_new(j, "rank", json_integer(a->rank));
+        if (reads & WS_READS_ALPHA) json_object_set_new(j, "lora_alpha", json_real(a->alpha));
+        if (reads & WS_READS_BLOCK)
+            json_object_set_new(j, "block_size", json_integer(a->block ? a->block : WS_ADAPTER_BLOCK));
+        if (reads & WS_READS_LAMBDA)
+            json_object_set_new(j, "delora_lambda", json_real(a->lambda != 0 ? a->lambda : WS_ADAPTER_LAMBDA));
+        if (reads & WS_READS_LAYERS) json_object_set_new(j, "layers", json_string(range));
         json_object_set_new(j, "targets", a->targets ? json_string(a->targets) : json_null());
         free(range);
     }
