@@ -20,6 +20,8 @@ typedef struct ws_delta_info {       /* the diagnostics of pipeline.md 4, in dou
 ws_status ws_delta_contrast(ws_delta **out, const ws_model *m, const ws_adapter *pos, const ws_adapter *neg,
                             ws_contrast_mode mode, ws_delta_info *info, ws_err *err);
 ws_status ws_delta_from_adapter(ws_delta **out, const ws_model *m, const ws_adapter *a, ws_err *err);
+/* sum over i of alpha[i] d[i], n >= 1; exact but for the product with the strengths. */
+ws_status ws_delta_mix(ws_delta **out, const ws_model *m, int n, ws_delta *const *d, const double *alpha, ws_err *err);
 void ws_delta_free(ws_delta *d);
 /* <a, b> = sum over sites of tr(dWa' dWb) in double, O((d_out + d_in) k^2) a site where both are
  * U V alone, else a pass over W. */

@@ -15,6 +15,7 @@ struct ws_checkpoint {
     json_t *top, *decoder, *generation, *tokenizer;
     ws_gguf *gguf;
     ws_safetensors **shard;
+    char **shard_file; /* their names in the directory */
     size_t n_shards;
     ws_tensor *t;
     size_t n_t, cap;
@@ -61,6 +62,8 @@ static ws_status add_shard(ws_checkpoint *c, const char *file, ws_err *err) {
     ws_status rc = ws_safetensors_open(&s, path, err);
     if (!rc) {
         c->shard = ws_xrealloc(c->shard, (c->n_shards + 1) * sizeof *c->shard);
+        c->shard_file = ws_xrealloc(c->shard_file, (c->n_shards + 1) * sizeof *c->shard_file);
+        c->shard_file[c->n_shards] = ws_xstrdup(file);
         c->shard[c->n_shards++] = s;
         size_t unknown = 0;
         for (size_t i = 0; i < ws_safetensors_count(s); i++) {
@@ -311,10 +314,10 @@ fail:
 void ws_checkpoint_close(ws_checkpoint *c) {
     if (!c) return;
     for (size_t i = 0; i < c->n_t; i++) free(c->t[i].name);
-    for (size_t i = 0; i < c->n_shards; i++) ws_safetensors_close(c->shard[i]);
+    for (size_t i = 0; i < c->n_shards; i++) ws_safetensors_close(c->shard[i]), free(c->shard_file[i]);
     ws_gguf_close(c->gguf);
     json_decref(c->top), json_decref(c->decoder), json_decref(c->generation), json_decref(c->tokenizer);
-    free(c->t), free(c->by_name), free(c->shard), free(c->path), free(c->name), free(c->id);
+    free(c->t), free(c->by_name), free(c->shard), free(c->shard_file), free(c->path), free(c->name), free(c->id);
     free(c);
 }
 
@@ -329,6 +332,11 @@ const json_t *ws_checkpoint_tokenizer_config(const ws_checkpoint *c) { return c-
 const ws_gguf *ws_checkpoint_gguf(const ws_checkpoint *c) { return c->gguf; }
 size_t ws_checkpoint_count(const ws_checkpoint *c) { return c->n_t; }
 const ws_tensor *ws_checkpoint_at(const ws_checkpoint *c, size_t i) { return &c->t[i]; }
+size_t ws_checkpoint_shards(const ws_checkpoint *c) { return c->n_shards; }
+const ws_safetensors *ws_checkpoint_shard(const ws_checkpoint *c, size_t i, const char **file) {
+    if (file) *file = c->shard_file[i];
+    return c->shard[i];
+}
 size_t ws_checkpoint_ignored(const ws_checkpoint *c) { return c->ignored; }
 
 char *ws_checkpoint_file(const ws_checkpoint *c, const char *name) {

@@ -30,6 +30,9 @@ size_t ws_checkpoint_count(const ws_checkpoint *c);
 const ws_tensor *ws_checkpoint_at(const ws_checkpoint *c, size_t i);
 /* "model.layers.0.mlp.up_proj.weight"; NULL: there is none. */
 const ws_tensor *ws_checkpoint_find(const ws_checkpoint *c, const char *canonical_name);
+/* The safetensors files of a directory as they are, with every tensor under its own name; 0 for a GGUF. */
+size_t ws_checkpoint_shards(const ws_checkpoint *c);
+const ws_safetensors *ws_checkpoint_shard(const ws_checkpoint *c, size_t i, const char **file); /* file: may be NULL */
 size_t ws_checkpoint_ignored(const ws_checkpoint *c); /* vision, mtp, buffers: counted, kept out */
 /* Identity of the weights: SHA-256 over config and, per tensor, name, type, shape and 16 sampled pages; so it is the same
  * for the same content wherever it lies, and costs milliseconds. */

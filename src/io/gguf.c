@@ -421,6 +421,14 @@ static ws_status open_parts(ws_gguf *g, const char *path, int64_t count, ws_err 
     return index_names(g, path, err);
 }
 
+int ws_is_gguf(const char *path) {
+    char magic[4];
+    FILE *f = fopen(path, "rbe");
+    int yes = f && fread(magic, 1, 4, f) == 4 && !memcmp(magic, "GGUF", 4);
+    if (f) fclose(f);
+    return yes;
+}
+
 ws_status ws_gguf_open(ws_gguf **out, const char *path, ws_err *err) {
     ws_gguf *g;
     int64_t count = 1;

@@ -4,6 +4,7 @@
 #include "io/safetensors.h"
 
 typedef struct ws_gguf ws_gguf;
+int ws_is_gguf(const char *path); /* a file that begins as one does */
 /* One file, or the first of NAME-00001-of-0000N.gguf: the others are opened with it, and the tensors of all are here. */
 ws_status ws_gguf_open(ws_gguf **out, const char *path, ws_err *err);
 /* The same on bytes that the caller keeps until close. */

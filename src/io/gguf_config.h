@@ -11,4 +11,8 @@ ws_status ws_gguf_config(const ws_gguf *g, const char *path, json_t **out, ws_er
  * prediction, rotary tables).  A name that the architecture does not have is refused. */
 ws_status ws_gguf_tensor(const ws_gguf *g, size_t i, const json_t *config, const char *path, ws_tensor *out,
                          ws_err *err);
+/* What a GGUF of this architecture stores in place of Hugging Face's tensor `t` (canonical name, type, shape, data): sets
+ * row_order, col_order and stored.  Of the config head_dim and linear_{num_key_heads,num_value_heads,key_head_dim,
+ * value_head_dim} are read. */
+ws_status ws_gguf_stored(const char *arch, const json_t *config, const char *path, ws_tensor *t, ws_err *err);
 #endif

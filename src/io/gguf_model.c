@@ -94,6 +94,12 @@ static ws_status qwen35(ws_tensor *t, const json_t *config, const char *path, ws
     return WS_OK;
 }
 
+ws_status ws_gguf_stored(const char *arch, const json_t *config, const char *path, ws_tensor *t, ws_err *err) {
+    if (!strcmp(arch, "llama")) return llama(t, config, path, err);
+    if (!strcmp(arch, "qwen35")) return qwen35(t, config, path, err);
+    return WS_OK;
+}
+
 ws_status ws_gguf_tensor(const ws_gguf *g, size_t i, const json_t *config, const char *path, ws_tensor *out,
                          ws_err *err) {
     const ws_tensor *t = ws_gguf_at(g, i);
@@ -105,9 +111,7 @@ ws_status ws_gguf_tensor(const ws_gguf *g, size_t i, const json_t *config, const
     if (!(out->name = ws_name_from_gguf(arch, t->name)))
         return ws_fail(err, WS_EUNSUPPORTED, "%s: %s: no tensor of the %s architecture has this name", path, t->name,
                        arch);
-    ws_status rc = WS_OK;
-    if (!strcmp(arch, "llama")) rc = llama(out, config, path, err);
-    if (is_qwen35) rc = qwen35(out, config, path, err);
+    ws_status rc = ws_gguf_stored(arch, config, path, out, err);
     if (!rc && out->dims == 1 && (out->row_order.a || out->stored) && ws_dtypes[out->type].block != 1)
         rc = ws_fail(err, WS_EUNSUPPORTED, "%s: %s: a vector that is stored as %s cannot be put in order", path,
                      t->name, ws_dtypes[out->type].name);

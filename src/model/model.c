@@ -110,6 +110,7 @@ void ws_model_rest(ws_model *m) {
 }
 
 const ws_dims *ws_model_dims(const ws_model *m) { return &m->dims; }
+const ws_arch *ws_model_arch(const ws_model *m) { return &m->arch; }
 const char *ws_model_family(const ws_model *m) { return m->arch.family; }
 const ws_checkpoint *ws_model_checkpoint(const ws_model *m) { return m->checkpoint; }
 int64_t ws_model_params(const ws_model *m) { return m->arch.params; }

@@ -21,7 +21,8 @@ typedef struct ws_dims {
     int n_attention, n_delta; /* layers with full attention, layers with the gated delta rule */
 } ws_dims;
 const ws_dims *ws_model_dims(const ws_model *m);
-const char *ws_model_family(const ws_model *m); /* "llama" */
+const char *ws_model_family(const ws_model *m);         /* "llama" */
+const struct ws_arch *ws_model_arch(const ws_model *m); /* the whole description, family/family.h */
 const ws_checkpoint *ws_model_checkpoint(const ws_model *m);
 int64_t ws_model_params(const ws_model *m); /* of the text model, tied matrices once */
 

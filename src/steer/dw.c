@@ -1,5 +1,6 @@
 /* src/steer/dw.c - contrastive weight steering: W + alpha dW (Fierro & Roger 2025, arXiv:2511.05408).
- * Opens what `ws diff` writes, and a PEFT adapter directory as dW = theta - base. */
+ * Opens what `ws diff` writes, and adapters as dW = theta - base: PEFT directories and llama.cpp's LoRA GGUFs. */
+#include "delta/gguf_lora.h"
 #include "steer/steer.h"
 #include <stdlib.h>
 
@@ -14,7 +15,7 @@ static ws_status load(ws_method *m, const ws_model *model, const char *path, int
         if (!st) st = ws_delta_from_adapter(&d, model, a, err);
         ws_adapter_free(a);
         if (st) return st;
-    } else if (ws_delta_load(&d, model, path, force, err))
+    } else if (ws_is_gguf(path) ? ws_delta_load_gguf(&d, model, path, err) : ws_delta_load(&d, model, path, force, err))
         return err->code;
     const char *name = ws_delta_source(d, "name");
     if (name && *name) m->name = ws_xstrdup(name);
@@ -26,6 +27,8 @@ static ws_status load(ws_method *m, const ws_model *model, const char *path, int
 static void release(ws_method *m) { ws_delta_free(m->impl); }
 
 static double relative_norm(const ws_method *m) { return ws_delta_norm(m->impl) / ws_delta_weight_norm(m->impl); }
+
+ws_delta *ws_method_delta(const ws_method *m) { return m->ops->load == load ? m->impl : NULL; }
 
 const ws_steer_ops ws_steer_dw = {
     .name = "dw",

@@ -24,9 +24,9 @@ const ws_steer_ops *ws_steer_find(const char *format) {
 
 static int there(const char *path) { return *path && ws_file_exists(path); }
 
-/* The metadata "format" of a safetensors file; a PEFT directory counts as ws-dw (theta - base). */
+/* The metadata "format" of a safetensors file; a PEFT directory and a LoRA GGUF count as ws-dw (theta - base). */
 static ws_status kind_of(const char *path, const ws_steer_ops **ops, ws_err *err) {
-    if (ws_is_dir(path)) {
+    if (ws_is_dir(path) || ws_is_gguf(path)) {
         *ops = ws_steer_find("ws-dw");
         return WS_OK;
     }

@@ -28,9 +28,11 @@ struct ws_method {
     const char *system_prompt[2]; /* [0] + side, [1] - side; NULL: none (prompt methods) */
     char hash[65];                /* content of the file */
 };
-/* Opens FILE by the kind in its metadata.  Also takes a PEFT adapter directory (as theta - base). */
+/* Opens FILE by the kind in its metadata.  Also takes a PEFT adapter directory and a LoRA GGUF (as theta - base). */
 ws_status ws_method_load(ws_method **out, const ws_model *m, const char *path, int force, ws_err *err);
 void ws_method_free(ws_method *m);
+/* The contrast behind a method that moves weights (room dw); NULL: it is of another kind. */
+ws_delta *ws_method_delta(const ws_method *m);
 const ws_steer_ops *ws_steer_find(const char *format); /* the room of a metadata format; NULL: none */
 
 /* Parsed `--steer FILE[:ALPHA]` options, hung together: one entry per method. */
