@@ -22,11 +22,11 @@ CC      := clang
 endif
 
 # Folders in the order of the data's path; a ROOMS folder registers its own files (see $(B)/gen below).
-DIRS    := base io kernel linalg ops text family model adapter data train generate delta steer calibrate eval report run
+DIRS    := base io kernel linalg ops text family model adapter data train generate delta steer calibrate export eval report run
 ifeq ($(CONFIG),fuzz)
 DIRS    := base io text# where files and texts from outside are read
 endif
-ROOMS   := family adapter steer eval cmd
+ROOMS   := family adapter steer export eval cmd
 LIBSRC  := $(foreach d,$(DIRS),$(sort $(wildcard src/$(d)/*.c)))
 CMDSRC  := $(sort $(wildcard src/cmd/*.c))
 LIBOBJ  := $(LIBSRC:src/%.c=$(B)/%.o)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # A file includes only headers of its own folder and of folders above it in the data's path (docs/design.md).
-order="base io kernel linalg ops text family model adapter data train generate delta steer calibrate eval report run cmd"
+order="base io kernel linalg ops text family model adapter data train generate delta steer calibrate export eval report run cmd"
 rank() { n=0; for d in $order; do n=$((n + 1)); [ "$d" = "$1" ] && { echo $n; return; }; done; echo 0; }
 bad=0
 for d in $order; do

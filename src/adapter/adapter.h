@@ -54,6 +54,7 @@ ws_status ws_adapter_load(ws_adapter **out, const ws_model *m, const char *dir, 
 /* Where the directory says which base it was trained on (ws_base.json, written by ws_adapter_save), another base is
  * refused (WS_ESTATE), or only warned about with `force`. */
 ws_status ws_adapter_check_base(const ws_model *m, const char *dir, int force, ws_err *err);
+ws_status ws_adapter_write_base(const ws_model *m, const char *dir, ws_err *err);
 ws_status ws_adapter_save(const ws_adapter *a, const char *dir, ws_err *err);
 
 ws_patch *ws_adapter_patch(ws_adapter *a); /* trainable; valid as long as the adapter */

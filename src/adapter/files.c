@@ -170,6 +170,17 @@ ws_status ws_adapter_load(ws_adapter **out, const ws_model *m, const char *dir, 
     return st;
 }
 
+ws_status ws_adapter_write_base(const ws_model *m, const char *dir, ws_err *err) {
+    const ws_checkpoint *c = ws_model_checkpoint(m);
+    json_t *base = json_pack("{s:s, s:i, s:s, s:s}", "format", "ws-adapter-base", "version", 1, "base_name",
+                             ws_checkpoint_name(c), "base_hash", ws_checkpoint_hash(c));
+    char *path = ws_path_join(dir, "ws_base.json");
+    ws_status st = ws_json_save(base, path, err);
+    json_decref(base);
+    free(path);
+    return st;
+}
+
 ws_status ws_adapter_save(const ws_adapter *a, const char *dir, ws_err *err) {
     ws_tensor *t = ws_xcalloc((size_t)a->n_params, sizeof *t);
     ws_status st = WS_OK;
@@ -183,15 +194,7 @@ ws_status ws_adapter_save(const ws_adapter *a, const char *dir, ws_err *err) {
                 st = ws_fail(err, WS_ENONFINITE, "%s holds NaN or infinity; the adapter is not saved", t[i].name);
     }
     if (!st) st = ws_mkdirs(dir, err);
-    if (!st) {
-        const ws_checkpoint *c = ws_model_checkpoint(a->model);
-        json_t *base = json_pack("{s:s, s:i, s:s, s:s}", "format", "ws-adapter-base", "version", 1, "base_name",
-                                 ws_checkpoint_name(c), "base_hash", ws_checkpoint_hash(c));
-        char *path = ws_path_join(dir, "ws_base.json");
-        st = ws_json_save(base, path, err);
-        json_decref(base);
-        free(path);
-    }
+    if (!st) st = ws_adapter_write_base(a->model, dir, err);
     if (!st) st = ws_peft_write(dir, a->config, t, (size_t)a->n_params, err);
     for (int i = 0; i < a->n_params; i++) free(t[i].name);
     free(t);
