@@ -356,10 +356,37 @@ static void test_qwen35_refused(void **state) {
     unload(&p);
 }
 
+/* A wrapper whose text_config has no model_type: "qwen3_5" tells it, as transformers' Qwen3_5Config does; any other name that
+ * does not is refused with what to add. */
+static void test_wrapper_without_inner_type(void **state) {
+    (void)state;
+    parts p;
+    load(&p, "qwen35_3x");
+    json_t *text = json_deep_copy(p.config), *top = json_object();
+    json_object_del(text, "model_type");
+    json_object_set_new(top, "text_config", text);
+    json_decref(p.config);
+    p.config = top;
+    json_object_set_new(top, "model_type", json_string("qwen3_5"));
+    accepted(&p, 1);
+    json_object_set_new(text, "model_type", json_null());
+    accepted(&p, 1);
+    json_object_set_new(top, "model_type", json_string("llava"));
+    refused(&p, WS_EFORMAT, "text_config in config.json has no model_type", "'llava'");
+    json_object_set_new(text, "model_type", json_string("qwen3_5_text"));
+    accepted(&p, 1);
+    unload(&p);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tensors),         cmocka_unit_test(test_tied_heads),
-                                       cmocka_unit_test(test_configs_refused), cmocka_unit_test(test_rope_frequencies),
-                                       cmocka_unit_test(test_rope_factors),    cmocka_unit_test(test_sites),
-                                       cmocka_unit_test(test_qwen35_layers),   cmocka_unit_test(test_qwen35_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tensors),
+                                       cmocka_unit_test(test_tied_heads),
+                                       cmocka_unit_test(test_configs_refused),
+                                       cmocka_unit_test(test_rope_frequencies),
+                                       cmocka_unit_test(test_rope_factors),
+                                       cmocka_unit_test(test_sites),
+                                       cmocka_unit_test(test_qwen35_layers),
+                                       cmocka_unit_test(test_qwen35_refused),
+                                       cmocka_unit_test(test_wrapper_without_inner_type)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -122,10 +122,10 @@ ws_status ws_adapter_check_base(const ws_model *m, const char *dir, int force, w
             if (force)
                 ws_warn("%s was trained on another base model (%s)", dir, name ? name : hash);
             else
-                st = ws_fail(
-                    err, WS_ESTATE,
-                    "%s was trained on %s (hash %.12s), this base is %s (hash %.12s); --force takes it all the same",
-                    dir, name ? name : "another base", hash, ws_checkpoint_name(ws_model_checkpoint(m)), ours);
+                st = ws_fail(err, WS_ESTATE,
+                             "%s was trained on %s (hash %.12s), this base is %s (hash %.12s); if that is the same "
+                             "model in another file (a GGUF and the directory it was made from), --force is right",
+                             dir, name ? name : "another base", hash, ws_checkpoint_name(ws_model_checkpoint(m)), ours);
         }
     }
     json_decref(j);

@@ -68,9 +68,11 @@ static ws_status check_head(const ws_model *m, const json_t *meta, const char *p
     if (!hash) return ws_fail(err, WS_EFORMAT, "%s: metadata base_hash is missing", path);
     if (!strcmp(hash, ws_checkpoint_hash(c))) return WS_OK;
     if (!force)
-        return ws_fail(err, WS_ESTATE,
-                       "%s was made on %s (hash %.12s), this base is %s (hash %.12s); --force takes it all the same",
-                       path, name ? name : "another base", hash, ws_checkpoint_name(c), ws_checkpoint_hash(c));
+        return ws_fail(
+            err, WS_ESTATE,
+            "%s was made on %s (hash %.12s), this base is %s (hash %.12s); if that is the same model in another "
+            "file (a GGUF and the directory it was made from), --force is right",
+            path, name ? name : "another base", hash, ws_checkpoint_name(c), ws_checkpoint_hash(c));
     ws_warn("%s was made on another base (%s)", path, name ? name : hash);
     return WS_OK;
 }

@@ -26,6 +26,21 @@ static const ws_family *find(const char *model_type) {
     return NULL;
 }
 
+/* A wrapper's text_config without a type of its own: "qwen3_5" around it means "qwen3_5_text", as in transformers. */
+static const ws_family *find_wrapped(const ws_binder *b, ws_err *err) {
+    const char *outer = json_string_value(json_object_get(b->top, "model_type"));
+    char *type = ws_sprintf("%s_text", outer ? outer : "");
+    const ws_family *f = outer ? find(type) : NULL;
+    free(type);
+    if (!f)
+        ws_fail(
+            err, WS_EFORMAT,
+            "%s: text_config in config.json has no model_type, and '%s' around it does not tell which decoder it is; "
+            "add the decoder's model_type to text_config",
+            b->where, outer ? outer : "nothing");
+    return f;
+}
+
 static int by_address(const void *a, const void *b) {
     uintptr_t x = (uintptr_t) * (const ws_tensor *const *)a, y = (uintptr_t) * (const ws_tensor *const *)b;
     return (x > y) - (x < y);
@@ -55,9 +70,8 @@ ws_status ws_arch_open(ws_arch *a, const ws_checkpoint *c, ws_err *err) {
     ws_status st = WS_OK;
     memset(a, 0, sizeof *a);
     const char *type = json_string_value(json_object_get(b.config, "model_type"));
-    if (!type) type = json_string_value(json_object_get(b.top, "model_type"));
-    if (!type) return ws_fail(err, WS_EFORMAT, "%s: config has no model_type", b.where);
-    const ws_family *f = find(type);
+    const ws_family *f = type ? find(type) : NULL;
+    if (!type && !(f = find_wrapped(&b, err))) return err->code;
     if (!f) {
         ws_str known = {0};
         for (int i = 0; i < N_FAMILIES; i++) ws_str_addf(&known, "%s%s", i ? ", " : "", families[i]->name);

@@ -200,7 +200,9 @@ static ws_status open_directory(ws_checkpoint *c, ws_err *err) {
     if (rc) return rc;
     json_t *nested = json_object_get(c->top, "text_config");
     c->decoder = json_incref(json_is_object(nested) ? nested : c->top);
-    if (!json_is_string(json_object_get(c->decoder, "model_type")))
+    const json_t *type = json_object_get(c->decoder, "model_type");
+    if (!type || json_is_null(type)) type = json_object_get(c->top, "model_type"); /* a wrapper's type may tell it */
+    if (!json_is_string(type))
         return ws_fail(err, WS_EFORMAT, "%s/config.json: \"model_type\" must be a string", c->path);
     if ((rc = load_optional(c, "generation_config.json", &c->generation, err))) return rc;
     if ((rc = load_optional(c, "tokenizer_config.json", &c->tokenizer, err))) return rc;
