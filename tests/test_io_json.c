@@ -29,6 +29,25 @@ static void malformed_json_is_refused_with_its_line(void **state) {
     REFUSED(ws_json_load(&v, in_scratch("none.json"), &err), WS_EIO, "none.json: No such file");
 }
 
+/* "model_max_length" of a tokenizer without a limit, as Python's json writes int(1e30). */
+static void integers_beyond_64_bits_are_numbers(void **state) {
+    (void)state;
+    static const char text[] =
+        "{\"model_max_length\": 1000000000000000019884624838656, \"least\": -9223372036854775808,\n"
+        "\"most\":9223372036854775807, \"over\": [-9223372036854775809], \"s\": "
+        "\"1000000000000000019884624838656\\\"2\"}";
+    json_t *v;
+    OK(ws_json_parse(&v, text, strlen(text), "f", &err));
+    assert_true(json_real_value(json_object_get(v, "model_max_length")) == 1e30);
+    assert_true(json_integer_value(json_object_get(v, "most")) == INT64_MAX);
+    assert_true(json_integer_value(json_object_get(v, "least")) == INT64_MIN);
+    assert_true(json_real_value(json_array_get(json_object_get(v, "over"), 0)) == -9223372036854775808.0);
+    assert_string_equal(json_string_value(json_object_get(v, "s")), "1000000000000000019884624838656\"2");
+    json_decref(v);
+    REFUSED(ws_json_parse(&v, "[1e999]", 7, "f", &err), WS_EFORMAT, "real number overflow");
+    REFUSED(ws_json_parse(&v, "[99999999999999999999, x]", 25, "f", &err), WS_EFORMAT, "f:1");
+}
+
 static void nesting_is_bounded(void **state) {
     (void)state;
     ws_str s = {0};
@@ -221,6 +240,7 @@ static void csv_fields_survive_a_round_trip(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(malformed_json_is_refused_with_its_line),
+        cmocka_unit_test(integers_beyond_64_bits_are_numbers),
         cmocka_unit_test(nesting_is_bounded),
         cmocka_unit_test(documents_are_written_as_python_writes_them),
         cmocka_unit_test(every_number_reads_back),

@@ -1,6 +1,7 @@
 #include "io/json.h"
 #include "io/file.h"
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,32 @@ static size_t too_deep(const char *t, size_t n) {
     return n;
 }
 
+/* Whole numbers beyond 64 bits as reals, which jansson can hold: Python writes them (a tokenizer without a limit says
+ * "model_max_length": 1000000000000000019884624838656).  Text that holds none comes back as it is. */
+static void widen_integers(const char *text, size_t n, ws_str *out) {
+    int in_string = 0;
+    for (size_t i = 0, k; i < n; i += k) {
+        const char *p = text + i;
+        k = 1;
+        if (in_string && *p == '\\' && i + 1 < n)
+            k = 2;
+        else if (*p == '"')
+            in_string = !in_string;
+        else if (!in_string && (*p == '-' || (*p >= '0' && *p <= '9'))) {
+            while (i + k < n && memchr("0123456789.eE+-", p[k], 15)) k++;
+            int whole = !memchr(p, '.', k) && !memchr(p, 'e', k) && !memchr(p, 'E', k);
+            char *copy = ws_xstrndup(p, k);
+            errno = 0;
+            (void)strtoll(copy, NULL, 10);
+            ws_str_add(out, p, k);
+            if (whole && errno == ERANGE) ws_str_adds(out, ".0");
+            free(copy);
+            continue;
+        }
+        ws_str_add(out, p, k);
+    }
+}
+
 /* `line` > 0: the text is line `line` of the file, else lines are counted within the text. */
 static ws_status parse(json_t **out, const char *text, size_t n, const char *name, long line, ws_err *err) {
     *out = NULL;
@@ -39,6 +66,13 @@ static ws_status parse(json_t **out, const char *text, size_t n, const char *nam
         return ws_fail(err, WS_EFORMAT, "%s: byte %zu: JSON nested deeper than %d", name, deep + skip, MAX_DEPTH);
     json_error_t e;
     *out = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    if (!*out && json_error_code(&e) == json_error_numeric_overflow) {
+        ws_str wide = {0};
+        json_error_t again;
+        widen_integers(text, n, &wide);
+        *out = json_loadb(wide.p, wide.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &again);
+        ws_str_free(&wide);
+    }
     if (*out) return WS_OK;
     if (line > 0) return ws_fail(err, WS_EFORMAT, "%s:%ld: column %d: not JSON: %s", name, line, e.column, e.text);
     return ws_fail(err, WS_EFORMAT, "%s:%d: column %d: not JSON: %s", name, e.line, e.column, e.text);
