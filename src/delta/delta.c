@@ -1,7 +1,8 @@
 /* src/delta/delta.c - a contrast as a list of edits, hung in the model as a side product with a strength per row.
  *     y[t] += sum_j s_j .* W (alpha[t] E_j x[t]) + alpha[t] (U (V x[t]) + db)     H = X V^T [n, k], Y += alpha H U^T
- * The rows alpha E_j x share the pass over W with the base product; terms without E_j scale that product itself.
- * The side product is always fp32 and never rounded together with W x (design.md, Words: edit). */
+ * Terms without s_j turn the input, x + alpha E_j x, and cost no product (OFT, IA3 on the input side).  The rows alpha E_j x
+ * of terms with both share the pass over W with the base product; terms without E_j scale that product itself.
+ * All of it is fp32, and the part on the output side is never rounded together with W x. */
 #include "base/parallel.h"
 #include "delta/impl.h"
 #include "kernel/gemm.h"
@@ -18,27 +19,53 @@ static const ws_edit *edit_at(const ws_patch *p, int site) {
     return &((const ws_delta *)(const void *)p)->edit[index_at(p, site)];
 }
 
-/* Terms with an E have an input of their own; those without one read the base product. */
-static int n_inputs(const ws_patch *p, int site) {
+/* What a term does: it turns the input, has an input of its own, or reads the base product. */
+static int on_input(const ws_edit_term *t) { return t->e && !t->s; }
+static int with_input(const ws_edit_term *t) { return t->e && t->s; }
+static int on_base(const ws_edit_term *t) { return !t->e; }
+
+static int terms(const ws_patch *p, int site, int (*does)(const ws_edit_term *t)) {
     const ws_edit *e = edit_at(p, site);
     int n = 0;
-    for (int j = 0; j < e->n_terms; j++) n += e->term[j].e != NULL;
+    for (int j = 0; j < e->n_terms; j++) n += does(&e->term[j]);
     return n;
 }
-static int wants_base(const ws_patch *p, int site) {
-    const ws_edit *e = edit_at(p, site);
-    return n_inputs(p, site) < e->n_terms;
-}
+static int turns(const ws_patch *p, int site) { return terms(p, site, on_input); }
+static int n_inputs(const ws_patch *p, int site) { return terms(p, site, with_input); }
+static int wants_base(const ws_patch *p, int site) { return terms(p, site, on_base); }
 
+typedef struct rows_job {
+    float *y;
+    const float *x, *alpha;
+    int64_t d;
+} rows_job;
+
+static void add_rows(void *arg, int64_t begin, int64_t end) {
+    const rows_job *a = arg;
+    for (int64_t t = begin; t < end; t++) ws_k.axpy(a->y + t * a->d, a->alpha[t], a->x + t * a->d, a->d);
+}
+static void scale_chunk(void *arg, int64_t begin, int64_t end) {
+    const rows_job *a = arg;
+    for (int64_t t = begin; t < end; t++) ws_k.scale(a->y + t * a->d, a->alpha[t], a->d);
+}
 static void scale_rows(float *x, int64_t n, int64_t d, const float *alpha) {
-    for (int64_t t = 0; t < n; t++) ws_k.scale(x + t * d, alpha[t], d);
+    ws_parallel_for(n, 16, scale_chunk, &(rows_job){x, NULL, alpha, d});
 }
 
-/* alpha E x: small on its own, so it goes through W on its own, never rounded together with x. */
+static void input(ws_patch *p, const ws_patch_call *c, float *x) {
+    const ws_edit *e = edit_at(p, c->site);
+    float *ex = ws_arena_floats(c->scratch, c->n * e->d_in);
+    for (int j = 0; j < e->n_terms; j++) {
+        if (!on_input(&e->term[j])) continue;
+        ws_blockdiag_forward_t(ex, c->x, c->n, e->d_in, e->term[j].e, e->term[j].e_block);
+        ws_parallel_for(c->n, 16, add_rows, &(rows_job){x, ex, c->alpha, e->d_in});
+    }
+}
+
 static void inputs(ws_patch *p, const ws_patch_call *c, float *xe) {
     const ws_edit *e = edit_at(p, c->site);
     for (int j = 0; j < e->n_terms; j++) {
-        if (!e->term[j].e) continue;
+        if (!with_input(&e->term[j])) continue;
         ws_blockdiag_forward_t(xe, c->x, c->n, e->d_in, e->term[j].e, e->term[j].e_block);
         scale_rows(xe, c->n, e->d_in, c->alpha);
         xe += c->n * e->d_in;
@@ -53,13 +80,10 @@ typedef struct term_rows {
 
 static void add_term(void *arg, int64_t begin, int64_t end) {
     const term_rows *a = arg;
+    float *sx = ws_gemm_scratch((size_t)a->d);
     for (int64_t t = begin; t < end; t++) {
-        float *y = a->y + t * a->d;
-        const float *x = a->x + t * a->d, f = a->alpha ? a->alpha[t] : 1;
-        if (!a->s)
-            ws_k.add(y, x, a->d);
-        else
-            for (int64_t i = 0; i < a->d; i++) y[i] += f * (a->s[i] * x[i]);
+        ws_k.mul(sx, a->s, a->x + t * a->d, a->d);
+        ws_k.axpy(a->y + t * a->d, a->alpha ? a->alpha[t] : 1, sx, a->d);
     }
 }
 
@@ -70,6 +94,7 @@ static void linear(ws_patch *p, const ws_patch_call *c) {
     const float *wx = c->wx;
     for (int j = 0; j < e->n_terms; j++) {
         const ws_edit_term *t = &e->term[j];
+        if (on_input(t)) continue;
         term_rows a = {c->y, t->e ? wx : c->base, t->s, t->e ? NULL : c->alpha, e->d_out};
         ws_parallel_for(c->n, 16, add_term, &a);
         if (t->e) wx += c->n * e->d_out;
@@ -88,6 +113,8 @@ static const ws_patch_ops patch_ops = {.name = "dw",
                                        .linear = linear,
                                        .n_inputs = n_inputs,
                                        .inputs = inputs,
+                                       .input = input,
+                                       .turns = turns,
                                        .wants_base = wants_base};
 
 ws_delta *ws_delta_alloc(const ws_model *m) {

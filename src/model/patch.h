@@ -28,8 +28,8 @@ typedef struct ws_patch_call {
     float *y;       /* [n, d_out]: in product() W x, in linear() W x + b and what earlier patches did; NULL before */
     const float *alpha; /* [n] strength of each token's row */
     const float
-        *base;       /* linear(): [n, d_out] W x without bias and patches, where wants_base() asks for it, else NULL */
-    const float *wx; /* linear(): [n_inputs * n, d_out] W times the rows of inputs(), else NULL */
+        *base; /* linear(): [n, d_out] W x of the own x, without bias and patches, where wants_base() asks, else NULL */
+    const float *wx;   /* linear(): [n_inputs * n, d_out] W times the rows of inputs(), else NULL */
     ws_arena *scratch; /* rewound after the call */
     float *saved;      /* training: saved_floats() floats that come back in backward, else NULL */
 } ws_patch_call;
@@ -58,9 +58,12 @@ typedef struct ws_patch_ops {
     int (*wants_base)(const ws_patch *p, int site);
     /* x := transformed hidden state [n, hidden] after block `site`; alpha [n].  NULL: no block sites. */
     void (*block)(ws_patch *p, int site, int64_t n, float *h, const float *alpha, ws_arena *scratch);
-    /* Adapters in training change the linear itself instead of adding to it.  They hang alone at a site and at alpha 1. */
-    void (*input)(ws_patch *p, const ws_patch_call *c, float *x); /* x [n, d_in] in place, before W */
-    void (*product)(ws_patch *p, const ws_patch_call *c);         /* y = W x in place, before the bias */
+    /* x [n, d_in] in place, before W.  Several patches add to it; one that replaces it (an adapter in training) hangs alone
+     * at a site and at alpha 1. */
+    void (*input)(ws_patch *p, const ws_patch_call *c, float *x);
+    int (*turns)(const ws_patch *p, int site); /* 0: input() does nothing at this site; NULL: it does everywhere */
+    void (*product)(ws_patch *p,
+                    const ws_patch_call *c); /* y = W x in place, before the bias; hangs alone, at alpha 1 */
     /* training (NULL: not trainable); alpha is 1 */
     int64_t (*saved_floats)(const ws_patch *p, int site, int64_t n);
     /* BEFORE gx = gy W: parameter gradients that need the raw gy, then gy may be changed in place (row scales). */

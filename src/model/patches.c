@@ -58,7 +58,8 @@ typedef struct visit {
     const ws_on *on;
     ws_patch_call call;
     int64_t extra; /* rows of its own that W multiplies: n_inputs * on->n */
-    int wants_base;
+    int turns, wants_base;
+    int64_t base; /* rows beside those, where W x of the own x is wanted and x is turned */
 } visit;
 
 static float *packed(const ws_on *on, const float *x, int64_t d, ws_arena *a) {
@@ -78,6 +79,7 @@ static int visits(ws_model *m, const ws_hung *h, int site, const float *x, float
         v[p] = (visit){.patch = patch,
                        .on = on,
                        .extra = o->n_inputs ? o->n_inputs(patch, site) * on->n : 0,
+                       .turns = o->input && (!o->turns || o->turns(patch, site)),
                        .wants_base = o->wants_base && o->wants_base(patch, site)};
         v[p].call = (ws_patch_call){.site = site,
                                     .at = at,
@@ -111,7 +113,7 @@ static void call_linear(const visit *v, float *rows) {
     v->patch->ops->linear(v->patch, &c);
 }
 
-/* y = W x, and W on the rows that patches bring themselves in the same pass over its weights. */
+/* y = W x, and W on the rows that patches bring themselves or want unturned, in the same pass over its weights. */
 static void multiply(const ws_site *at, int64_t n, const float *x, float *y, visit *v, int n_patches, int64_t extra,
                      ws_arena *a) {
     if (!extra) {
@@ -122,10 +124,16 @@ static void multiply(const ws_site *at, int64_t n, const float *x, float *y, vis
     memcpy(all, x, (size_t)(n * at->d_in) * sizeof *all);
     int64_t row = n;
     for (int p = 0; p < n_patches; p++) {
-        if (!v[p].extra) continue;
-        v[p].patch->ops->inputs(v[p].patch, &v[p].call, all + row * at->d_in);
-        v[p].call.wx = wx + row * at->d_out;
-        row += v[p].extra;
+        if (v[p].extra) {
+            v[p].patch->ops->inputs(v[p].patch, &v[p].call, all + row * at->d_in);
+            v[p].call.wx = wx + row * at->d_out;
+            row += v[p].extra;
+        }
+        if (v[p].base) {
+            memcpy(all + row * at->d_in, v[p].call.x, (size_t)(v[p].base * at->d_in) * sizeof *all);
+            v[p].call.base = wx + row * at->d_out;
+            row += v[p].base;
+        }
     }
     ws_linear_forward(wx, all, n + extra, at->w, NULL);
     memcpy(y, wx, (size_t)(n * at->d_out) * sizeof *y);
@@ -140,17 +148,19 @@ void ws_site_forward(ws_model *m, const ws_hung *h, int site, const float *x, fl
     int64_t extra = 0;
     int base = 0, turned = 0;
     for (int p = 0; here && p < h->n_patches; p++)
-        if (v[p].patch) extra += v[p].extra, base |= v[p].wants_base, turned |= v[p].patch->ops->input != NULL;
+        if (v[p].patch) extra += v[p].extra, base |= v[p].wants_base, turned |= v[p].turns;
+    for (int p = 0; turned && p < h->n_patches; p++)
+        if (v[p].patch && v[p].wants_base) extra += v[p].base = v[p].on->n;
     if (turned) {
         float *own = ws_arena_floats(a, h->n * at->d_in);
         memcpy(own, x, (size_t)(h->n * at->d_in) * sizeof *own);
         for (int p = 0; p < h->n_patches; p++)
-            if (v[p].patch && v[p].patch->ops->input) in_place(&v[p], own, at->d_in, a, call_input);
+            if (v[p].patch && v[p].turns) in_place(&v[p], own, at->d_in, a, call_input);
         x = own;
     }
     multiply(at, h->n, x, y, v, here ? h->n_patches : 0, extra, a);
     for (int p = 0; base && p < h->n_patches; p++) {
-        if (!v[p].patch || !v[p].wants_base) continue;
+        if (!v[p].patch || !v[p].wants_base || v[p].base) continue;
         v[p].call.base = ws_arena_floats(a, v[p].on->n * at->d_out);
         float *rows = packed(v[p].on, y, at->d_out, a);
         memcpy((float *)(uintptr_t)v[p].call.base, rows, (size_t)(v[p].on->n * at->d_out) * sizeof *rows);
