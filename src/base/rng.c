@@ -45,15 +45,19 @@ void ws_mt_kaiming(ws_mt *r, float *out, int64_t n, int64_t fan_in) {
     for (int64_t i = 0; i < n; i++) out[i] = fmaf((float)(ws_mt_u32(r) & 0xffffffu) * 0x1p-24f, 2 * b, -b);
 }
 
-void ws_torch_randperm(int64_t *out, int64_t n, uint64_t seed) {
+void ws_mt_randperm(ws_mt *r, int64_t *out, int64_t n) {
     WS_ASSERT(n >= 0 && n < (int64_t)(0xffffffffu / 20)); /* above, torch draws 64-bit words */
-    ws_mt r;
-    ws_mt_seed(&r, (uint32_t)seed);
     for (int64_t i = 0; i < n; i++) out[i] = i;
     for (int64_t i = 0; i + 1 < n; i++) {
-        int64_t j = i + (int64_t)(ws_mt_u32(&r) % (uint32_t)(n - i)), t = out[i];
+        int64_t j = i + (int64_t)(ws_mt_u32(r) % (uint32_t)(n - i)), t = out[i];
         out[i] = out[j], out[j] = t;
     }
+}
+
+void ws_torch_randperm(int64_t *out, int64_t n, uint64_t seed) {
+    ws_mt r;
+    ws_mt_seed(&r, (uint32_t)seed);
+    ws_mt_randperm(&r, out, n);
 }
 
 /* ---------- numpy: SeedSequence + PCG64 ---------- */

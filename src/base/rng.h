@@ -15,7 +15,8 @@ void ws_mt_skip(ws_mt *r, uint64_t words);
 /* n values of torch's kaiming_uniform_(a=sqrt(5)) on [*, fan_in]: fmaf((draw & 0xffffff) / 2^24, 2b, -b), b =
  * 1/sqrt(fan_in).  adapters.md 1.5 */
 void ws_mt_kaiming(ws_mt *r, float *out, int64_t n, int64_t fan_in);
-/* torch.randperm(n) (n < 2^32/20) with a generator seeded with `seed`.  adapters.md 4.2 */
+/* torch.randperm(n) (n < 2^32/20) from a generator that goes on; with one seeded with `seed`.  adapters.md 4.2 */
+void ws_mt_randperm(ws_mt *r, int64_t *out, int64_t n);
 void ws_torch_randperm(int64_t *out, int64_t n, uint64_t seed);
 /* numpy.random.default_rng(seed).permutation(n).  adapters.md 4.2 */
 void ws_numpy_permutation(int64_t *out, int64_t n, uint64_t seed);

@@ -1,13 +1,9 @@
-/* src/calibrate/prompts.h - the pool of calibration prompts, and a conversation rendered up to the open assistant turn. */
+/* src/calibrate/prompts.h - the pool of calibration prompts, and a prompt rendered for calibration. */
 #ifndef WS_CALIBRATE_PROMPTS_H
 #define WS_CALIBRATE_PROMPTS_H
 #include "text/think.h"
 
-/* Appends the text of [system (NULL: none), user] with the assistant's turn begun and still empty, whatever the
- * template puts before an answer (an empty think block, say) included.  `thinking` as in ws_render. */
-ws_status ws_render_open(const ws_chat *c, const char *system, const char *user, int thinking, ws_str *out,
-                         ws_err *err);
-/* The same as ids; for calibration (pipeline.md 5): where the text behind the question holds <think> it is cut after the
+/* ws_render_open as ids, for calibration (pipeline.md 5): where the text behind the question holds <think> it is cut after the
  * last one, and a newline added, so that a think block is open (*inside 1): on every template that writes a block into an
  * answer, whatever its default.  thinking 0 leaves the text as the template ends it with thinking off. */
 ws_status ws_calibration_ids(const ws_chat *c, const ws_tokenizer *t, const char *system, const char *user,

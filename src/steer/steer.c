@@ -2,6 +2,7 @@
 #include "steer/steer.h"
 #include "base/hash.h"
 #include "io/peft.h"
+#include "steer/vector.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -22,10 +23,19 @@ const ws_steer_ops *ws_steer_find(const char *format) {
     return NULL;
 }
 
+const ws_steer_ops *ws_steer_named(const char *name) {
+    for (int i = 0; rooms[i]; i++)
+        if (rooms[i]->hidden && !strcmp(rooms[i]->name, name)) return rooms[i];
+    return NULL;
+}
+const ws_steer_ops *const *ws_steer_rooms(void) { return rooms; }
+
 static int there(const char *path) { return *path && ws_file_exists(path); }
 
-/* The metadata "format" of a safetensors file; a PEFT directory and a LoRA GGUF count as ws-dw (theta - base). */
-static ws_status kind_of(const char *path, const ws_steer_ops **ops, ws_err *err) {
+/* The metadata "format" of a safetensors file; a PEFT directory and a LoRA GGUF count as ws-dw (theta - base).  *vector: a hidden-state
+ * method's file, which names its room itself; steering-lite's have a `cfg` and no format of ours. */
+static ws_status kind_of(const char *path, const ws_steer_ops **ops, int *vector, ws_err *err) {
+    *vector = 0;
     if (ws_is_dir(path) || ws_is_gguf(path)) {
         *ops = ws_steer_find("ws-dw");
         return WS_OK;
@@ -34,16 +44,44 @@ static ws_status kind_of(const char *path, const ws_steer_ops **ops, ws_err *err
     if (ws_safetensors_open(&s, path, err)) return err->code;
     const char *format = json_string_value(json_object_get(ws_safetensors_meta(s), "format"));
     *ops = format ? ws_steer_find(format) : NULL;
-    if (!*ops) {
+    *vector = (format && !strcmp(format, "ws-vector")) ||
+              (!*ops && json_is_string(json_object_get(ws_safetensors_meta(s), "cfg")));
+    if (!*ops && !*vector) {
         ws_fail(err, WS_EFORMAT, "%s: no steering file: its metadata format is %s%s", path, format ? format : "missing",
                 format && !strcmp(format, "pt") ? " (a PEFT adapter is given by its directory)" : "");
     }
     ws_safetensors_close(s);
-    return *ops ? WS_OK : err->code;
+    return *ops || *vector ? WS_OK : err->code;
+}
+
+static ws_status load_vector(ws_method *x, const ws_model *m, const char *path, int force, ws_err *err) {
+    ws_vector *v = NULL;
+    if (ws_vector_load(&v, m, path, force, err)) return err->code;
+    x->impl = v, x->ops = ws_vector_method(v), x->patch = ws_vector_patch(v);
+    const char *name = ws_vector_meta(v, "name");
+    if (name && *name) x->name = ws_xstrdup(name);
+    return WS_OK;
+}
+
+/* Strengths between which a calibration looks.  Where they count lengths of a state that the file does not tell, the bracket is
+ * wide. */
+static void set_bracket(ws_method *x) {
+    const ws_steer_ops *o = x->ops;
+    double norm = o->of_norm && x->impl ? ws_vector_norm(x->impl) : 1;
+    x->bracket_lo = o->bracket_lo * norm, x->bracket_hi = o->bracket_hi * norm;
+    if (norm > 0) return;
+    x->bracket_lo = 1 / 1024.0, x->bracket_hi = 4096;
+}
+
+double ws_method_relative(const ws_method *m) {
+    if (m->ops->relative_norm) return m->ops->relative_norm(m);
+    double norm = m->ops->of_norm && m->impl ? ws_vector_norm(m->impl) : 0;
+    return norm > 0 ? 1 / norm : NAN;
 }
 
 ws_status ws_method_load(ws_method **out, const ws_model *m, const char *path, int force, ws_err *err) {
     const ws_steer_ops *ops = NULL;
+    int vector = 0;
     *out = NULL;
     if (!there(path)) {
         const char *colon = strrchr(path, ':');
@@ -53,12 +91,12 @@ ws_status ws_method_load(ws_method **out, const ws_model *m, const char *path, i
         if (strength) return ws_fail(err, WS_EUSAGE, "%s: no strength can be given here; leave out '%s'", path, colon);
         return ws_fail(err, WS_EIO, "%s: no such steering file or adapter directory", path);
     }
-    if (kind_of(path, &ops, err)) return err->code;
-    if (!ops) return ws_fail(err, WS_EUNSUPPORTED, "%s: this build hangs no adapter directories", path);
+    if (kind_of(path, &ops, &vector, err)) return err->code;
+    if (!ops && !vector) return ws_fail(err, WS_EUNSUPPORTED, "%s: this build hangs no adapter directories", path);
     ws_method *x = ws_xcalloc(1, sizeof *x);
     x->ops = ops, x->path = ws_xstrdup(path);
     ws_status st = ws_is_dir(path) ? ws_adapter_dir_hash(path, x->hash, err) : ws_hash_file(path, x->hash, err);
-    if (!st) st = ops->load(x, m, path, force, err);
+    if (!st) st = vector ? load_vector(x, m, path, force, err) : ops->load(x, m, path, force, err);
     if (st) {
         ws_method_free(x);
         return st;
@@ -69,13 +107,15 @@ ws_status ws_method_load(ws_method **out, const ws_model *m, const char *path, i
         dot = strrchr(base, '.');
         x->name = ws_xstrndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
     }
+    set_bracket(x);
     *out = x;
     return WS_OK;
 }
 
 void ws_method_free(ws_method *m) {
     if (!m) return;
-    if (m->ops->free) m->ops->free(m);
+    if (m->ops && m->ops->hidden) ws_vector_free(m->impl);
+    if (m->ops && m->ops->free) m->ops->free(m);
     free(m->name), free(m->path);
     free(m);
 }

@@ -5,35 +5,48 @@
 #define WS_STEER_STEER_H
 #include "delta/delta.h"
 
+#define WS_ROOM(name) /* the Makefile looks for this word */
+
 typedef struct ws_method ws_method;
+typedef struct ws_hidden_ops ws_hidden_ops; /* steer/room.h */
 typedef struct ws_steer_ops {
     const char *name;              /* "dw" */
     const char *title;             /* one line for help and tables */
-    const char *format;            /* metadata "format" of the files it loads: "ws-dw" */
+    const char *format;            /* metadata "format" of the files it loads: "ws-dw"; NULL: a vector (ws-vector) */
     const char *unit;              /* what strength counts */
     double bracket_lo, bracket_hi; /* for calibration, in that unit */
-    int identity_at_zero;
-    int two_sided; /* 0: strength 1 only (prompt rows) */
+    int of_norm;                   /* 1: the bracket counts median lengths of the states at the sites */
+    int identity_at_zero; /* 0: the map towards strength 0 is not the identity (strength 0 itself never runs it) */
+    int two_sided;        /* 0: strength 1 only (prompt rows) */
+    double far;           /* a strength beyond is told as far_note says; 0: none is */
+    const char *far_note;
+    const ws_hidden_ops *hidden; /* of hidden-state methods; they load and free through it */
     ws_status (*load)(ws_method *m, const ws_model *model, const char *path, int force, ws_err *err);
     void (*free)(ws_method *m);
-    double (*relative_norm)(
-        const ws_method *m); /* ||dW|| / ||W|| over the touched matrices; NULL: no change of weights */
+    /* Size of the change at strength 1 against what is changed: ||dW|| / ||W||; NULL: there is none. */
+    double (*relative_norm)(const ws_method *m);
 } ws_steer_ops;
 struct ws_method {
     const ws_steer_ops *ops;
     char *name; /* row name in tables: file's metadata or its name */
     char *path;
-    void *impl;                   /* the room's own */
-    ws_patch *patch;              /* or NULL */
-    const char *system_prompt[2]; /* [0] + side, [1] - side; NULL: none (prompt methods) */
-    char hash[65];                /* content of the file */
+    void *impl;                    /* the room's own */
+    ws_patch *patch;               /* or NULL */
+    const char *system_prompt[2];  /* [0] + side, [1] - side; NULL: none (prompt methods) */
+    char hash[65];                 /* content of the file */
+    double bracket_lo, bracket_hi; /* for this file; 0, 0 until loaded */
 };
+/* The change at strength 1 against what is changed: ||dW|| / ||W||, or for strengths that are lengths 1 / the median length of
+ * the state; NaN where there is no such thing. */
+double ws_method_relative(const ws_method *m);
 /* Opens FILE by the kind in its metadata.  Also takes a PEFT adapter directory and a LoRA GGUF (as theta - base). */
 ws_status ws_method_load(ws_method **out, const ws_model *m, const char *path, int force, ws_err *err);
 void ws_method_free(ws_method *m);
 /* The contrast behind a method that moves weights (room dw); NULL: it is of another kind. */
 ws_delta *ws_method_delta(const ws_method *m);
 const ws_steer_ops *ws_steer_find(const char *format); /* the room of a metadata format; NULL: none */
+const ws_steer_ops *ws_steer_named(const char *name);  /* the room of a hidden-state method; NULL: none */
+const ws_steer_ops *const *ws_steer_rooms(void);       /* every room by name, ends with NULL */
 
 /* Parsed `--steer FILE[:ALPHA]` options, hung together: one entry per method. */
 typedef struct ws_steering {

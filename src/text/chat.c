@@ -244,3 +244,20 @@ ws_status ws_chat_render_plain(const ws_chat *c, const char *system, const char 
     json_decref(messages);
     return st;
 }
+
+/* A word that no template treats specially: it stands where the answer begins and is cut off again. */
+static const char marker[] = "WSANSWERBEGINSHERE";
+
+ws_status ws_render_open(const ws_chat *c, const char *system, const char *user, int thinking, ws_str *out,
+                         ws_err *err) {
+    const ws_render r = {.thinking = thinking, .continue_final = 1, .date = WS_CHAT_FIXED_DATE};
+    ws_str text = {0};
+    ws_status st = ws_chat_render_plain(c, system, user, marker, &r, &text, err);
+    size_t m = sizeof marker - 1;
+    if (!st && (text.n < m || memcmp(text.p + text.n - m, marker, m)))
+        st = ws_fail(err, WS_EUNSUPPORTED,
+                     "the chat template does not render an assistant message that can be continued");
+    if (!st) ws_str_add(out, text.p, text.n - m);
+    ws_str_free(&text);
+    return st;
+}

@@ -32,4 +32,8 @@ ws_status ws_chat_render(const ws_chat *c, const json_t *messages, const ws_rend
 /* Convenience: up to three plain messages; NULL content is left out.  Order system, user, assistant. */
 ws_status ws_chat_render_plain(const ws_chat *c, const char *system, const char *user, const char *assistant,
                                const ws_render *r, ws_str *out, ws_err *err);
+/* Appends the text of [system (NULL: none), user] with the assistant's turn begun and still empty, whatever the
+ * template puts before an answer (an empty think block, say) included.  `thinking` as in ws_render. */
+ws_status ws_render_open(const ws_chat *c, const char *system, const char *user, int thinking, ws_str *out,
+                         ws_err *err);
 #endif
