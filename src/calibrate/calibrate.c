@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PROMPT = 512, FAR = 4, FORMAT = 1 };
+enum { MAX_PROMPT = 512, FORMAT = 1 };
 
 ws_calibrate_options ws_calibrate_defaults(void) {
     return (ws_calibrate_options){.target = 1, .n = 50, .tokens = 50, .audit = 100, .thinking = -1, .bootstrap = 1000};
@@ -152,7 +152,7 @@ static ws_status probe(work *w, set *s, const ws_method *m, const double *alpha,
 /* Both signs' root finders advance together, one batch a round. */
 static ws_status search(work *w, const ws_method *m, ws_calibration_side *side, ws_err *err) {
     double lo = w->o->lo, hi = w->o->hi;
-    if (lo == 0 && hi == 0) lo = m->ops->bracket_lo, hi = m->ops->bracket_hi;
+    if (lo == 0 && hi == 0) lo = m->bracket_lo, hi = m->bracket_hi;
     for (int i = 0; i < 2; i++)
         if (ws_root_start(&side[i].root, w->o->target, lo, hi, err)) return err->code;
     for (int round = 1;; round++) {
@@ -198,23 +198,43 @@ static ws_status settle(work *w, const ws_method *m, ws_calibration_row *row, ws
     return WS_OK;
 }
 
-static char *note_of(const ws_calibration_row *row) {
+/* The largest fall of the statistic from a weaker probe to a stronger one, by more than the search's tolerance; 0: none. */
+static int falls(const ws_root *r, int *from, int *to) {
+    double most = 0.05;
+    for (int i = 0; i < r->n; i++)
+        for (int k = 0; k < r->n; k++)
+            if (r->probe[i].c < r->probe[k].c && r->probe[i].v - r->probe[k].v > most)
+                most = r->probe[i].v - r->probe[k].v, *from = i, *to = k;
+    return most > 0.05;
+}
+
+static char *note_of(const ws_method *m, const ws_calibration_row *row) {
     ws_str s = {0};
     for (int i = 0; i < row->n_sides; i++) {
         const ws_calibration_side *x = &row->side[i];
+        const char *side = i ? "alpha < 0" : "alpha > 0";
+        int from = 0, to = 0;
         if (!x->searched) continue;
-        if (strcmp(x->status, "ok")) {
-            ws_str_addf(&s, "%salpha %s: %s", s.n ? " " : "", i ? "< 0" : "> 0",
+        if (!strcmp(x->status, "below_range") && !m->ops->identity_at_zero)
+            ws_str_addf(&s,
+                        "%s%s: the map towards strength 0 is not the identity and costs %.3g nats by itself, so there "
+                        "is no strength within the budget.",
+                        s.n ? " " : "", side, x->root.probe[x->root.best].v);
+        else if (strcmp(x->status, "ok"))
+            ws_str_addf(&s, "%s%s: %s", s.n ? " " : "", side,
                         !strcmp(x->status, "below_range")
                             ? "even the weakest strength tried is over the target; widen --bracket downwards."
                         : !strcmp(x->status, "above_range")
                             ? "even the strongest strength tried stays under the target; widen --bracket upwards."
                             : "no strength within 0.05 nats of the target was found; the closest is given.");
-        }
-        if (x->alpha > FAR && !isnan(x->rel_norm))
-            ws_str_addf(
-                &s, "%salpha %+.2f is far beyond 1: dW is extrapolated past what the two adapters were trained to do.",
-                s.n ? " " : "", i ? -x->alpha : x->alpha);
+        if (falls(&x->root, &from, &to))
+            ws_str_addf(&s,
+                        "%s%s: KL does not grow with the strength (p95 %.3g at %.3g, %.3g at %.3g), so other strengths "
+                        "may meet the target too.",
+                        s.n ? " " : "", side, x->root.probe[from].v, x->root.probe[from].c, x->root.probe[to].v,
+                        x->root.probe[to].c);
+        if (m->ops->far > 0 && x->alpha > m->ops->far)
+            ws_str_addf(&s, "%salpha %+.2f %s.", s.n ? " " : "", i ? -x->alpha : x->alpha, m->ops->far_note);
     }
     return ws_str_take(&s);
 }
@@ -226,7 +246,7 @@ static ws_status one_method(work *w, const ws_method *m, ws_calibration_row *row
                                 .file = ws_xstrdup(m->path ? m->path : ""),
                                 .n_sides = 2};
     memcpy(row->hash, m->hash, sizeof row->hash);
-    double rel = m->ops->relative_norm ? m->ops->relative_norm(m) : NAN;
+    double rel = ws_method_relative(m);
     for (int i = 0; i < 2; i++) {
         ws_calibration_side *x = &row->side[i];
         *x = (ws_calibration_side){.searched = m->ops->two_sided,
@@ -262,7 +282,7 @@ static ws_status one_method(work *w, const ws_method *m, ws_calibration_row *row
         }
         for (int k = 0; k < 2; k++) set_close(&w->sets[k]);
     }
-    row->note = note_of(row);
+    row->note = note_of(m, row);
     return WS_OK;
 }
 

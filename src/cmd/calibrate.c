@@ -91,14 +91,16 @@ static void print_json(const ws_calibration *c, const ws_calibrate_options *o) {
 static void print_table(const ws_calibration *c, const ws_calibrate_options *o) {
     printf("p95 of the per-token KL to the base, target %g nats; %d prompts x %d tokens of the %s\n", o->target, o->n,
            o->tokens, scored(c));
-    printf("%-16s %9s %8s %-18s %7s %6s %10s %6s %12s  %s\n", "method", "alpha", "p95", "[95% interval]", "mean",
-           "probes", "audit p95", "ratio", "|a dW|/|W|", "status");
+    int dw = 1; /* of other methods the last figure is the strength against the median length of the states */
+    for (int i = 0; i < c->n; i++) dw &= !strcmp(c->row[i].kind, "dw");
+    printf("%-20s %9s %8s %-18s %7s %6s %10s %6s %12s  %s\n", "method", "alpha", "p95", "[95% interval]", "mean",
+           "probes", "audit p95", "ratio", dw ? "|a dW|/|W|" : "relative", "status");
     for (int i = 0; i < c->n; i++)
         for (int k = 0; k < c->row[i].n_sides; k++) {
             const ws_calibration_side *x = &c->row[i].side[k];
             char interval[40], audit[32], ratio[32], norm[32];
             snprintf(interval, sizeof interval, "[%.3f, %.3f]", x->p95_lo, x->p95_hi);
-            printf("%-16s %+9.4f %8.4f %-18s %7.4f %6d %s %s %s  %s\n", c->row[i].method, k ? -x->alpha : x->alpha,
+            printf("%-20s %+9.4f %8.4f %-18s %7.4f %6d %s %s %s  %s\n", c->row[i].method, k ? -x->alpha : x->alpha,
                    x->at.p95, interval, x->at.mean, x->searched ? x->root.n : 0, cell(audit, "%*.4f", 10, x->audit.p95),
                    cell(ratio, "%*.3f", 6, x->audit.p95 / x->at.p95), cell(norm, "%*.5f", 12, x->rel_norm), x->status);
         }
@@ -112,6 +114,8 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         "Examples:\n"
         "  ws calibrate --model M --steer out/enthusiasm/lora/dw.safetensors --out out/enthusiasm/kl_calibration\n"
         "  ws calibrate --model M --steer dw.safetensors --target 0.5 --n 32 --tokens 64 --out cal\n"
+        "  ws calibrate --model M --steer vectors/mean_diff.safetensors --steer vectors/spherical.safetensors --out "
+        "cal\n"
         "  ws calibrate --model M --steer a.safetensors --steer b.safetensors --bracket 0.01:100 --out cal\v"
         "The steered model continues each prompt greedily; the base model reads the same tokens in the same batch; the "
         "statistic is the 95th percentile over "
