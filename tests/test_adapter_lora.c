@@ -5,7 +5,7 @@
 static ws_adapter *own_adapter(const fixture *f, const ws_model *m) {
     ws_adapter *a;
     ws_err err = {0};
-    ws_adapter_config cfg = {"lora", 4, 8, 1, 3, NULL, 0, 0};
+    ws_adapter_config cfg = {.kind = "lora", .rank = 4, .alpha = 8, .layer_begin = 1, .layer_end = 3, .targets = NULL};
     (void)f;
     OK(ws_adapter_new(&a, m, &cfg, &err));
     return a;
@@ -446,7 +446,7 @@ static void options_are_checked(void **state) {
     fixture *f = *state;
     ws_adapter *a;
     ws_err err = {0};
-    ws_adapter_config c = {"lora", 4, 8, -1, -1, NULL, 0, 0};
+    ws_adapter_config c = {.kind = "lora", .rank = 4, .alpha = 8, .layer_begin = -1, .layer_end = -1, .targets = NULL};
     OK(ws_adapter_new(&a, f->m, &c, &err));
     assert_int_equal(ws_adapter_n_sites(a), 14); /* round(1.2) .. round(3.2) - 1 = layers 1, 2 */
     assert_int_equal(ws_adapter_lowest_layer(a), 1);

@@ -32,7 +32,8 @@ static int tear_down(void **state) {
 static ws_adapter *own(const fixture *f, const char *targets, int begin, int end) {
     ws_err err = {0};
     ws_adapter *a;
-    const ws_adapter_config cfg = {"lora", 2, 4, begin, end, targets, 0, 0};
+    const ws_adapter_config cfg = {
+        .kind = "lora", .rank = 2, .alpha = 4, .layer_begin = begin, .layer_end = end, .targets = targets};
     OK(ws_adapter_new(&a, f->t.m, &cfg, &err));
     return a;
 }
@@ -64,7 +65,8 @@ static void names_are_pefts(void **state) {
     ws_str_free(&s);
     ws_adapter_free(a);
     ws_err err = {0};
-    const ws_adapter_config cfg = {"lora", 2, 4, 0, 3, "conv1d", 0, 0};
+    const ws_adapter_config cfg = {
+        .kind = "lora", .rank = 2, .alpha = 4, .layer_begin = 0, .layer_end = 3, .targets = "conv1d"};
     assert_int_equal(ws_adapter_new(&a, f->t.m, &cfg, &err), WS_EUSAGE);
     assert_non_null(strstr(err.msg, "in_proj_qkv")); /* what there is instead */
 }

@@ -226,7 +226,8 @@ static void adapters_without_a_common_module_are_an_error(void **state) {
     ws_adapter *a, *b;
     ws_delta *d;
     ws_delta_info info;
-    ws_adapter_config low = {"lora", 2, 2, 0, 1, NULL, 0, 0}, high = {"lora", 2, 2, 1, 2, NULL, 0, 0};
+    ws_adapter_config low = {.kind = "lora", .rank = 2, .alpha = 2, .layer_begin = 0, .layer_end = 1, .targets = NULL},
+                      high = {.kind = "lora", .rank = 2, .alpha = 2, .layer_begin = 1, .layer_end = 2, .targets = NULL};
     OK(ws_adapter_new(&a, f->m, &low, &err));
     OK(ws_adapter_new(&b, f->m, &high, &err));
     ws_adapter_init(a, 0), ws_adapter_init(b, 0);

@@ -22,7 +22,8 @@ static void compare(const char *path, const char *targets, int begin, int end, i
     ws_err err = {0};
     ws_checkpoint *c;
     ws_model *m = opened(path, &c);
-    const ws_adapter_config cfg = {"lora", 8, 16, begin, end, targets, 0, 0};
+    const ws_adapter_config cfg = {
+        .kind = "lora", .rank = 8, .alpha = 16, .layer_begin = begin, .layer_end = end, .targets = targets};
     ws_adapter *a;
     OK(ws_adapter_new(&a, m, &cfg, &err));
     ws_adapter_init(a, 1);

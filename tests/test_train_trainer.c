@@ -29,7 +29,8 @@ static ws_examples *rows_of_trainer(const fixture *f) {
 static ws_train_options trainer_options(const char *out) {
     ws_train_options o;
     ws_train_defaults(&o);
-    o.adapter = (ws_adapter_config){"lora", 4, 8, 1, 3, NULL, 0, 0};
+    o.adapter =
+        (ws_adapter_config){.kind = "lora", .rank = 4, .alpha = 8, .layer_begin = 1, .layer_end = 3, .targets = NULL};
     o.batch = 2, o.accum = 4, o.epochs = 10, o.lr = 2e-3, o.seed = 42, o.out = out;
     return o;
 }
@@ -133,7 +134,7 @@ static void the_first_step_changes_nothing(void **state) {
     ws_examples *data = rows_of_trainer(f);
     ws_adapter *fresh, *after;
     char out[96];
-    ws_adapter_config cfg = {"lora", 4, 8, 1, 3, NULL, 0, 0};
+    ws_adapter_config cfg = {.kind = "lora", .rank = 4, .alpha = 8, .layer_begin = 1, .layer_end = 3, .targets = NULL};
     OK(ws_adapter_new(&fresh, f->m, &cfg, &err));
     ws_adapter_init(fresh, 42);
     for (int steps = 1; steps <= 2; steps++) {

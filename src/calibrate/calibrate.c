@@ -72,6 +72,52 @@ static void set_close(set *s) {
     s->ids = s->sys_ids = NULL, s->prompt = NULL, s->kl = NULL;
 }
 
+/* The two sets of a finished call, with what the base has read. */
+struct ws_cal_keep {
+    const ws_model *m;
+    int tokens;
+    int64_t budget;
+    set sets[2];
+};
+
+void ws_cal_keep_free(ws_cal_keep *k) {
+    if (!k) return;
+    for (int i = 0; i < 2; i++) set_close(&k->sets[i]);
+    free(k);
+}
+
+/* Takes the runner of an earlier call whose prompts are the same tokens, with the arrays that it reads. */
+static void take_kept(set *s, const work *w) {
+    ws_cal_keep *k = w->o->kept ? *w->o->kept : NULL;
+    for (int i = 0; k && i < 2; i++) {
+        set *o = &k->sets[i];
+        if (!o->kl || k->m != w->m || k->tokens != w->o->tokens || k->budget != w->o->budget || o->n != s->n ||
+            s->sys_ids || strcmp(o->ids_hash, s->ids_hash))
+            continue;
+        const char *name = s->name;
+        const int *pick = s->pick;
+        set_close(s);
+        *s = *o;
+        s->name = name, s->pick = pick;
+        memset(o, 0, sizeof *o);
+        return;
+    }
+}
+
+/* What was read stays for the next call. */
+static void keep(work *w) {
+    if (!w->o->kept || w->sets[0].sys_ids || w->sets[1].sys_ids) return;
+    ws_cal_keep *k = ws_xcalloc(1, sizeof *k);
+    k->m = w->m, k->tokens = w->o->tokens, k->budget = w->o->budget;
+    for (int i = 0; i < 2; i++) {
+        k->sets[i] = w->sets[i];
+        k->sets[i].name = NULL, k->sets[i].pick = NULL; /* this call's own */
+        memset(&w->sets[i], 0, sizeof w->sets[i]);
+    }
+    ws_cal_keep_free(*w->o->kept);
+    *w->o->kept = k;
+}
+
 /* Prompts of a set as ids; with `system` the steered side sees another prompt than the base. */
 static ws_status set_open(set *s, work *w, const char *system, ws_err *err) {
     set_close(s);
@@ -90,6 +136,7 @@ static ws_status set_open(set *s, work *w, const char *system, ws_err *err) {
         ws_hash_add(h, &x->n, sizeof x->n), ws_hash_add(h, x->id, (size_t)x->n * sizeof *x->id);
     }
     ws_hash_done(h, s->ids_hash);
+    if (!st) take_kept(s, w);
     return st;
 }
 
@@ -344,6 +391,7 @@ ws_status ws_calibrate(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, 
         if (st) ws_fail_prefix(err, "calibrating %s", method[i]->name);
     }
     if (!st) st = ws_cal_files_write(&w.files, out, o, n_rest, err);
+    if (!st) keep(&w);
 done:
     for (int k = 0; k < 2; k++) set_close(&w.sets[k]);
     if (st)

@@ -20,7 +20,12 @@ typedef struct ws_calibrate_options {
     uint64_t seed;
     int64_t budget; /* bytes, see ws_kl_new */
     int fresh;      /* forget recorded probes */
+    /* Where what the base model reads of the prompts is handed from one call to the next with the same prompts (free with
+     * ws_cal_keep_free); NULL: it is not kept. */
+    struct ws_cal_keep **kept;
 } ws_calibrate_options;
+typedef struct ws_cal_keep ws_cal_keep;
+void ws_cal_keep_free(ws_cal_keep *k);
 ws_calibrate_options ws_calibrate_defaults(void);
 
 typedef struct ws_calibration_side {

@@ -75,7 +75,8 @@ ws_status ws_bench_open(const ws_bench_opts *o, const ws_common *c, ws_err *err)
 
 ws_status ws_bench_train(const ws_bench_opts *o, const ws_common *c, ws_err *err) {
     const int rank = (int)or_else(o->rank, 32);
-    const ws_adapter_config a = {"lora", rank, 2 * rank, -1, -1, NULL, 0, 0};
+    const ws_adapter_config a = {
+        .kind = "lora", .rank = rank, .alpha = 2 * rank, .layer_begin = -1, .layer_end = -1, .targets = NULL};
     ws_session s;
     ws_measured v;
     if (ws_session_open_weights(&s, c, err)) return err->code;

@@ -86,6 +86,7 @@ typedef struct smoke {
     char *dir, *model, *vignettes, *out;
     const args *a;
     const ws_common *c;
+    char failed[64];
     const char *stage; /* that is at work, for the message when it fails */
     int ran, skipped;
 } smoke;
@@ -125,7 +126,7 @@ static ws_status run_twice(smoke *s, ws_session *session, const ws_behavior *b, 
         if (ws_pipeline_new(&p, &in, &o, err)) return err->code;
         ws_status st = ws_pipeline_run(p, &r, err);
         ws_pipeline_free(p);
-        if (r.failed) s->stage = r.failed;
+        if (*r.failed) snprintf(s->failed, sizeof s->failed, "%s", r.failed), s->stage = s->failed;
         if (st) return st;
         if (round && r.ran)
             return ws_fail(err, WS_ESTATE, "%d of %d stages ran again, although nothing had changed", r.ran,

@@ -1,4 +1,5 @@
 #include "data/pairs.h"
+#include "base/rng.h"
 #include "base/hash.h"
 #include "io/file.h"
 #include <stdlib.h>
@@ -246,6 +247,26 @@ static ws_status complain(const ws_pairs *p, int row, const char *what, const ch
     free(q);
     free(a);
     return st;
+}
+
+void ws_pairs_mix(ws_pairs *p, uint64_t seed) {
+#define SWAP(type, a, b)                                                                                               \
+    do {                                                                                                               \
+        type t_ = a;                                                                                                   \
+        a = b, b = t_;                                                                                                 \
+    } while (0)
+    for (int i = 0; i < p->n; i++) {
+        ws_pair *r = &p->row[i];
+        if (!(ws_counter_u64(seed, "pairs.mix", (uint64_t)i, 0) >> 63)) continue;
+        SWAP(char *, r->pos, r->neg);
+        SWAP(char *, r->sys_pos, r->sys_neg);
+        SWAP(int, r->cut_pos, r->cut_neg);
+        SWAP(int, r->tokens_pos, r->tokens_neg);
+        SWAP(char *, r->reasoning[0], r->reasoning[1]);
+        SWAP(char *, r->answer[0], r->answer[1]);
+        SWAP(int, r->closed[0], r->closed[1]);
+    }
+#undef SWAP
 }
 
 ws_status ws_pairs_check(const ws_pairs *p, ws_err *err) {

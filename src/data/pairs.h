@@ -34,6 +34,8 @@ void ws_pair_think(ws_pair *p, ws_think_form f);
 /* As `ws data` writes it: a new JSON object with the keys in their order. */
 json_t *ws_pair_json(const ws_pair *p);
 
+/* A control: every pair's sides change places, or not, by a coin that is a function of (seed, row). */
+void ws_pairs_mix(ws_pairs *p, uint64_t seed);
 /* What must not be trained on, each with the example that shows it: no rows; an answer of white space; every pair
  * identical; all answers of one side identical (WS_EFORMAT). */
 ws_status ws_pairs_check(const ws_pairs *p, ws_err *err);

@@ -22,6 +22,9 @@ ws_status ws_delta_contrast(ws_delta **out, const ws_model *m, const ws_adapter 
 ws_status ws_delta_from_adapter(ws_delta **out, const ws_model *m, const ws_adapter *a, ws_err *err);
 /* sum over i of alpha[i] d[i], n >= 1; exact but for the product with the strengths. */
 ws_status ws_delta_mix(ws_delta **out, const ws_model *m, int n, ws_delta *const *d, const double *alpha, ws_err *err);
+/* A control: U V of random factors at the sites of `like`, with its norm at each of them and its rank (64 where it has
+ * terms).  A function of the seed alone. */
+ws_status ws_delta_random(ws_delta **out, const ws_delta *like, uint64_t seed, ws_err *err);
 void ws_delta_free(ws_delta *d);
 /* <a, b> = sum over sites of tr(dWa' dWb) in double, O((d_out + d_in) k^2) a site where both are
  * U V alone, else a pass over W. */

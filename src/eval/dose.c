@@ -43,7 +43,12 @@ typedef struct work {
     int first;
     ws_ids *ids; /* [CHUNK] */
     ws_finish *finish;
+    int *asked; /* [CHUNK] texts that the model is asked for: places in the chunk */
+    const ws_raw *raw;
 } work;
+
+/* The text at this place of the chunk is there already, from an evaluation of the base alone. */
+static int is_there(const work *w, int i) { return ws_raw_has_base(w->raw, w->first + i, w->L); }
 
 static ws_status check(const ws_eval *e, ws_err *err) {
     const ws_eval_options *o = e->o;
@@ -96,9 +101,10 @@ static ws_status encode(work *w, int t, int l, ws_err *err) {
 static ws_status on_done(void *arg, int index, const ws_gen_result *r, ws_err *err) {
     (void)err;
     work *w = arg;
-    w->ids[index].n = 0;
-    ws_ids_addn(&w->ids[index], r->ids, r->n);
-    w->finish[index] = r->finish;
+    int i = w->asked[index];
+    w->ids[i].n = 0;
+    ws_ids_addn(&w->ids[i], r->ids, r->n);
+    w->finish[i] = r->finish;
     return WS_OK;
 }
 
@@ -111,6 +117,7 @@ static ws_status base_nll(work *w, int n, double *nll, ws_err *err) {
     for (int i = 0; i < n; i++) {
         const ws_ids *p = &w->prompt[(w->first + i) / (w->S * w->L) * w->L]; /* level 0: the base's prompt */
         nll[i] = NAN;
+        if (is_there(w, i)) w->ids[i].n = 0;
         if (!w->ids[i].n) continue;
         ws_ids_addn(&text[i], p->id, p->n), ws_ids_addn(&text[i], w->ids[i].id, w->ids[i].n - 1);
         ws_ids_addn(&target, w->ids[i].id, w->ids[i].n);
@@ -206,20 +213,24 @@ static ws_status speak(work *w, ws_raw *raw, ws_err *err) {
     ws_gen_request *req = ws_xcalloc(CHUNK, sizeof *req);
     double nll[CHUNK];
     ws_status st = WS_OK;
+    w->raw = raw;
     for (w->first = raw->n; w->first < total && !st;) {
         int end = (w->first / CHUNK + 1) * CHUNK < total ? (w->first / CHUNK + 1) * CHUNK : total, n = end - w->first;
+        int asked = 0;
         for (int i = 0; i < n; i++) {
             int at = w->first + i, l = at % w->L;
             const level *x = &w->level[l];
+            if (is_there(w, i)) continue;
             for (int p = 0; p < P; p++) alpha[i * P + p] = ws_eval_alpha(e, x->method, x->alpha, p);
             const ws_ids *prompt = &w->prompt[at / (w->S * w->L) * w->L + l];
             /* all levels draw from the same stream: they differ by their strength, not by luck */
-            req[i] = (ws_gen_request){.prompt = prompt->id,
-                                      .n_prompt = prompt->n,
-                                      .max_new = e->o->dose_tokens,
-                                      .min_new = e->o->dose_min_tokens,
-                                      .stream_row = (uint64_t)(at / w->L),
-                                      .alpha = alpha + i * P};
+            w->asked[asked] = i;
+            req[asked++] = (ws_gen_request){.prompt = prompt->id,
+                                            .n_prompt = prompt->n,
+                                            .max_new = e->o->dose_tokens,
+                                            .min_new = e->o->dose_min_tokens,
+                                            .stream_row = (uint64_t)(at / w->L),
+                                            .alpha = alpha + i * P};
         }
         char title[64];
         snprintf(title, sizeof title, "dose, texts %d to %d of %d", w->first + 1, end, total);
@@ -233,7 +244,7 @@ static ws_status speak(work *w, ws_raw *raw, ws_err *err) {
                                   .n_stops = n_stops,
                                   .vocab_limit = ws_tokenizer_size(e->tok),
                                   .progress = title};
-        st = ws_generate(e->model, req, n, &o, on_done, NULL, w, err);
+        if (asked) st = ws_generate(e->model, req, asked, &o, on_done, NULL, w, err);
         if (st == WS_ENONFINITE) {
             ws_str list = {0};
             for (int l = 0; l < w->L; l++)
@@ -242,7 +253,8 @@ static ws_status speak(work *w, ws_raw *raw, ws_err *err) {
             ws_str_free(&list);
         }
         if (!st) st = base_nll(w, n, nll, err);
-        for (int i = 0; i < n && !st; i++) st = record(w, raw, i, nll[i], err);
+        for (int i = 0; i < n && !st; i++)
+            st = is_there(w, i) ? ws_raw_take_base(raw, w->first + i, w->L, err) : record(w, raw, i, nll[i], err);
         w->first = end;
     }
     free(alpha), free(req);
@@ -323,6 +335,7 @@ static ws_status run(ws_eval *e, ws_err *err) {
     w.prompt = ws_xcalloc((size_t)w.T * (size_t)w.L, sizeof *w.prompt);
     w.out = ws_xcalloc((size_t)total, sizeof *w.out);
     w.ids = ws_xcalloc(CHUNK, sizeof *w.ids), w.finish = ws_xcalloc(CHUNK, sizeof *w.finish);
+    w.asked = ws_xcalloc(CHUNK, sizeof *w.asked);
     ws_hash *h = ws_raw_key(e, "ws-samples");
     ws_hash_adds(h, e->behavior->hash);
     const double shape[] = {o->sampling.temperature, o->sampling.top_p, o->sampling.min_p};
@@ -349,7 +362,7 @@ static ws_status run(ws_eval *e, ws_err *err) {
     if (!st) st = tables(&w, err);
     for (int i = 0; i < w.T * w.L; i++) ws_ids_free(&w.prompt[i]);
     for (int i = 0; i < CHUNK; i++) ws_ids_free(&w.ids[i]);
-    free(w.prompt), free(w.out), free(w.ids), free(w.finish), free(w.level);
+    free(w.prompt), free(w.out), free(w.ids), free(w.finish), free(w.asked), free(w.level);
     return st;
 }
 

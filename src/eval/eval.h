@@ -32,6 +32,10 @@ typedef struct ws_eval_options {
     int64_t budget; /* bytes for what shared beginnings remember; 0: ws_eval_budget */
     int max_rows;   /* texts that are spoken at once; 0: WS_GEN_ROWS */
     int fresh;      /* forget recorded results */
+    /* Folder of an evaluation of the base alone with the same options and files: its answers are taken over instead of
+     * being computed again.  NULL: none.  The caller vouches for the options; model, seed and every answer's place are
+     * checked. */
+    const char *base;
 } ws_eval_options;
 enum { WS_DOSE_ANSWER = 60, WS_DOSE_THINK = 1280 };
 ws_eval_options ws_eval_defaults(void);

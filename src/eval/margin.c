@@ -114,7 +114,7 @@ static ws_status score(work *w, ws_raw *raw, ws_err *err) {
         int64_t tokens = 0, outs = 0;
         int n = 0;
         for (end = i; end < total && (end == i || tokens < CHUNK_TOKENS); end++)
-            for (int k = 0; k < 2; k++) {
+            for (int k = 0; k < 2 && !ws_raw_has_base(raw, end, S); k++) {
                 const ws_ids *x = &w->ids[2 * end + k];
                 row[n++] = (ws_eval_row){end % S, x->id, x->n, w->resp[2 * (end / S) + k].n};
                 tokens += x->n, outs += row[n - 1].n_out;
@@ -124,16 +124,20 @@ static ws_status score(work *w, ws_raw *raw, ws_err *err) {
         int32_t *target = ws_xmalloc((size_t)outs * sizeof *target);
         int64_t at = 0;
         for (int q = i; q < end; q++)
-            for (int k = 0; k < 2; k++) {
+            for (int k = 0; k < 2 && !ws_raw_has_base(raw, q, S); k++) {
                 const ws_ids *r = &w->resp[2 * (q / S) + k];
                 memcpy(target + at, r->id, (size_t)r->n * sizeof *target), at += r->n;
             }
-        st = ws_eval_rows(e, row, n, hidden, err);
-        if (!st) st = ws_logprob(e->model, hidden, outs, target, logp, err);
+        if (n) st = ws_eval_rows(e, row, n, hidden, err);
+        if (!st && n) st = ws_logprob(e->model, hidden, outs, target, logp, err);
         at = 0;
         for (int q = i; q < end && !st; q++) {
             cell *c = &w->cell[q];
             const ws_setting *s = &e->setting[q % S];
+            if (ws_raw_has_base(raw, q, S)) {
+                st = ws_raw_take_base(raw, q, S, err);
+                continue;
+            }
             for (int k = 0; k < 2; k++) {
                 c->n[k] = w->resp[2 * (q / S) + k].n, c->logp[k] = 0;
                 for (int t = 0; t < c->n[k]; t++) c->logp[k] += logp[at++];

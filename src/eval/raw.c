@@ -63,12 +63,66 @@ static ws_status read_line(void *arg, json_t *v, long line, ws_err *err) {
     return WS_OK;
 }
 
+/* ---- answers of the base alone ---- */
+
+typedef struct base_reader {
+    ws_raw *raw;
+    const char *format;
+    int header;
+} base_reader;
+
+static ws_status base_line(void *arg, json_t *v, long line, ws_err *err) {
+    base_reader *b = arg;
+    ws_raw *r = b->raw;
+    if (!b->header) {
+        const char *format = json_string_value(json_object_get(v, "format")),
+                   *kernels = json_string_value(json_object_get(v, "kernels"));
+        b->header = 1;
+        if (!format || strcmp(format, b->format) || !kernels || strcmp(kernels, ws_k.name))
+            return ws_fail(err, WS_ESTATE, "line %ld: no base answers of these kernels (%s)", line, ws_k.name);
+        return WS_OK;
+    }
+    r->base = ws_xrealloc(r->base, (size_t)(r->n_base + 1) * sizeof *r->base);
+    r->base[r->n_base++] = json_incref(v);
+    return WS_OK;
+}
+
+static ws_status read_base(ws_raw *r, const ws_eval *e, const char *name, const char *format, ws_err *err) {
+    char *about = ws_path_join(e->o->base, "eval.json"), *path = ws_path_join(e->o->base, name);
+    json_t *j = NULL;
+    base_reader b = {r, format, 0};
+    ws_status st = ws_json_load(&j, about, err);
+    const char *hash = json_string_value(json_object_get(j, "model_hash"));
+    if (!st && (!hash || strcmp(hash, ws_checkpoint_hash(ws_model_checkpoint(e->model))) ||
+                json_integer_value(json_object_get(j, "seed")) != (json_int_t)e->o->seed ||
+                json_array_size(json_object_get(j, "settings")) != 1))
+        st = ws_fail(err, WS_ESTATE, "%s is no evaluation of this base model alone with this seed", about);
+    if (!st && (st = ws_jsonl_each(path, base_line, &b, err))) ws_fail_prefix(err, "%s", path);
+    json_decref(j);
+    free(about), free(path);
+    return st;
+}
+
+static void drop_base(ws_raw *r) {
+    for (int i = 0; i < r->n_base; i++) json_decref(r->base[i]);
+    free(r->base);
+    r->base = NULL, r->n_base = 0;
+}
+
+int ws_raw_has_base(const ws_raw *r, int i, int settings) { return i % settings == 0 && i / settings < r->n_base; }
+
+ws_status ws_raw_take_base(ws_raw *r, int i, int settings, ws_err *err) {
+    json_t *v = r->base[i / settings];
+    ws_status st = r->line(r->arg, i, v, err);
+    return st ? ws_fail_prefix(err, "the base's answer %d", i / settings) : ws_raw_add(r, json_incref(v), err);
+}
+
 ws_status ws_raw_open(ws_raw *r, const ws_eval *e, const char *name, const char *format, const char *key, int most,
                       ws_status (*line)(void *arg, int i, const json_t *v, ws_err *err), void *arg, ws_err *err) {
     char *path = ws_path_join(e->o->out, name);
     reader in = {path, format, key, -1, most, line, arg};
     ws_status st = WS_OK;
-    *r = (ws_raw){.n = 0};
+    *r = (ws_raw){.line = line, .arg = arg};
     if (e->o->fresh && ws_file_exists(path) && remove(path)) st = ws_fail(err, WS_EIO, "%s cannot be removed", path);
     if (!st) st = ws_lines_open(&r->file, path, err);
     if (st) {
@@ -81,7 +135,8 @@ ws_status ws_raw_open(ws_raw *r, const ws_eval *e, const char *name, const char 
         in.n = 0;
     }
     r->n = in.n;
-    if (st) ws_lines_close(&r->file, NULL);
+    if (!st && e->o->base) st = read_base(r, e, name, format, err);
+    if (st) ws_lines_close(&r->file, NULL), drop_base(r);
     free(path);
     return st;
 }
@@ -105,7 +160,10 @@ void ws_raw_text(ws_str *out, const ws_str *said) {
             ws_str_adds(out, "\xef\xbf\xbd");
 }
 
-ws_status ws_raw_close(ws_raw *r, ws_err *err) { return ws_lines_close(&r->file, err); }
+ws_status ws_raw_close(ws_raw *r, ws_err *err) {
+    drop_base(r);
+    return ws_lines_close(&r->file, err);
+}
 
 static void comma(ws_str *s) {
     if (s->n && s->p[s->n - 1] != '\n') ws_str_addc(s, ',');

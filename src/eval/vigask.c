@@ -183,13 +183,18 @@ static ws_status ask(work *w, ws_err *err) {
     for (int i = w->raw.n; i < total && !st;) {
         int n = 0, end = (i / most + 1) * most < total ? (i / most + 1) * most : total;
         for (int k = i; k < end; k++) {
+            if (ws_raw_has_base(&w->raw, k, S)) continue;
             const ws_ids *ids = &w->prompt[k % S][k / S].ids;
             row[n++] = (ws_eval_row){k % S, ids->id, ids->n, 1};
         }
-        st = ws_eval_rows(e, row, n, hidden, err);
-        if (!st) answers(w, hidden, n, lt, lf);
-        for (int k = 0; k < n && !st; k++) st = record(w, i + k, lt[k], lf[k], NULL, NULL, err);
-        i = end;
+        if (n) st = ws_eval_rows(e, row, n, hidden, err);
+        if (!st && n) answers(w, hidden, n, lt, lf);
+        for (n = 0; i < end && !st; i++) {
+            if (ws_raw_has_base(&w->raw, i, S))
+                st = ws_raw_take_base(&w->raw, i, S, err);
+            else
+                st = record(w, i, lt[n], lf[n], NULL, NULL, err), n++;
+        }
         ws_progress_update(&bar, i, NULL);
     }
     ws_progress_end(&bar);
@@ -204,13 +209,15 @@ typedef struct mind { /* a row whose thought has ended */
     ws_thought x;
     double lt, lf;
     int scored;
+    int base; /* its answer is there already */
 } mind;
 
 /* Thoughts end in any order.  The next ones to end are scored together, going on from what the model has read of them
  * already; they are written in the file's order, so those that wait for an earlier one wait in `mind`. */
 typedef struct thinker {
     work *w;
-    int first, n; /* rows first .. first + n - 1 are thought about */
+    int first, n;        /* rows first .. first + n - 1 are thought about */
+    int n_asked, *asked; /* those of them that the model is asked, [n_asked] */
     int ended, written;
     mind *mind; /* [n] */
     int most;   /* that are scored together */
@@ -252,6 +259,19 @@ static ws_status end_thought(thinker *t, int index, const ws_gen_result *r, ws_e
     return st;
 }
 
+/* All that wait for none before them. */
+static ws_status write_ended(thinker *t, ws_err *err) {
+    work *w = t->w;
+    ws_status st = WS_OK;
+    for (mind *m; !st && t->written < t->n && ((m = &t->mind[t->written])->scored || m->base); t->written++) {
+        int i = t->first + t->written;
+        st = m->base ? ws_raw_take_base(&w->raw, i, w->e->n_settings, err)
+                     : record(w, i, m->lt, m->lf, &m->x, &m->said, err);
+        ws_thought_free(&m->x), ws_ids_free(&m->said);
+    }
+    return st;
+}
+
 static ws_status score(thinker *t, ws_state *state, ws_err *err) {
     work *w = t->w;
     const ws_eval *e = w->e;
@@ -269,20 +289,16 @@ static ws_status score(thinker *t, ws_state *state, ws_err *err) {
         m->lt = lt[k], m->lf = lf[k], m->scored = 1;
     }
     t->n_wait = 0;
-    for (mind *m; !st && t->written < t->n && (m = &t->mind[t->written])->scored; t->written++) {
-        st = record(w, t->first + t->written, m->lt, m->lf, &m->x, &m->said, err);
-        ws_thought_free(&m->x), ws_ids_free(&m->said);
-    }
     free(hidden);
-    return st;
+    return st ? st : write_ended(t, err);
 }
 
 static ws_status on_done(void *arg, int index, const ws_gen_result *r, ws_err *err) {
     thinker *t = arg;
     t->in_answer = 1;
-    ws_status st = end_thought(t, index, r, err);
+    ws_status st = end_thought(t, t->asked[index], r, err);
     t->ended++;
-    if (!st && (t->n_wait == t->most || t->ended == t->n)) st = score(t, r->state, err);
+    if (!st && (t->n_wait == t->most || t->ended == t->n_asked)) st = score(t, r->state, err);
     if (!st) t->in_answer = 0;
     return st;
 }
@@ -305,12 +321,16 @@ static ws_status think(work *w, ws_err *err) {
     float *alpha = ws_xcalloc((size_t)S * (size_t)(P + 1), sizeof *alpha);
     t.most = ws_eval_sequences(e) < SCORED ? (int)ws_eval_sequences(e) : SCORED;
     t.mind = ws_xcalloc((size_t)t.n, sizeof *t.mind);
+    t.asked = ws_xcalloc((size_t)t.n, sizeof *t.asked);
     for (int s = 0; s < S; s++)
         for (int p = 0; p < P; p++) alpha[s * P + p] = ws_eval_alpha(e, e->setting[s].method, e->setting[s].alpha, p);
     for (int k = 0; k < t.n; k++) {
         int i = t.first + k;
         const ws_ids *p = &w->prompt[i % S][i / S].ids;
-        req[k] =
+        t.mind[k].base = ws_raw_has_base(&w->raw, i, S);
+        if (t.mind[k].base) continue;
+        t.asked[t.n_asked] = k;
+        req[t.n_asked++] =
             (ws_gen_request){.prompt = p->id, .n_prompt = p->n, .max_new = e->o->max_think, .alpha = alpha + i % S * P};
     }
     const ws_gen_options o = {.sampling = {.temperature = 0, .top_p = 1}, /* greedy */
@@ -322,11 +342,12 @@ static ws_status think(work *w, ws_err *err) {
                               .n_stops = w->stop >= 0,
                               .vocab_limit = ws_tokenizer_size(e->tok),
                               .progress = "vignettes, thinking"};
-    ws_status st = ws_generate(e->model, req, t.n, &o, on_done, NULL, &t, err);
+    ws_status st = t.n_asked ? ws_generate(e->model, req, t.n_asked, &o, on_done, NULL, &t, err) : WS_OK;
     if (st == WS_ENONFINITE && !t.in_answer) name_settings(e, err);
+    if (!st) st = write_ended(&t, err); /* where the last ones are the base's */
     for (int k = 0; k < t.n; k++) ws_thought_free(&t.mind[k].x), ws_ids_free(&t.mind[k].said);
     for (int k = 0; k < SCORED; k++) ws_ids_free(&t.text[k]);
-    free(req), free(alpha), free(t.mind);
+    free(req), free(alpha), free(t.mind), free(t.asked);
     return st;
 }
 

@@ -115,6 +115,19 @@ void ws_csv_free(ws_csv *c) {
     *c = (ws_csv){0};
 }
 
+int ws_csv_append(ws_csv *to, ws_csv *from) {
+    if (to->cols != from->cols) return 0;
+    for (int c = 0; c < to->cols; c++)
+        if (strcmp(to->head[c], from->head[c])) return 0;
+    size_t cols = (size_t)to->cols, n = cols * (size_t)(to->rows + 1), more = cols * (size_t)from->rows;
+    to->head = ws_xrealloc(to->head, (n + more) * sizeof *to->head);
+    to->cell = to->head + cols; /* cell lies behind head */
+    memcpy(to->head + n, from->cell, more * sizeof *to->head);
+    to->rows += from->rows, from->rows = 0;
+    ws_csv_free(from);
+    return 1;
+}
+
 int ws_csv_col(const ws_csv *c, const char *name) {
     for (int i = 0; i < c->cols; i++)
         if (!strcmp(c->head[i], name)) return i;

@@ -10,6 +10,8 @@ typedef struct ws_csv {
 /* Every row must have `cols` fields: the error names the line. */
 ws_status ws_csv_load(ws_csv *c, const char *path, ws_err *err);
 void ws_csv_free(ws_csv *c);
+/* Moves the rows of `from` behind those of `to`; 0, and nothing is moved, where their columns differ. */
+int ws_csv_append(ws_csv *to, ws_csv *from);
 int ws_csv_col(const ws_csv *c, const char *name); /* -1: none */
 void ws_csv_field(ws_str *out, const char *text);  /* quoted when needed */
 void ws_csv_num(ws_str *out, double v);            /* shortest text that reads back; NaN is "nan", like Python */

@@ -82,6 +82,11 @@ void ws_table_note(ws_table *t, const char *fmt, ...) {
     va_start(ap, fmt);
     if (vasprintf(&s, fmt, ap) < 0) BUG("out of memory");
     va_end(ap);
+    for (int i = 0; i < t->notes; i++) { /* said once is enough */
+        if (strcmp(t->note[i], s)) continue;
+        free(s);
+        return;
+    }
     t->note = ws_xrealloc(t->note, (size_t)(t->notes + 1) * sizeof *t->note);
     t->note[t->notes++] = s;
 }

@@ -31,7 +31,7 @@ void ws_table_sd(ws_table *t, double v, double sd);
 void ws_table_ci(ws_table *t, double v, double lo, double hi);
 void ws_table_none(ws_table *t, const char *why); /* no value: printed as `why`; empty in CSV, null in JSON */
 void ws_table_unranked(ws_table *t);              /* the row begun last never competes (another protocol, a baseline) */
-void ws_table_note(ws_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* a line below */
+void ws_table_note(ws_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* a line below, once */
 /* Marks nothing as best, and says why in a note. */
 void ws_table_no_best(ws_table *t, const char *why);
 

@@ -26,11 +26,11 @@ static void data_options(const ws_run_options *r, json_t *o) {
     put_int(o, "thinking", d->thinking);
 }
 
-static void train_options(const ws_run_options *r, json_t *o) {
+/* Of training with the adapter `a`; of a whole sweep, whose adapters are not among its options, kind is NULL. */
+static void train_options(const ws_run_options *r, const ws_adapter_config *a, const char *kind, json_t *o) {
     const ws_train_options *t = &r->train;
-    const ws_adapter_config *a = &t->adapter;
-    unsigned reads = ws_adapter_reads(a->kind); /* what an adapter does not read makes no other run */
-    put_str(o, "adapter", a->kind);
+    if (kind) put_str(o, "adapter", kind);
+    unsigned reads = kind ? ws_adapter_reads(kind) : ~0u; /* what an adapter does not read makes no other run */
     if (reads & WS_READS_RANK) put_int(o, "rank", a->rank);
     if (reads & WS_READS_ALPHA) put_num(o, "lora-alpha", a->alpha);
     if (reads & WS_READS_BLOCK) put_int(o, "block-size", a->block ? a->block : WS_ADAPTER_BLOCK);
@@ -68,7 +68,7 @@ static void eval_options(const ws_run_options *r, json_t *o) {
 json_t *ws_run_options_json(const ws_pipeline *p) {
     json_t *o = json_object();
     data_options(&p->o, o);
-    train_options(&p->o, o);
+    train_options(&p->o, &p->o.train.adapter, ws_is_sweep(p) ? NULL : p->o.train.adapter.kind, o);
     put_str(o, "mode", p->o.mode == WS_CONTRAST_DW ? "dw" : "bisector");
     calibrate_options(&p->o, o);
     eval_options(&p->o, o);
@@ -88,34 +88,60 @@ json_t *ws_run_identity(const ws_pipeline *p) {
                      "name", b->name, "path", b->path, "hash", b->hash, "options", ws_run_options_json(p));
 }
 
-json_t *ws_stage_options_json(const ws_pipeline *p, int stage) {
+json_t *ws_stage_options_json(const ws_task *t) {
+    const ws_pipeline *p = t->p;
+    const ws_run_row *row = ws_task_row(t);
     json_t *o = json_object();
     put_str(o, "model_hash", ws_checkpoint_hash(ws_model_checkpoint(p->in->model)));
-    if (stage == STAGE_TABLE) return o; /* its inputs are all it depends on */
-    put_int(o, "seed", (int64_t)p->o.seed);
-    if (stage != STAGE_DIFF) template_hash(p, o);
-    switch (stage) {
+    if (t->kind == STAGE_TABLE) return o; /* its inputs are all it depends on */
+    int training = t->kind == STAGE_POS || t->kind == STAGE_NEG || t->kind == STAGE_DIFF;
+    put_int(o, "seed", (int64_t)(training ? row->spec.seed : p->o.seed));
+    if (t->kind != STAGE_DIFF) template_hash(p, o);
+    switch (t->kind) {
     case STAGE_DATA:
         put_str(o, "behavior_hash", p->in->behavior->hash);
         data_options(&p->o, o);
         break;
     case STAGE_POS:
     case STAGE_NEG:
-        put_str(o, "side", stage == STAGE_POS ? "pos" : "neg");
-        train_options(&p->o, o);
+        put_str(o, "side", t->kind == STAGE_POS ? "pos" : "neg");
+        train_options(&p->o, &row->spec.adapter, row->spec.adapter.kind, o);
+        if (row->spec.kind == WS_ROW_SHUFFLED) put_int(o, "mixed", 1);
         break;
-    case STAGE_DIFF: put_str(o, "mode", p->o.mode == WS_CONTRAST_DW ? "dw" : "bisector"); break;
+    case STAGE_DIFF:
+        if (row->spec.kind == WS_ROW_RANDOM)
+            put_str(o, "mode", "random");
+        else
+            put_str(o, "mode", p->o.mode == WS_CONTRAST_DW ? "dw" : "bisector");
+        break;
     case STAGE_CALIBRATE:
         calibrate_options(&p->o, o);
         put_int(o, "kl-bootstrap", p->o.calibrate.bootstrap);
         if (ws_chat_has(p->in->chat, WS_THINK_BEGIN)) put_int(o, "thinking", p->o.calibrate.thinking);
         break;
+    case STAGE_BASE:
     case STAGE_EVAL:
         put_str(o, "behavior_hash", p->in->behavior->hash);
         eval_options(&p->o, o);
         if (ws_chat_has(p->in->chat, WS_THINK_BEGIN)) put_int(o, "thinking", p->o.eval.thinking);
         break;
-    default: BUG("stage %d", stage);
+    case STAGE_TABLE: break;
     }
     return o;
+}
+
+json_t *ws_rows_json(const ws_pipeline *p) {
+    json_t *list = json_array();
+    for (int i = 0; i < p->n_rows; i++) {
+        const ws_row_spec *r = &p->row[i].spec;
+        json_t *stages = json_array();
+        for (int k = 0; k < p->n_stages; k++)
+            if (p->task[k].row == i) json_array_append_new(stages, json_string(p->stage[k].name));
+        json_t *j = json_pack("{s:s, s:s, s:I, s:o}", "name", r->name, "kind", ws_row_kind_name(r->kind), "seed",
+                              (json_int_t)r->seed, "stages", stages);
+        if (r->kind != WS_ROW_RANDOM) json_object_set_new(j, "adapter", json_string(r->adapter.kind));
+        if (r->of >= 0) json_object_set_new(j, "norms_of", json_string(p->row[r->of].spec.name));
+        json_array_append_new(list, j);
+    }
+    return list;
 }

@@ -3,12 +3,17 @@
  *     OUT/data/<model>/<behavior>/{pairs,heldout}.jsonl
  *     OUT/<behavior>/<adapter>/{pos,neg}/  dw.safetensors  diff.json  and the evaluation's files
  *     OUT/<behavior>/kl_calibration/       OUT/<behavior>/report/     OUT/<behavior>/manifest.json
+ * A sweep does this for several rows: the data, the base model's answers and its calibration prefill are made once,
+ *     data -> base -> (train pos -> train neg -> diff) x rows -> calibrate x rows -> eval x rows -> table
+ *     OUT/<behavior>/base/  OUT/<behavior>/<row>/ and its kl_calibration/
+ * and a row that fails does not stop the others.
  * An embedding program can call it; `ws run` does nothing else. */
 #ifndef WS_RUN_PIPELINE_H
 #define WS_RUN_PIPELINE_H
 #include "calibrate/calibrate.h"
 #include "eval/eval.h"
 #include "generate/contrast.h"
+#include "run/rows.h"
 #include "run/stage.h"
 #include "train/train.h"
 
@@ -24,6 +29,7 @@ typedef struct ws_run_options {
     int fresh;                      /* forget what another configuration left */
     int wait;                       /* for another run in the same place; 0: refuse */
     int look;                       /* only the plan is wanted: nothing is made or locked */
+    const ws_rows *rows;            /* of a sweep; NULL: the one adapter of .train */
 } ws_run_options;
 
 typedef struct ws_run_input {
@@ -41,6 +47,7 @@ void ws_pipeline_free(ws_pipeline *p);
 /* Stages, sizes, estimated time and memory, what is up to date and what that took; appended as text or (`json`) one object.
  * `cores` > 0: also the time on a machine with so many cores like the ones used here. */
 ws_status ws_pipeline_plan(ws_pipeline *p, int cores, int json, ws_str *out, ws_err *err);
+/* WS_OK also where rows of a sweep were given up: r->n_failures. */
 ws_status ws_pipeline_run(ws_pipeline *p, ws_stages_result *r, ws_err *err);
 const char *ws_pipeline_dir(const ws_pipeline *p);    /* OUT/<behavior> */
 const char *ws_pipeline_report(const ws_pipeline *p); /* OUT/<behavior>/report */

@@ -3,6 +3,7 @@
 #include "run/pipeline_impl.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     CLOSING_TOKENS = 20, /* a thought's forced closing and the prefill */
@@ -11,23 +12,26 @@ enum {
 };
 
 /* What training one side holds, and how much of the model it goes back through. */
-static ws_status train_plan(ws_pipeline *p, int64_t row, ws_err *err) {
+static ws_status train_plan(const ws_pipeline *p, ws_run_row *r, int64_t row, ws_err *err) {
     const ws_model *m = p->in->model;
     ws_adapter *a;
     double all = 0, above = 0;
-    if (ws_adapter_outline(&a, m, &p->o.train.adapter, err)) return err->code;
-    p->train = ws_train_plan_for(m, row * p->o.train.batch, row, (ws_patch *const[]){ws_adapter_patch(a)}, 1, 0,
+    if (ws_adapter_outline(&a, m, &r->spec.adapter, err)) { /* in a sweep the row itself will say so */
+        r->train = (ws_train_plan){0}, r->train_rows = 1, r->adapter_floats = 0, r->above = 0;
+        return ws_is_sweep(p) ? WS_OK : err->code;
+    }
+    r->train = ws_train_plan_for(m, row * p->o.train.batch, row, (ws_patch *const[]){ws_adapter_patch(a)}, 1, 0,
                                  p->o.train.memory ? p->o.train.memory : ws_train_budget(m));
-    p->train_rows = p->train.part ? (int)(p->train.part / row) : p->o.train.batch;
-    if (p->train_rows < 1) p->train_rows = 1;
-    p->adapter_floats = ws_adapter_size(a);
+    r->train_rows = r->train.part ? (int)(r->train.part / row) : p->o.train.batch;
+    if (r->train_rows < 1) r->train_rows = 1;
+    r->adapter_floats = ws_adapter_size(a);
     for (int i = 0; i < ws_model_n_sites(m); i++) {
         const ws_site *s = ws_model_site(m, i);
         if (s->kind != WS_SITE_LINEAR) continue;
         double n = (double)s->d_in * (double)s->d_out;
         all += n, above += s->layer >= ws_adapter_lowest_layer(a) ? n : 0;
     }
-    p->above = all > 0 ? above / all : 0;
+    r->above = all > 0 ? above / all : 0;
     ws_adapter_free(a);
     return WS_OK;
 }
@@ -60,13 +64,13 @@ static double data_seconds(const ws_pipeline *p, const ws_speed *v) {
            ws_speed_prefill(v, answers * (p->lengths.prompt + p->lengths.system), 0);
 }
 
-static double train_seconds(const ws_pipeline *p, const ws_speed *v) {
+static double train_seconds(const ws_pipeline *p, const ws_run_row *r, const ws_speed *v) {
     const ws_train_options *t = &p->o.train;
     double row = row_tokens(p, 1), answer = fmax(row - p->lengths.prompt, 1), steps = train_steps(p);
     double rows = t->max_steps ? steps * t->batch * t->accum : train_rows(p) * t->epochs;
     double held = ws_plan_pairs(p) - train_rows(p),
            evals = t->eval_every > 0 ? floor(steps / (double)t->eval_every) + 1 : 1;
-    return ws_speed_train(v, rows * row, rows * answer, p->above, p->train.recompute, (double)p->adapter_floats) +
+    return ws_speed_train(v, rows * row, rows * answer, r->above, r->train.recompute, (double)r->adapter_floats) +
            ws_speed_prefill(v, held * row, held * answer) * evals;
 }
 
@@ -79,105 +83,138 @@ static double calibrate_seconds(const ws_pipeline *p, const ws_speed *v) {
     return 2 * (KL_PROBES * probe + audit);
 }
 
-static double eval_seconds(const ws_pipeline *p, const ws_speed *v) {
+/* `strengths` of the vignettes' and the margin's, `doses` of the dose's. */
+static double eval_seconds(const ws_pipeline *p, const ws_speed *v, int strengths, int doses) {
     const ws_eval_options *e = &p->o.eval;
     double seconds = 0, row = row_tokens(p, 0), answer = p->o.data.max_new;
     if (ws_eval_asked(e, "vignettes")) {
-        double asked = 12.0 * p->lengths.vignettes, thought = asked * e->max_think;
+        double asked = 4.0 * strengths * p->lengths.vignettes, thought = asked * e->max_think;
         seconds += ws_speed_prefill(v, asked * p->lengths.vignette, asked);
         if (e->max_think) /* the answer is scored behind what has been read: closing and prefill are new */
             seconds +=
                 ws_speed_decode(v, thought, ws_plan_in_flight(p)) + ws_speed_prefill(v, asked * CLOSING_TOKENS, asked);
     }
     if (ws_eval_asked(e, "margin"))
-        seconds += ws_speed_prefill(v, 6.0 * p->o.data.heldout * row, 6.0 * p->o.data.heldout * answer);
+        seconds += ws_speed_prefill(v, 2.0 * strengths * p->o.data.heldout * row,
+                                    2.0 * strengths * p->o.data.heldout * answer);
     if (ws_eval_asked(e, "dose")) {
-        double n = 5.0 * ws_plan_dose_topics(p) * e->dose_samples;
+        double n = (double)doses * ws_plan_dose_topics(p) * e->dose_samples;
         seconds += ws_speed_decode(v, n * e->dose_tokens, fmin(ws_plan_in_flight(p), n)) +
                    ws_speed_prefill(v, n * e->dose_tokens, n * e->dose_tokens);
     }
     return seconds;
 }
 
-void ws_pipeline_times(const ws_pipeline *p, const ws_speed *v, double seconds[N_STAGES]) {
-    seconds[STAGE_DATA] = data_seconds(p, v);
-    seconds[STAGE_POS] = seconds[STAGE_NEG] = train_seconds(p, v);
-    seconds[STAGE_DIFF] = 0.3 + (double)ws_model_params(p->in->model) / 0.7e9; /* norms read every weight */
-    seconds[STAGE_CALIBRATE] = calibrate_seconds(p, v);
-    seconds[STAGE_EVAL] = eval_seconds(p, v);
-    seconds[STAGE_TABLE] = 2;
+static double stage_seconds(const ws_task *t, const ws_speed *v) {
+    const ws_pipeline *p = t->p;
+    switch (t->kind) {
+    case STAGE_DATA: return data_seconds(p, v);
+    case STAGE_BASE: return eval_seconds(p, v, 1, 1);
+    case STAGE_POS:
+    case STAGE_NEG: return train_seconds(p, ws_task_row(t), v);
+    case STAGE_DIFF: return 0.3 + (double)ws_model_params(p->in->model) / 0.7e9; /* norms read every weight */
+    case STAGE_CALIBRATE: return calibrate_seconds(p, v);
+    case STAGE_EVAL: return ws_is_sweep(p) ? eval_seconds(p, v, 2, 4) : eval_seconds(p, v, 3, 5);
+    case STAGE_TABLE: return 2;
+    }
+    return 0;
+}
+
+void ws_pipeline_times(const ws_pipeline *p, const ws_speed *v, double *seconds) {
+    for (int i = 0; i < p->n_stages; i++) seconds[i] = stage_seconds(&p->task[i], v);
 }
 
 /* ---------- the stages ---------- */
-static char *eval_does(const ws_pipeline *p) {
+static char *eval_does(const ws_pipeline *p, int strengths, int doses) {
     const ws_eval_options *e = &p->o.eval;
     ws_str s = {0};
     if (ws_eval_asked(e, "vignettes")) {
         int n = p->lengths.vignettes;
-        ws_str_addf(&s, "%d vignettes x 4 prompts x 3 strengths", n);
+        ws_str_addf(&s, "%d vignettes x 4 prompts x %d strength%s", n, strengths, strengths > 1 ? "s" : "");
         if (e->max_think)
-            ws_str_addf(&s, ", thoughts of at most %d tokens (%.0f in all)", e->max_think, 12.0 * n * e->max_think);
+            ws_str_addf(&s, ", thoughts of at most %d tokens (%d in all)", e->max_think,
+                        4 * strengths * n * e->max_think);
     }
     if (ws_eval_asked(e, "margin"))
         ws_str_addf(&s, "%smargin of %d held-out pairs", s.n ? "; " : "", p->o.data.heldout);
     if (ws_eval_asked(e, "dose"))
-        ws_str_addf(&s, "%sdose: %d topics x %d samples of %d tokens at 5 strengths", s.n ? "; " : "",
-                    ws_plan_dose_topics(p), e->dose_samples, e->dose_tokens);
+        ws_str_addf(&s, "%sdose: %d topics x %d samples of %d tokens at %d strength%s", s.n ? "; " : "",
+                    ws_plan_dose_topics(p), e->dose_samples, e->dose_tokens, doses, doses > 1 ? "s" : "");
     return ws_str_take(&s);
 }
 
-static char *train_does(const ws_pipeline *p, int neg) {
+static char *train_does(const ws_pipeline *p, const ws_run_row *r, int neg) {
     const ws_train_options *t = &p->o.train;
     ws_str s = {0};
-    ws_adapter_config_text(&t->adapter, &s);
-    ws_str_addf(&s, " on the %s answers, %.0f steps of %d rows", neg ? "NEG" : "POS", train_steps(p),
+    ws_adapter_config_text(&r->spec.adapter, &s);
+    ws_str_addf(&s, " on the %s answers%s, %.0f steps of %d rows", neg ? "NEG" : "POS",
+                r->spec.kind == WS_ROW_SHUFFLED ? " mixed by a coin with the others" : "", train_steps(p),
                 t->batch * t->accum);
-    if (p->train.part)
-        ws_str_addf(&s, ", %d of them packed at once%s", p->train_rows,
-                    p->train.recompute ? ", blocks recomputed" : "");
+    if (r->train.part)
+        ws_str_addf(&s, ", %d of them packed at once%s", r->train_rows,
+                    r->train.recompute ? ", blocks recomputed" : "");
     return ws_str_take(&s);
 }
 
-static void set(ws_stage *s, char *does, double seconds, int64_t memory, int64_t disk) {
+static char *diff_does(const ws_pipeline *p, const ws_run_row *r) {
+    if (r->spec.kind == WS_ROW_RANDOM)
+        return ws_sprintf("random factors, at every module as long as the dW of %s", p->row[r->spec.of].spec.name);
+    if (ws_adapter_reads(r->spec.adapter.kind) & WS_READS_RANK)
+        return ws_sprintf("dW = theta_pos - theta_neg, in factors of rank %d", 2 * r->spec.adapter.rank);
+    return ws_xstrdup("dW = theta_pos - theta_neg, in closed form");
+}
+
+static void describe(const ws_task *t, ws_stage *s, int reasons) {
+    const ws_pipeline *p = t->p;
+    const ws_contrast_options *d = &p->o.data;
+    const ws_calibrate_options *c = &p->o.calibrate;
+    const ws_run_row *r = ws_task_row(t);
+    const int64_t adapter = r ? r->adapter_floats * 4 : 0;
+    char *does = NULL;
+    switch (t->kind) {
+    case STAGE_DATA:
+        does =
+            ws_sprintf("%d pairs (%d topics x %d personas x %d samples) and %d held-out ones, %s of at most %d tokens",
+                       ws_plan_pairs(p), d->topics, d->personas, d->samples, d->heldout,
+                       reasons ? "reasoning and answer" : "answers", d->max_new);
+        s->disk = 2LL * (ws_plan_pairs(p) + d->heldout) * d->max_new * 5;
+        break;
+    case STAGE_POS:
+    case STAGE_NEG: does = train_does(p, r, t->kind == STAGE_NEG), s->disk = adapter; break;
+    case STAGE_DIFF: does = diff_does(p, r), s->disk = 2 * adapter; break;
+    case STAGE_CALIBRATE:
+        does = ws_sprintf("alpha at p95 KL = %g nat for both signs: %d prompts x %d tokens a probe, audit on %d",
+                          c->target, c->n, c->tokens, c->audit);
+        s->disk = (int64_t)c->n * c->tokens * 400;
+        break;
+    case STAGE_BASE: does = eval_does(p, 1, 1), s->disk = 1 << 20; break;
+    case STAGE_EVAL:
+        does = ws_is_sweep(p) ? eval_does(p, 2, 4) : eval_does(p, 3, 5);
+        s->disk = 2 << 20;
+        break;
+    case STAGE_TABLE: does = ws_xstrdup("tables, plots, samples, report.html"), s->disk = 2 << 20; break;
+    }
     free(s->does);
-    s->does = does, s->seconds = seconds, s->memory = memory, s->disk = disk;
+    s->does = does;
 }
 
 ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
-    const ws_run_options *o = &p->o;
-    const ws_contrast_options *d = &o->data;
-    const ws_calibrate_options *c = &o->calibrate;
     ws_model *m = p->in->model;
-    ws_stage *s = p->stage;
-    double t[N_STAGES];
+    int thinking = p->o.data.thinking;
     ws_think_form form;
-    if (ws_think_form_of(&form, p->in->chat, d->thinking, err)) return err->code;
-    if (ws_lengths_of(&p->lengths, p->in, o, p->prompts, err)) return err->code;
+    if (ws_think_form_of(&form, p->in->chat, thinking, err)) return err->code;
+    if (ws_lengths_of(&p->lengths, p->in, &p->o, p->prompts, err)) return err->code;
     p->speed = ws_speed_none(m);
     if (measure && ws_speed_measure(&p->speed, m, err)) return err->code;
     ws_model_rest(m);
-    if (train_plan(p, (int64_t)ceil(row_tokens(p, 1)), err)) return err->code;
-    ws_pipeline_times(p, &p->speed, t);
-    const int64_t adapter = p->adapter_floats * 4, answers = 2LL * (ws_plan_pairs(p) + d->heldout);
-    int64_t memory[N_STAGES];
-    ws_pipeline_memory(p, memory);
-    set(&s[STAGE_DATA],
-        ws_sprintf("%d pairs (%d topics x %d personas x %d samples) and %d held-out ones, %s of at most %d tokens",
-                   ws_plan_pairs(p), d->topics, d->personas, d->samples, d->heldout,
-                   ws_think_expected(form, p->in->chat, d->thinking) ? "reasoning and answer" : "answers", d->max_new),
-        t[STAGE_DATA], memory[STAGE_DATA], answers * d->max_new * 5);
-    for (int k = 0; k < 2; k++) set(&s[STAGE_POS + k], train_does(p, k), t[STAGE_POS], memory[STAGE_POS], adapter);
-    const int factors = (ws_adapter_reads(o->train.adapter.kind) & WS_READS_RANK) != 0;
-    set(&s[STAGE_DIFF],
-        factors ? ws_sprintf("dW = theta_pos - theta_neg, in factors of rank %d", 2 * o->train.adapter.rank)
-                : ws_sprintf("dW = theta_pos - theta_neg, in closed form"),
-        t[STAGE_DIFF], memory[STAGE_DIFF], 2 * adapter);
-    set(&s[STAGE_CALIBRATE],
-        ws_sprintf("alpha at p95 KL = %g nat for both signs: %d prompts x %d tokens a probe, audit on %d", c->target,
-                   c->n, c->tokens, c->audit),
-        t[STAGE_CALIBRATE], memory[STAGE_CALIBRATE], (int64_t)c->n * c->tokens * 400);
-    set(&s[STAGE_EVAL], eval_does(p), t[STAGE_EVAL], memory[STAGE_EVAL], 2 << 20);
-    set(&s[STAGE_TABLE], ws_xstrdup("tables, plots, samples, report.html"), t[STAGE_TABLE], memory[STAGE_TABLE],
-        2 << 20);
+    for (int i = 0; i < p->n_rows; i++)
+        if (train_plan(p, &p->row[i], (int64_t)ceil(row_tokens(p, 1)), err)) return err->code;
+    int reasons = ws_think_expected(form, p->in->chat, thinking);
+    for (int i = 0; i < p->n_stages; i++) {
+        ws_stage *s = &p->stage[i];
+        s->seconds = stage_seconds(&p->task[i], &p->speed);
+        s->memory = ws_task_memory(&p->task[i]);
+        describe(&p->task[i], s, reasons);
+    }
     return WS_OK;
 }

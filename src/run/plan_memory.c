@@ -70,15 +70,23 @@ static int64_t eval(const ws_pipeline *p) {
     return bytes + logits(m, WS_GEN_ROWS);
 }
 
-void ws_pipeline_memory(const ws_pipeline *p, int64_t bytes[N_STAGES]) {
+int64_t ws_task_memory(const ws_task *t) {
+    const ws_pipeline *p = t->p;
     const ws_model *m = p->in->model;
-    const int64_t adapter = p->adapter_floats * (int64_t)sizeof(float), work = ws_model_scratch_bytes(m);
+    const ws_run_row *r = ws_task_row(t);
+    const int64_t adapter = r ? r->adapter_floats * (int64_t)sizeof(float) : 0, work = ws_model_scratch_bytes(m);
     const int64_t always = ws_weights_bytes(m) + LIBRARIES + ws_resident_now().own;
-    bytes[STAGE_DATA] = always + work + data(p);
+    switch (t->kind) {
+    case STAGE_DATA: return always + work + data(p);
     /* adapter, gradients, two moments, the copy that checkpoints are written from; transposed B */
-    bytes[STAGE_POS] = bytes[STAGE_NEG] = always + p->train.activations + p->train.scratch + 7 * adapter + adapter / 2;
-    bytes[STAGE_DIFF] = always + 11 * adapter; /* two adapters with room for gradients, both sides' edits, and dW */
-    bytes[STAGE_CALIBRATE] = always + work + 3 * adapter + calibrate(p);
-    bytes[STAGE_EVAL] = always + work + 3 * adapter + eval(p);
-    bytes[STAGE_TABLE] = always;
+    case STAGE_POS:
+    case STAGE_NEG: return always + r->train.activations + r->train.scratch + 7 * adapter + adapter / 2;
+    /* two adapters with room for gradients, both sides' edits, and dW */
+    case STAGE_DIFF: return always + 11 * adapter;
+    case STAGE_CALIBRATE: return always + work + 3 * adapter + calibrate(p);
+    case STAGE_BASE:
+    case STAGE_EVAL: return always + work + 3 * adapter + eval(p);
+    case STAGE_TABLE: break;
+    }
+    return always;
 }

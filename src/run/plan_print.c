@@ -4,20 +4,23 @@
 #include "kernel/peak.h"
 #include "run/pipeline_impl.h"
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Times on `cores` cores of this kind: where reading memory gets faster with them [0], and where it does not [1]. */
 typedef struct more_cores {
     int cores;
-    double seconds[2][N_STAGES], total[2];
+    double *seconds[2], total[2]; /* seconds: [n_stages] */
 } more_cores;
 
 static void on_more_cores(const ws_pipeline *p, more_cores *c, const char *pending) {
     const double times = (double)c->cores / ws_threads();
     for (int k = 0; k < 2; k++) {
         const ws_speed v = ws_speed_scaled(&p->speed, times, k ? 1 : times);
+        c->seconds[k] = ws_xcalloc((size_t)p->n_stages, sizeof *c->seconds[k]);
         ws_pipeline_times(p, &v, c->seconds[k]);
         c->total[k] = 0;
-        for (int i = 0; i < N_STAGES; i++) c->total[k] += pending[i] ? c->seconds[k][i] : 0;
+        for (int i = 0; i < p->n_stages; i++) c->total[k] += pending[i] ? c->seconds[k][i] : 0;
     }
 }
 
@@ -50,16 +53,19 @@ static void cores_text(const ws_pipeline *p, const more_cores *c, ws_str *out) {
 static void text(const ws_pipeline *p, const char *pending, const more_cores *c, double total, int64_t memory,
                  int64_t disk, ws_str *out) {
     char a[32], b[32], d[32], e[32];
+    int name = 10; /* width of the first column */
+    for (int i = 0; i < p->n_stages; i++)
+        if ((int)strlen(p->stage[i].name) > name) name = (int)strlen(p->stage[i].name);
     const ws_checkpoint *k = ws_model_checkpoint(p->in->model);
     ws_str_addf(out, "%s (%s, %.1f M parameters), behaviour %s, %d threads; results in %s\n\n", ws_checkpoint_name(k),
                 ws_model_family(p->in->model), (double)ws_model_params(p->in->model) / 1e6, p->in->behavior->name,
                 ws_threads(), p->run);
-    ws_str_addf(out, "%-10s %13s", "stage", "time");
+    ws_str_addf(out, "%-*s %13s", name, "stage", "time");
     if (c->cores) ws_str_addf(out, " %7d cores", c->cores);
     ws_str_addf(out, " %11s %11s  %s\n", "memory", "disk", "what");
-    for (int i = 0; i < N_STAGES; i++) {
+    for (int i = 0; i < p->n_stages; i++) {
         const ws_stage *s = &p->stage[i];
-        ws_str_addf(out, "%-10s %13s", s->name, pending[i] ? ws_format_seconds(a, s->seconds) : "-");
+        ws_str_addf(out, "%-*s %13s", name, s->name, pending[i] ? ws_format_seconds(a, s->seconds) : "-");
         if (c->cores) ws_str_addf(out, " %13s", pending[i] ? ws_format_seconds(b, c->seconds[0][i]) : "-");
         ws_str_addf(out, " %11s %11s  %s", ws_format_bytes(d, (double)s->memory), ws_format_bytes(e, (double)s->disk),
                     s->does);
@@ -75,7 +81,7 @@ static void text(const ws_pipeline *p, const char *pending, const more_cores *c,
 static void as_json(const ws_pipeline *p, const char *pending, const more_cores *c, double total, int64_t memory,
                     int64_t disk, ws_str *out) {
     json_t *list = json_array();
-    for (int i = 0; i < N_STAGES; i++) {
+    for (int i = 0; i < p->n_stages; i++) {
         const ws_stage *s = &p->stage[i];
         json_t *j =
             json_pack("{s:s, s:b, s:f, s:I, s:I, s:s}", "stage", s->name, "up_to_date", !pending[i], "seconds",
@@ -105,12 +111,13 @@ static void as_json(const ws_pipeline *p, const char *pending, const more_cores 
 }
 
 ws_status ws_pipeline_plan(ws_pipeline *p, int cores, int json, ws_str *out, ws_err *err) {
-    char pending[N_STAGES];
+    char *pending;
     more_cores c = {.cores = cores};
     double total = 0;
     int64_t memory = 0, disk = 0;
     if (ws_pipeline_estimate(p, 1, err)) return err->code;
-    for (int i = 0; i < N_STAGES; i++) {
+    pending = ws_xcalloc((size_t)p->n_stages, 1);
+    for (int i = 0; i < p->n_stages; i++) {
         const ws_stage *s = &p->stage[i];
         pending[i] = (char)!ws_stage_current(s, p->manifest, NULL);
         total += pending[i] ? s->seconds : 0;
@@ -119,5 +126,6 @@ ws_status ws_pipeline_plan(ws_pipeline *p, int cores, int json, ws_str *out, ws_
     }
     if (cores) on_more_cores(p, &c, pending);
     (json ? as_json : text)(p, pending, &c, total, memory, disk, out);
+    free(pending), free(c.seconds[0]), free(c.seconds[1]);
     return WS_OK;
 }

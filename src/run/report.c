@@ -1,6 +1,7 @@
 #include "run/report.h"
 #include "io/file.h"
 #include "report/html.h"
+#include "run/headline.h"
 #include "run/plots.h"
 #include "run/samples.h"
 #include "run/tables.h"
@@ -57,7 +58,10 @@ static void gather(const ws_results *r, parts *p) {
                 "for bit.");
     if (!r->n) return;
     p->n_triples = ws_triples_choose(&r->m[0], seed_of(r), WS_TRIPLES, p->triple);
-    ws_verdict_line(&r->m[0], &p->verdict);
+    if (r->n_rows)
+        ws_headline_sweep(r, &p->verdict);
+    else
+        ws_verdict_line(&r->m[0], &p->verdict);
     ws_verdict_honest(r, &r->m[0], &p->honest);
     if (ws_vignette_signal(&r->m[0], &sentence) == 0)
         ws_str_addf(&p->warning,

@@ -49,6 +49,19 @@ static ws_status sheet_load(ws_sheet *s, const char *dir, const char *file, cons
     return WS_OK;
 }
 
+/* The rows of `from` behind those of `to`, which takes them over. */
+static ws_status sheet_append(ws_sheet *to, ws_sheet *from, ws_err *err) {
+    if (!from->csv.rows) return WS_OK;
+    if (!to->csv.rows) {
+        ws_sheet t = *to;
+        *to = *from, *from = t;
+        return WS_OK;
+    }
+    if (!ws_csv_append(&to->csv, &from->csv))
+        return ws_fail(err, WS_EFORMAT, "%s and %s have other columns", to->path, from->path);
+    return WS_OK;
+}
+
 static void sheet_free(ws_sheet *s) {
     ws_csv_free(&s->csv);
     free(s->path);
@@ -132,6 +145,24 @@ out:
     return err->code;
 }
 
+/* Calibration of the run, or of one row of a sweep: behind what there is already. */
+static ws_status load_calibration(ws_results *r, const char *dir, ws_err *err) {
+    const struct {
+        const char *file, *columns;
+        ws_sheet *to;
+    } part[] = {{"kl_calibration/summary.csv", c_summary, &r->summary},
+                {"kl_calibration/audit.csv", c_audit, &r->audit},
+                {"kl_calibration/root_history.csv", c_history, &r->history}};
+    ws_status st = WS_OK;
+    for (int i = 0; i < 3 && !st; i++) {
+        ws_sheet s = {0};
+        st = sheet_load(&s, dir, part[i].file, part[i].columns, err);
+        if (!st) st = sheet_append(part[i].to, &s, err);
+        sheet_free(&s);
+    }
+    return st;
+}
+
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* Names of the folders below `dir` that hold an eval.json, sorted. */
@@ -191,15 +222,12 @@ ws_status ws_results_load(ws_results **out, const char *dir, ws_err *err) {
     }
     path = ws_path_join(r->dir, "manifest.json");
     if (ws_file_exists(path) && ws_json_load(&r->manifest, path, err)) goto fail;
-    if (sheet_load(&r->summary, r->dir, "kl_calibration/summary.csv", c_summary, err) ||
-        sheet_load(&r->audit, r->dir, "kl_calibration/audit.csv", c_audit, err) ||
-        sheet_load(&r->history, r->dir, "kl_calibration/root_history.csv", c_history, err) ||
-        method_folders(r->dir, &names, &n, err))
-        goto fail;
+    if (load_calibration(r, r->dir, err) || method_folders(r->dir, &names, &n, err)) goto fail;
     r->m = ws_xcalloc((size_t)n + 1, sizeof *r->m);
     for (int i = 0; i < n; i++)
-        if (r->n++, load_method(&r->m[i], r->dir, names[i], err)) goto fail;
+        if (r->n++, load_method(&r->m[i], r->dir, names[i], err) || load_calibration(r, r->m[i].dir, err)) goto fail;
     main_first(r);
+    if (ws_results_rows(r, err)) goto fail;
     if (load_data_report(r, err)) goto fail;
     if (!r->n && !r->summary.csv.rows) {
         ws_fail(err, WS_EFORMAT,
@@ -229,6 +257,7 @@ void ws_results_free(ws_results *r) {
         free(m->name);
         free(m->dir);
     }
+    ws_results_rows_free(r);
     sheet_free(&r->summary);
     sheet_free(&r->audit);
     sheet_free(&r->history);

@@ -1,6 +1,7 @@
 /* src/run/results.h - what one run directory holds, read for the report: manifest, calibration, training logs, and the
  * evaluation of every method (each folder below it with an eval.json).  docs/formats.md has the columns.
  *     RUN/manifest.json  RUN/kl_calibration/  RUN/<method>/{eval.json, *.csv, samples.jsonl}
+ *     RUN/<method>/kl_calibration/     of a sweep, whose rows are calibrated one by one
  *     RUN/<adapter>/{pos,neg}/log.csv
  * Columns that a table needs are checked here, so an incomplete file is an error that
  * names file and column. */
@@ -31,6 +32,17 @@ typedef struct ws_method_results {
     ws_answer *sample;
 } ws_method_results;
 
+/* A row of a sweep as the manifest tells it: also one that failed before it could be evaluated. */
+typedef struct ws_row_results {
+    char *name, *kind, *adapter; /* kind: "adapter", "shuffled", "random"; adapter NULL: none was trained */
+    int64_t seed;
+    char *failed, *error;          /* stage and message; NULL: it did not fail */
+    double train, calibrate, eval; /* seconds of its stages; NaN: not done */
+    double peak;                   /* bytes, while it was trained */
+    double parameters, length;     /* numbers trained on each side; ||dW|| / ||W||; NaN: not known */
+    int method;                    /* index into m; -1: not evaluated */
+} ws_row_results;
+
 typedef struct ws_results {
     char *dir, *name;
     json_t *manifest; /* NULL: none */
@@ -38,6 +50,8 @@ typedef struct ws_results {
     ws_sheet summary, audit, history;
     int n;
     ws_method_results *m;
+    int n_rows; /* of a sweep; 0: a run */
+    ws_row_results *row;
 } ws_results;
 /* WS_EIO when `dir` is no folder, WS_EFORMAT when nothing in it can be reported. */
 ws_status ws_results_load(ws_results **out, const char *dir, ws_err *err);
@@ -47,6 +61,10 @@ void ws_results_free(ws_results *r);
 const char *ws_results_model(const ws_results *r);
 const char *ws_results_model_hash(const ws_results *r);
 const char *ws_results_behavior(const ws_results *r);
+/* Fills row from the manifest (results_rows.c). */
+ws_status ws_results_rows(ws_results *r, ws_err *err);
+void ws_results_rows_free(ws_results *r);
+
 /* The row of `arm` (plus, minus, base) in a sheet with an `arm` column; -1: none.  method NULL: any. */
 int ws_sheet_arm(const ws_sheet *s, const char *method, const char *arm);
 #endif

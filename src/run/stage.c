@@ -16,7 +16,12 @@ static void push(char ***list, int *n, const char *path) {
     *list = ws_xrealloc(*list, (size_t)(*n + 1) * sizeof **list);
     (*list)[(*n)++] = ws_xstrdup(path);
 }
-void ws_stage_input(ws_stage *s, const char *path) { push(&s->input, &s->n_inputs, path); }
+void ws_stage_input_of(ws_stage *s, const char *path, int group) {
+    s->input_group = ws_xrealloc(s->input_group, (size_t)(s->n_inputs + 1) * sizeof *s->input_group);
+    s->input_group[s->n_inputs] = group;
+    push(&s->input, &s->n_inputs, path);
+}
+void ws_stage_input(ws_stage *s, const char *path) { ws_stage_input_of(s, path, 0); }
 void ws_stage_output(ws_stage *s, const char *path) { push(&s->output, &s->n_outputs, path); }
 void ws_stage_scratch(ws_stage *s, const char *path) { push(&s->scratch, &s->n_scratch, path); }
 
@@ -25,7 +30,7 @@ void ws_stages_free(ws_stage *s, int n) {
         for (int k = 0; k < s[i].n_inputs; k++) free(s[i].input[k]);
         for (int k = 0; k < s[i].n_outputs; k++) free(s[i].output[k]);
         for (int k = 0; k < s[i].n_scratch; k++) free(s[i].scratch[k]);
-        free(s[i].input);
+        free(s[i].input), free(s[i].input_group);
         free(s[i].output);
         free(s[i].scratch);
         free(s[i].does);
@@ -284,19 +289,65 @@ out:
     return err->code;
 }
 
+/* What is left of a group that failed: nothing of an earlier session may stand for it, and no later stage waits for it. */
+static ws_status leave_out(ws_stage *s, int n, ws_manifest *m, int group, ws_err *err) {
+    for (int i = 0; i < n; i++) {
+        if (s[i].group == group && !ws_stage_current(&s[i], m, NULL)) {
+            if (clear(&s[i], m, err)) return err->code;
+            ws_manifest_set_stage(m, s[i].name, NULL);
+        }
+        int kept = 0;
+        for (int k = 0; k < s[i].n_inputs; k++) {
+            if (s[i].input_group[k] == group) {
+                free(s[i].input[k]);
+                continue;
+            }
+            s[i].input[kept] = s[i].input[k], s[i].input_group[kept++] = s[i].input_group[k];
+        }
+        s[i].n_inputs = kept;
+    }
+    return ws_manifest_save(m, err);
+}
+
+/* A stage of a group failed: said, recorded, and the group given up. */
+static ws_status give_up(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r, ws_err *err) {
+    ws_warn("%s: %s", s->name, err->msg);
+    ws_warn("%s failed; what is left of its row is left out, the others go on", s->name);
+    if (!r->n_failures++) snprintf(r->gave_up, sizeof r->gave_up, "%s", s->name), r->why = *err;
+    json_t *rec = json_deep_copy(ws_manifest_stage(m, s->name));
+    if (!rec) rec = json_pack("{s:s, s:s, s:i}", "state", "begun", "fingerprint", "", "format", s->format);
+    json_object_set_new(rec, "error", json_string(err->msg));
+    ws_manifest_set_stage(m, s->name, rec);
+    err->code = WS_OK;
+    return leave_out(s + 1, n - 1, m, s->group, err);
+}
+
 ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r, ws_err *err) {
     double begun = ws_now();
-    char *pending = ws_xcalloc((size_t)n, 1), time[2][32];
+    char *pending = ws_xcalloc((size_t)n, 1), *given_up, *stale, time[2][32];
+    int groups = 0;
     outlook o = {s, pending, n, 0, 0, 0, 0};
     ws_status st = WS_OK;
     memset(r, 0, sizeof *r);
     err->code = WS_OK;
     /* what stands after a stage that must run again gets new inputs as a rule; the outlook counts it as work to do */
-    for (int i = 0, stale = 0; i < n; i++) pending[i] = (char)(stale |= !ws_stage_current(&s[i], m, NULL));
+    for (int i = 0; i < n; i++) groups = s[i].group > groups ? s[i].group : groups;
+    given_up = ws_xcalloc((size_t)groups + 1, 1), stale = ws_xcalloc((size_t)groups + 1, 1);
+    for (int i = 0; i < n; i++) { /* [0]: what all wait for, or what waits for all */
+        char *of = &stale[s[i].group];
+        *of |= stale[0] | (char)!ws_stage_current(&s[i], m, NULL);
+        for (int g = 1; !s[i].group && g <= groups; g++) *of |= stale[g];
+        pending[i] = *of;
+    }
     for (int i = 0; i < n && !st; i++) {
         ws_str why = {0};
         double t = ws_now();
         if ((st = ws_interrupt_check(err))) break;
+        if (given_up[s[i].group]) {
+            ws_note("[%d/%d] %s: left out", i + 1, n, s[i].name);
+            pending[i] = 0;
+            continue;
+        }
         verdict v = judge(&s[i], m, &why);
         if (v == CURRENT) {
             ws_note("[%d/%d] %s: up to date, skipped", i + 1, n, s[i].name);
@@ -309,7 +360,11 @@ ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r,
             ws_profile_stage(s[i].name);
             st = run_one(&s[i], m, v, err);
             ws_progress_whole(NULL, NULL);
-            if (st) r->failed = s[i].name;
+            if (st && st != WS_EINTERRUPTED && s[i].group) {
+                given_up[s[i].group] = 1;
+                st = give_up(&s[i], n - i, m, r, err);
+            }
+            if (st) snprintf(r->failed, sizeof r->failed, "%s", s[i].name);
             o.planned += s[i].seconds, o.needed += ws_now() - t;
             r->ran++;
             o.at = i + 1, o.begun = ws_now();
@@ -320,6 +375,6 @@ ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r,
         ws_str_free(&why);
     }
     r->seconds = ws_now() - begun;
-    free(pending);
+    free(pending), free(given_up), free(stale);
     return st;
 }

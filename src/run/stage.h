@@ -13,7 +13,10 @@ typedef struct ws_stage {
     char *does;       /* one line with sizes, for --plan; owned */
     int format;       /* version of what it writes */
     json_t *options;  /* all it depends on besides files; owned */
+    int group; /* 0: the run stands and falls with it; else one of several rows: when a stage of it fails, what is left of
+                  its group is left out, and the others go on */
     char **input;     /* files, hashed by content; owned */
+    int *input_group; /* [n_inputs] left out when this group fails; 0: never */
     int n_inputs;
     char **output; /* files that stand when it is done; run() may add some; owned */
     int n_outputs;
@@ -28,6 +31,7 @@ typedef struct ws_stage {
 } ws_stage;
 
 void ws_stage_input(ws_stage *s, const char *path);
+void ws_stage_input_of(ws_stage *s, const char *path, int group); /* stands for a row that may fail */
 void ws_stage_output(ws_stage *s, const char *path);
 void ws_stage_scratch(ws_stage *s, const char *path);
 void ws_stages_free(ws_stage *s, int n);
@@ -35,9 +39,13 @@ void ws_stages_free(ws_stage *s, int n);
 typedef struct ws_stages_result {
     int ran, skipped;
     double seconds;
-    const char *failed; /* name of the stage that an error came from; NULL: none */
+    char failed[64]; /* name of the stage that an error came from; "": none */
+    int n_failures;  /* groups that were given up; the first of them, and what it said */
+    char gave_up[64];
+    ws_err why;
 } ws_stages_result;
-/* Runs what is not up to date, in order.  The manifest is saved before and after each stage. */
+/* Runs what is not up to date, in order.  The manifest is saved before and after each stage.  A stage of a group that fails
+ * is recorded with "error", and the call ends with WS_OK; an interrupt stops everything. */
 ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r, ws_err *err);
 /* 1 when stage s is up to date; `why` (may be NULL) gets a phrase when it is not.  Inputs must exist or it is not. */
 int ws_stage_current(const ws_stage *s, const ws_manifest *m, ws_str *why);

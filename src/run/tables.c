@@ -87,11 +87,15 @@ static void calibration(const ws_show *s, ws_tables *all) {
                 ws_table_text(t, ws_sheet_text(q, j, status));
             }
         for (int j = 0; j < q->csv.rows; j++) {
+            const char *who = s->run[i]->n_rows ? "every row" : ws_sheet_text(q, j, "method"),
+                       *note = ws_sheet_text(q, j, "note");
             ws_table_note(t, "%s%s%s: %s prompts x %s tokens; audit ratio: p95 on %s other prompts / p95 here.",
-                          s->n > 1 ? s->run[i]->name : "", s->n > 1 ? ", " : "", ws_sheet_text(q, j, "method"),
-                          ws_sheet_text(q, j, "n_prompts"), ws_sheet_text(q, j, "n_tokens"),
-                          ws_sheet_text(q, j, "n_audit"));
-            if (*ws_sheet_text(q, j, "note")) ws_table_note(t, "%s", ws_sheet_text(q, j, "note"));
+                          s->n > 1 ? s->run[i]->name : "", s->n > 1 ? ", " : "", who, ws_sheet_text(q, j, "n_prompts"),
+                          ws_sheet_text(q, j, "n_tokens"), ws_sheet_text(q, j, "n_audit"));
+            if (*note && s->run[i]->n_rows)
+                ws_table_note(t, "%s: %s", ws_sheet_text(q, j, "method"), note);
+            else if (*note)
+                ws_table_note(t, "%s", note);
         }
     }
     ws_tab_keep(all, t);
@@ -150,6 +154,7 @@ ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
                  ws_sheet_num(&run[i]->summary, 0, "target_p95") != ws_sheet_num(&run[0]->summary, 0, "target_p95"))
             s.no_best = ws_xstrdup("the runs have different KL budgets.");
     }
+    ws_tab_rows(&s, &all);
     dose(&s, &all);
     margin(&s, &all);
     ws_tab_vignettes(&s, &all);

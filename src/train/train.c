@@ -10,19 +10,20 @@
 #include <string.h>
 
 void ws_train_defaults(ws_train_options *o) {
-    *o = (ws_train_options){.adapter = {"lora", 32, 64, -1, -1, NULL, 0, 0},
-                            .batch = 4,
-                            .accum = 4,
-                            .epochs = 1,
-                            .lr = 2e-4,
-                            .warmup = 5,
-                            .weight_decay = 0.01,
-                            .clip = 1,
-                            .holdout = 0.1,
-                            .shuffled = 1,
-                            .eval_every = 10,
-                            .save_every = 10,
-                            .save_seconds = 30};
+    *o = (ws_train_options){
+        .adapter = {.kind = "lora", .rank = 32, .alpha = 64, .layer_begin = -1, .layer_end = -1, .targets = NULL},
+        .batch = 4,
+        .accum = 4,
+        .epochs = 1,
+        .lr = 2e-4,
+        .warmup = 5,
+        .weight_decay = 0.01,
+        .clip = 1,
+        .holdout = 0.1,
+        .shuffled = 1,
+        .eval_every = 10,
+        .save_every = 10,
+        .save_seconds = 30};
 }
 
 /* Rows with labels of one micro-batch as the model takes them; returns their number. */

@@ -1,0 +1,112 @@
+#include "run/headline.h"
+#include "run/tables.h"
+#include <math.h>
+#include <string.h>
+
+static int aims(const ws_method_results *m) {
+    const char *sentence;
+    const json_t *meant = json_object_get(json_object_get(m->eval, "vignettes"), "target_meant");
+    return m->effect.csv.rows && !json_is_false(meant) && ws_vignette_signal(m, &sentence) == 1;
+}
+
+/* The same for all rows, so the first that was evaluated decides. */
+ws_headline ws_headline_of(const ws_results *r) {
+    if (!r->n) return WS_HEADLINE_NONE;
+    const ws_method_results *m = &r->m[0];
+    if (aims(m)) return WS_HEADLINE_SPECIFIC;
+    if (m->margin.csv.rows) return WS_HEADLINE_MARGIN;
+    return m->dose.csv.rows ? WS_HEADLINE_DOSE : WS_HEADLINE_NONE;
+}
+
+const char *ws_headline_title(ws_headline h) {
+    static const char *const title[] = {"effect", "specific effect", "margin", "score of free answers"};
+    return title[h];
+}
+
+static int dose_row(const ws_sheet *s, double dose) {
+    for (int i = 0; i < s->csv.rows; i++)
+        if (ws_sheet_num(s, i, "dose") == dose) return i;
+    return -1;
+}
+
+static ws_effect turned(const ws_sheet *s, int row, const char *v, const char *lo, const char *hi, double sign) {
+    ws_effect e = {NAN, NAN, NAN};
+    if (row < 0) return e;
+    e = (ws_effect){sign * ws_sheet_num(s, row, v), ws_sheet_num(s, row, sign > 0 ? lo : hi),
+                    ws_sheet_num(s, row, sign > 0 ? hi : lo)};
+    e.lo *= sign, e.hi *= sign;
+    return e;
+}
+
+ws_effect ws_headline_effect(ws_headline h, const ws_method_results *m, int minus) {
+    const char *arm = minus ? "minus" : "plus";
+    double sign = minus ? -1 : 1;
+    int row;
+    switch (h) {
+    case WS_HEADLINE_SPECIFIC:
+        row = ws_sheet_arm(&m->effect, NULL, arm);
+        if (row >= 0 && ws_sheet_num(&m->effect, row, "sign") < 0) sign = -sign;
+        return turned(&m->effect, row, "specific", "specific_lo", "specific_hi", sign);
+    case WS_HEADLINE_MARGIN:
+        return turned(&m->margin, ws_sheet_arm(&m->margin, NULL, arm), "delta", "delta_lo", "delta_hi", sign);
+    case WS_HEADLINE_DOSE: return turned(&m->dose, dose_row(&m->dose, sign), "score", "score_lo", "score_hi", sign);
+    case WS_HEADLINE_NONE: break;
+    }
+    return (ws_effect){NAN, NAN, NAN};
+}
+
+ws_beats ws_headline_beats(ws_headline h, const ws_method_results *m, const ws_method_results *control) {
+    int above[2];
+    for (int minus = 0; minus < 2; minus++) {
+        ws_effect a = ws_headline_effect(h, m, minus), b = ws_headline_effect(h, control, minus);
+        if (!isfinite(a.lo) || !isfinite(b.hi)) return WS_BEATS_UNKNOWN;
+        above[minus] = a.lo > b.hi;
+    }
+    return above[0] && above[1] ? WS_BEATS_BOTH : above[0] ? WS_BEATS_PLUS : above[1] ? WS_BEATS_MINUS : WS_BEATS_NO;
+}
+
+const char *ws_beats_name(ws_beats b) {
+    static const char *const name[] = {"no", "at + only", "at - only", "yes", "-"};
+    return name[b];
+}
+
+const ws_row_results *ws_results_control(const ws_results *r, const char *kind) {
+    for (int i = 0; i < r->n_rows; i++)
+        if (!strcmp(r->row[i].kind, kind) && r->row[i].method >= 0) return &r->row[i];
+    return NULL;
+}
+
+static void list(ws_str *s, const char *name) { ws_str_addf(s, "%s%s", s->n ? ", " : "", name); }
+
+void ws_headline_sweep(const ws_results *r, ws_str *out) {
+    const ws_row_results *control[2] = {ws_results_control(r, "random"), ws_results_control(r, "shuffled")};
+    ws_headline h = ws_headline_of(r);
+    ws_str more = {0}, not_more = {0}, failed = {0};
+    int adapters = 0;
+    for (int i = 0; i < r->n_rows; i++) {
+        const ws_row_results *row = &r->row[i];
+        if (row->error) list(&failed, row->name);
+        if (strcmp(row->kind, "adapter") || row->method < 0) continue;
+        int worst = WS_BEATS_BOTH, known = 0;
+        for (int k = 0; k < 2; k++) {
+            if (!control[k]) continue;
+            ws_beats b = ws_headline_beats(h, &r->m[row->method], &r->m[control[k]->method]);
+            known |= b != WS_BEATS_UNKNOWN;
+            if (b != WS_BEATS_BOTH) worst = b;
+        }
+        adapters++;
+        list(known && worst == WS_BEATS_BOTH ? &more : &not_more, row->name);
+    }
+    if (control[0] || control[1])
+        ws_str_addf(out, "%s, at one KL budget, of %d adapters: more than %s on both sides: %s; not shown: %s",
+                    ws_headline_title(h), adapters,
+                    control[0] && control[1] ? "a random dW and one of shuffled answers"
+                    : control[0]             ? "a random dW"
+                                             : "a dW of shuffled answers",
+                    more.n ? more.p : "none", not_more.n ? not_more.p : "none");
+    else
+        ws_str_addf(out, "%s of %d adapters at one KL budget; without controls nothing says what a random change does",
+                    ws_headline_title(h), adapters);
+    if (failed.n) ws_str_addf(out, "; failed: %s", failed.p);
+    ws_str_free(&more), ws_str_free(&not_more), ws_str_free(&failed);
+}

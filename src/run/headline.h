@@ -1,0 +1,29 @@
+/* src/run/headline.h - the one effect by which the rows of a run are compared, and whether a row beats a control.
+ * The effect is what the behaviour aims at, measured by the first of these that the run has:
+ *     specific effect on the target foundation   where the behaviour names one and the vignettes carry signal
+ *     margin of held-out POS over NEG answers    change against the base
+ *     score of free answers (dose)               at the calibrated strengths
+ * Both arms are oriented: a positive value is what was meant, at -alpha too.
+ * A row beats a control on an arm when its whole 95% interval lies above the control's. */
+#ifndef WS_RUN_HEADLINE_H
+#define WS_RUN_HEADLINE_H
+#include "base/str.h"
+#include "run/results.h"
+
+typedef enum ws_headline { WS_HEADLINE_NONE, WS_HEADLINE_SPECIFIC, WS_HEADLINE_MARGIN, WS_HEADLINE_DOSE } ws_headline;
+ws_headline ws_headline_of(const ws_results *r);
+const char *ws_headline_title(ws_headline h); /* "margin", for columns */
+
+typedef struct ws_effect { /* NaN: not measured */
+    double v, lo, hi;
+} ws_effect;
+ws_effect ws_headline_effect(ws_headline h, const ws_method_results *m, int minus);
+
+typedef enum ws_beats { WS_BEATS_NO, WS_BEATS_PLUS, WS_BEATS_MINUS, WS_BEATS_BOTH, WS_BEATS_UNKNOWN } ws_beats;
+ws_beats ws_headline_beats(ws_headline h, const ws_method_results *m, const ws_method_results *control);
+/* The first evaluated row of a kind of control; NULL: none. */
+const ws_row_results *ws_results_control(const ws_results *r, const char *kind);
+/* Of a sweep in words: which adapters are more than the controls on both sides, which are not, which failed. */
+void ws_headline_sweep(const ws_results *r, ws_str *out);
+const char *ws_beats_name(ws_beats b); /* "no", "at + only", "at - only", "yes", "-" */
+#endif
