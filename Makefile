@@ -5,14 +5,15 @@ B       := build/$(CONFIG)
 MODEL   ?=
 
 PKGS    := jansson libpcre2-8 libutf8proc cairo libcrypto libcurl lapacke openblas
-# Our threads call LAPACK side by side, so it must be the serial OpenBLAS, whatever update-alternatives prefers: its folder
-# is asked first when compiling and, by an rpath that also holds for what liblapacke loads, when running.
-SERIAL   = $(shell pkg-config --variable=libdir lapacke)/openblas-serial
-PKGCONF  = PKG_CONFIG_PATH=$(SERIAL)/pkgconfig pkg-config
+# Our threads call LAPACK side by side, which is for the OpenMP flavour of OpenBLAS (src/linalg/blas.c), whatever
+# update-alternatives prefers: its folder is asked first when compiling and, by an rpath that also holds for what liblapacke
+# loads, when running.
+OPENBLAS = $(shell pkg-config --variable=libdir lapacke)/openblas-openmp
+PKGCONF  = PKG_CONFIG_PATH=$(OPENBLAS)/pkgconfig pkg-config
 CPPFLAGS = -Isrc -Iinclude -I$(B)/gen -D_GNU_SOURCE $(shell $(PKGCONF) --cflags $(PKGS))
 WARN     = -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Wstrict-prototypes -Wmissing-prototypes -Wno-sign-conversion
 CFLAGS   = -std=c11 -g -pthread -fno-math-errno -ffp-contract=off $(WARN) $(OPT) $(WERROR)
-LDLIBS   = $(shell $(PKGCONF) --libs $(PKGS)) -Wl,--disable-new-dtags,-rpath,$(SERIAL) -lm
+LDLIBS   = $(shell $(PKGCONF) --libs $(PKGS)) -lgomp -Wl,--disable-new-dtags,-rpath,$(OPENBLAS) -lm
 OPT.release = -O2
 OPT.debug   = -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT.fuzz    = -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -DWS_FUZZ

@@ -1,7 +1,7 @@
 /* examples/embed.c - a program of your own that steers a model, through include/ws.h alone.
  *
  *     cc -Iinclude examples/embed.c build/release/libws.a
- *        $(pkg-config --libs jansson libpcre2-8 libutf8proc cairo libcrypto lapacke openblas) -pthread -lm -o embed
+ *        $(pkg-config --libs jansson libpcre2-8 libutf8proc cairo libcrypto lapacke openblas) -lgomp -pthread -lm -o embed
  *     ./embed MODEL out/enthusiasm/lora/dw.safetensors 3 "Tell me about the weekend."
  *
  * asks the same question at -strength, 0 and +strength, in one batch. */

@@ -6,7 +6,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 case $B in *debug*) flags="-fsanitize=address,undefined" ;; *) flags="" ;; esac
 ${CC:-gcc} -std=c11 -Wall -Wextra -Werror $flags -Iinclude examples/embed.c "$B"/libws.a \
-    $(pkg-config --libs jansson libpcre2-8 libutf8proc cairo libcrypto lapacke openblas) -pthread -lm -o "$dir"/embed
+    $(pkg-config --libs jansson libpcre2-8 libutf8proc cairo libcrypto lapacke openblas) -lgomp -pthread -lm -o "$dir"/embed
 echo "ok examples/embed.c builds with ws.h and libws.a alone"
 "$dir"/embed $model "$dir"/missing.safetensors 1 hi 2>"$dir"/err && { echo "not ok a missing steering file must fail"; exit 1; }
 grep -q missing.safetensors "$dir"/err && echo "ok a missing steering file is named in the error"

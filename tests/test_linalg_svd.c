@@ -249,7 +249,7 @@ static void largest_triplets_of_a_weight(void **state) {
     }
 }
 
-enum { SIDE = 8, MM = 320, NN = 530, RR = 6 };
+enum { SIDE = 16, MM = 320, NN = 530, RR = 6 };
 static void one_of_many(void *arg, int64_t begin, int64_t end) {
     double *out = arg;
     int64_t size = RR * (MM + NN + 1);
@@ -271,12 +271,14 @@ static void bits_do_not_depend_on_threads(void **state) {
     one_of_many(a, 0, SIDE);
     ws_threads_set(3);
     one_of_many(b, 0, SIDE);
-    ws_threads_set(7);
-    ws_parallel_for(SIDE, 1, one_of_many, c);
-    ws_threads_set(0);
     assert_true(a[size - RR] > 0);
     assert_memory_equal(a, b, (size_t)(SIDE * size) * sizeof *a);
-    assert_memory_equal(a, c, (size_t)(SIDE * size) * sizeof *a);
+    ws_threads_set(7);
+    for (int round = 0; round < 8; round++) { /* a library that locks nothing fails within a few */
+        ws_parallel_for(SIDE, 1, one_of_many, c);
+        assert_memory_equal(a, c, (size_t)(SIDE * size) * sizeof *a);
+    }
+    ws_threads_set(0);
     free(a), free(b), free(c);
 }
 

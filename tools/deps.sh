@@ -1,7 +1,7 @@
 #!/bin/sh
 # deps.sh [PACKAGE...]: installs the Debian packages that are missing, and those named; says what.  Root, or sudo.
 set -eu
-want="gcc make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libcairo2-dev libssl-dev libcurl4-openssl-dev liblapacke-dev libopenblas-serial-dev ca-certificates libcmocka-dev"
+want="gcc make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libcairo2-dev libssl-dev libcurl4-openssl-dev liblapacke-dev libopenblas-openmp-dev ca-certificates libcmocka-dev"
 command -v pip3 >/dev/null 2>&1 || command -v pip >/dev/null 2>&1 || want="$want python3-pip"
 command -v unzip >/dev/null 2>&1 || want="$want unzip"
 want="$want $*"

@@ -3,9 +3,9 @@
  * Squaring W costs half of the digits, which double has: the triplets' own product is right to about 1e-12 of the largest
  * singular value, where a method that iterates on W stops at its tolerance on the flat spectra of trained weights. */
 #include "base/parallel.h"
+#include "linalg/blas.h"
 #include "linalg/linalg.h"
 #include "linalg/sign.h"
-#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,9 +37,8 @@ static void widen_rows(void *arg, int64_t begin, int64_t end) {
 /* g [columns of the tile, columns up to its end] += rows' rows */
 static void add_columns(void *arg, int64_t begin, int64_t end) {
     const work *p = arg;
-    int d = (int)p->w->cols;
-    cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)(end - begin), (int)end, (int)p->n, 1, p->rows + begin, d,
-                p->rows, d, 1, p->g + begin * d, d);
+    int64_t d = p->w->cols;
+    ws_dgemm(1, 0, end - begin, end, p->n, p->rows + begin, d, p->rows, d, 1, p->g + begin * d, d);
 }
 
 ws_status ws_gram_cols(const ws_weight *w, double *g, ws_err *err) {
@@ -58,16 +57,15 @@ ws_status ws_gram_cols(const ws_weight *w, double *g, ws_err *err) {
 /* One tile of rows against every tile up to it. */
 static void row_tiles(void *arg, int64_t begin, int64_t end) {
     const work *p = arg;
-    int d = (int)p->w->cols, ld = (int)p->w->rows;
+    int64_t d = p->w->cols, ld = p->w->rows;
     double *mine = ws_xmalloc((size_t)((end - begin) * d) * sizeof *mine),
-           *other = ws_xmalloc((size_t)TILE * (size_t)d * sizeof *other);
+           *other = ws_xmalloc((size_t)(TILE * d) * sizeof *other);
     widen(p->w, begin, end - begin, mine);
     for (int64_t j = 0; j < end; j += TILE) {
         int64_t n = j == begin ? end - begin : TILE;
         const double *b = mine;
         if (j != begin) widen(p->w, j, n, other), b = other;
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)(end - begin), (int)n, d, 1, mine, d, b, d, 0,
-                    p->g + begin * ld + j, ld);
+        ws_dgemm(0, 1, end - begin, n, d, mine, d, b, d, 0, p->g + begin * ld + j, ld);
     }
     free(mine), free(other);
 }
@@ -81,11 +79,10 @@ ws_status ws_gram_rows(const ws_weight *w, double *g, ws_err *err) {
 /* g [rows, k] = W x', x [k, cols] */
 static void times_rows(void *arg, int64_t begin, int64_t end) {
     const work *p = arg;
-    int d = (int)p->w->cols;
+    int64_t d = p->w->cols;
     double *rows = ws_xmalloc((size_t)((end - begin) * d) * sizeof *rows);
     widen(p->w, begin, end - begin, rows);
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)(end - begin), (int)p->k, d, 1, rows, d, p->x, d, 0,
-                p->g + begin * p->k, (int)p->k);
+    ws_dgemm(0, 1, end - begin, p->k, d, rows, d, p->x, d, 0, p->g + begin * p->k, p->k);
     free(rows);
 }
 
@@ -95,8 +92,7 @@ static void rows_times(const ws_weight *w, const double *x, int64_t k, double *g
     for (int64_t r0 = 0; r0 < w->rows; r0 += CHUNK) {
         work p = {.w = w, .rows = rows, .r0 = r0, .n = w->rows - r0 < CHUNK ? w->rows - r0 : CHUNK};
         ws_parallel_for(p.n, 32, widen_rows, &p);
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)k, (int)w->cols, (int)p.n, 1, x + r0, (int)w->rows,
-                    rows, (int)w->cols, r0 > 0, g, (int)w->cols);
+        ws_dgemm(0, 0, k, w->cols, p.n, x + r0, w->rows, rows, w->cols, r0 > 0, g, w->cols);
     }
     free(rows);
 }
@@ -116,15 +112,11 @@ ws_status ws_weight_svd(const ws_weight *w, int64_t r, double *u, double *s, dou
     if (!st && m < n) {
         rows_times(w, e, r, y); /* [r, cols] */
         st = ws_svd(y, r, n, z, s, vt, err);
-        if (!st)
-            cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)r, (int)r, 1, e, (int)m, z, (int)r, 0, u,
-                        (int)r);
+        if (!st) ws_dgemm(1, 0, m, r, r, e, m, z, r, 0, u, r);
     } else if (!st) {
         ws_parallel_for(m, TILE, times_rows, &(work){.w = w, .g = y, .x = e, .k = r}); /* [rows, r] */
         st = ws_svd(y, m, r, u, s, z, err);
-        if (!st)
-            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)r, (int)n, (int)r, 1, z, (int)r, e, (int)n, 0,
-                        vt, (int)n);
+        if (!st) ws_dgemm(0, 0, r, n, r, z, r, e, n, 0, vt, n);
     }
     if (!st) ws_fix_signs(u, m, vt, n, r);
     free(g), free(e), free(y), free(z);

@@ -3,9 +3,9 @@
  *     X random [k + extra, cols];  Y = X A' orthonormal;  power rounds: X = Y A, Y = X A', both orthonormal
  *     B = Y A [k + extra, cols] = z diag(s) vt,  A ~ Y' B = (Y' z) diag(s) vt */
 #include "base/rng.h"
+#include "linalg/blas.h"
 #include "linalg/linalg.h"
 #include "linalg/sign.h"
-#include <cblas.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,8 +42,7 @@ ws_status ws_operator_svd(const ws_operator *a, int64_t k, int64_t extra, int po
     }
     if (!st) st = ws_svd(x, l, n, z, values, all, err);
     if (!st) {
-        cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)k, (int)l, 1, y, (int)m, z, (int)l, 0, u,
-                    (int)k);
+        ws_dgemm(1, 0, m, k, l, y, m, z, l, 0, u, k);
         memcpy(s, values, (size_t)k * sizeof *s);
         memcpy(vt, all, (size_t)(k * n) * sizeof *vt);
         ws_fix_signs(u, m, vt, n, k);
