@@ -20,10 +20,16 @@ static ws_status train_plan(const ws_pipeline *p, ws_run_row *r, int64_t row, ws
         r->train = (ws_train_plan){0}, r->train_rows = 1, r->adapter_floats = 0, r->above = 0;
         return ws_is_sweep(p) ? WS_OK : err->code;
     }
-    r->train = ws_train_plan_for(m, row * p->o.train.batch, row, (ws_patch *const[]){ws_adapter_patch(a)}, 1, 0,
+    ws_patch *const patch[] = {ws_adapter_patch(a)};
+    r->train = ws_train_plan_for(m, row * p->o.train.batch, row, patch, 1, 0,
                                  p->o.train.memory ? p->o.train.memory : ws_train_budget(m));
     r->train_rows = r->train.part ? (int)(r->train.part / row) : p->o.train.batch;
     if (r->train_rows < 1) r->train_rows = 1;
+    if (r->train.part && !r->train.recompute) { /* whole rows may be fewer tokens than there is room for */
+        const int64_t part = r->train.part, tokens = r->train_rows * row;
+        r->train = ws_train_plan_for(m, tokens, tokens, patch, 1, 0, INT64_MAX);
+        r->train.part = part;
+    }
     r->adapter_floats = ws_adapter_size(a);
     for (int i = 0; i < ws_model_n_sites(m); i++) {
         const ws_site *s = ws_model_site(m, i);
@@ -151,7 +157,7 @@ static char *train_does(const ws_pipeline *p, const ws_run_row *r, int neg) {
                 r->spec.kind == WS_ROW_SHUFFLED ? " mixed by a coin with the others" : "", train_steps(p),
                 t->batch * t->accum);
     if (r->train.part)
-        ws_str_addf(&s, ", %d of them packed at once%s", r->train_rows,
+        ws_str_addf(&s, ", in parts of %d sequence%s%s", r->train_rows, r->train_rows > 1 ? "s" : "",
                     r->train.recompute ? ", blocks recomputed" : "");
     return ws_str_take(&s);
 }
