@@ -87,7 +87,9 @@ static void init(ws_adapted *s, ws_mt *r) {
 /* Where row j of factor i comes from: runs of block 2^i are cut into groups of block / 2, the even groups first. */
 static int64_t from(const ws_adapted *s, int i, int64_t j) {
     if (s->factors == 1) return j;
-    const int64_t run = (int64_t)s->block << i, half = s->block / 2, groups = run / half, in = j % run, g = in / half;
+    const int64_t run = (int64_t)s->block << i, half = s->block / 2, in = j % run;
+    WS_ASSERT(half > 0); /* site() wants blocks of even size here */
+    const int64_t groups = run / half, g = in / half;
     return j - in + (g < groups / 2 ? 2 * g : 2 * (g - groups / 2) + 1) * half + in % half;
 }
 
