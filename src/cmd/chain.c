@@ -136,7 +136,10 @@ static ws_status chain(const ws_chain_verb *v, const args *a, const stage_args *
     if (a->bootstrap) o.calibrate.bootstrap = o.eval.bootstrap = a->bootstrap;
     ws_status st = ws_eval_args_check(&of->eval, err);
     if (!st) st = v->rows ? v->rows(v->input, &of->train, c->seed, &rows, err) : ws_train_args_check(&of->train, err);
-    if (v->rows) o.rows = &rows;
+    if (rows.n) o.rows = &rows;
+    o.extract = ws_extract_defaults();
+    if (v->pairs && *v->pairs) o.extract.n = *v->pairs;
+    if (v->layers && v->layers[1]) o.extract.first = v->layers[0], o.extract.last = v->layers[1];
     if (!st) st = ws_behavior_load(&b, d->behavior, err);
     if (!st) st = ws_session_open(&s, c, err);
     if (!st) st = ws_session_chat(&s, c, err);

@@ -65,6 +65,17 @@ static void eval_options(const ws_run_options *r, json_t *o) {
         json_pack("[f,i,f,f]", e->sampling.temperature, e->sampling.top_k, e->sampling.top_p, e->sampling.min_p));
 }
 
+static void extract_options(const ws_pipeline *p, json_t *o) {
+    const ws_extract_options *x = &p->o.extract;
+    json_t *methods = json_array();
+    for (int i = 0; i < p->n_rows; i++)
+        if (ws_row_is_vector(p->row[i].spec.kind)) json_array_append_new(methods, json_string(p->row[i].spec.name));
+    json_object_set_new(o, "methods", methods);
+    put_str(o, "behavior_hash", p->in->behavior->hash);
+    put_int(o, "pairs", x->n), put_int(o, "max-len", x->max_len), put_str(o, "linears", x->linears);
+    json_object_set_new(o, "layers", json_pack("[i,i]", x->first, x->last));
+}
+
 json_t *ws_run_options_json(const ws_pipeline *p) {
     json_t *o = json_object();
     data_options(&p->o, o);
@@ -102,6 +113,7 @@ json_t *ws_stage_options_json(const ws_task *t) {
         put_str(o, "behavior_hash", p->in->behavior->hash);
         data_options(&p->o, o);
         break;
+    case STAGE_EXTRACT: extract_options(p, o); break;
     case STAGE_POS:
     case STAGE_NEG:
         put_str(o, "side", t->kind == STAGE_POS ? "pos" : "neg");
@@ -111,6 +123,8 @@ json_t *ws_stage_options_json(const ws_task *t) {
     case STAGE_DIFF:
         if (row->spec.kind == WS_ROW_RANDOM)
             put_str(o, "mode", "random");
+        else if (row->spec.kind == WS_ROW_PROMPT)
+            put_str(o, "mode", "prompt"), put_str(o, "behavior_hash", p->in->behavior->hash);
         else
             put_str(o, "mode", p->o.mode == WS_CONTRAST_DW ? "dw" : "bisector");
         break;
@@ -139,7 +153,7 @@ json_t *ws_rows_json(const ws_pipeline *p) {
             if (p->task[k].row == i) json_array_append_new(stages, json_string(p->stage[k].name));
         json_t *j = json_pack("{s:s, s:s, s:I, s:o}", "name", r->name, "kind", ws_row_kind_name(r->kind), "seed",
                               (json_int_t)r->seed, "stages", stages);
-        if (r->kind != WS_ROW_RANDOM) json_object_set_new(j, "adapter", json_string(r->adapter.kind));
+        if (ws_row_trains(r->kind)) json_object_set_new(j, "adapter", json_string(r->adapter.kind));
         if (r->of >= 0) json_object_set_new(j, "norms_of", json_string(p->row[r->of].spec.name));
         json_array_append_new(list, j);
     }

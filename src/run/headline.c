@@ -76,6 +76,13 @@ const ws_row_results *ws_results_control(const ws_results *r, const char *kind) 
     return NULL;
 }
 
+const ws_row_results *ws_results_control_of(const ws_results *r, const ws_row_results *row, const char *kind) {
+    if (!strcmp(row->kind, "adapter")) return ws_results_control(r, kind);
+    if (strcmp(row->kind, "vector") || strcmp(kind, "random")) return NULL;
+    const ws_row_results *own = ws_results_control(r, "random_vector");
+    return own ? own : ws_results_control(r, "random");
+}
+
 static void list(ws_str *s, const char *name) { ws_str_addf(s, "%s%s", s->n ? ", " : "", name); }
 
 void ws_headline_sweep(const ws_results *r, ws_str *out) {
@@ -86,11 +93,12 @@ void ws_headline_sweep(const ws_results *r, ws_str *out) {
     for (int i = 0; i < r->n_rows; i++) {
         const ws_row_results *row = &r->row[i];
         if (row->error) list(&failed, row->name);
-        if (strcmp(row->kind, "adapter") || row->method < 0) continue;
+        if ((strcmp(row->kind, "adapter") && strcmp(row->kind, "vector")) || row->method < 0) continue;
         int worst = WS_BEATS_BOTH, known = 0;
         for (int k = 0; k < 2; k++) {
-            if (!control[k]) continue;
-            ws_beats b = ws_headline_beats(h, &r->m[row->method], &r->m[control[k]->method]);
+            const ws_row_results *c = ws_results_control_of(r, row, k ? "shuffled" : "random");
+            if (!c) continue;
+            ws_beats b = ws_headline_beats(h, &r->m[row->method], &r->m[c->method]);
             known |= b != WS_BEATS_UNKNOWN;
             if (b != WS_BEATS_BOTH) worst = b;
         }
@@ -98,14 +106,14 @@ void ws_headline_sweep(const ws_results *r, ws_str *out) {
         list(known && worst == WS_BEATS_BOTH ? &more : &not_more, row->name);
     }
     if (control[0] || control[1])
-        ws_str_addf(out, "%s, at one KL budget, of %d adapters: more than %s on both sides: %s; not shown: %s",
+        ws_str_addf(out, "%s, at one KL budget, of %d rows: more than %s on both sides: %s; not shown: %s",
                     ws_headline_title(h), adapters,
                     control[0] && control[1] ? "a random dW and one of shuffled answers"
                     : control[0]             ? "a random dW"
                                              : "a dW of shuffled answers",
                     more.n ? more.p : "none", not_more.n ? not_more.p : "none");
     else
-        ws_str_addf(out, "%s of %d adapters at one KL budget; without controls nothing says what a random change does",
+        ws_str_addf(out, "%s of %d rows at one KL budget; without controls nothing says what a random change does",
                     ws_headline_title(h), adapters);
     if (failed.n) ws_str_addf(out, "; failed: %s", failed.p);
     ws_str_free(&more), ws_str_free(&not_more), ws_str_free(&failed);

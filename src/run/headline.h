@@ -23,6 +23,8 @@ typedef enum ws_beats { WS_BEATS_NO, WS_BEATS_PLUS, WS_BEATS_MINUS, WS_BEATS_BOT
 ws_beats ws_headline_beats(ws_headline h, const ws_method_results *m, const ws_method_results *control);
 /* The first evaluated row of a kind of control; NULL: none. */
 const ws_row_results *ws_results_control(const ws_results *r, const char *kind);
+/* The control of that kind that a row is compared with: a vector with the random direction; NULL: none. */
+const ws_row_results *ws_results_control_of(const ws_results *r, const ws_row_results *row, const char *kind);
 /* Of a sweep in words: which adapters are more than the controls on both sides, which are not, which failed. */
 void ws_headline_sweep(const ws_results *r, ws_str *out);
 const char *ws_beats_name(ws_beats b); /* "no", "at + only", "at - only", "yes", "-" */

@@ -78,7 +78,8 @@ static void base_outputs(const ws_pipeline *p, ws_stage *s) {
 }
 
 static ws_stage *stage(ws_pipeline *p, ws_stage_kind kind, int row) {
-    static const char *const name[] = {"data", "base", "train pos", "train neg", "diff", "calibrate", "eval", "table"};
+    static const char *const name[] = {"data", "base",      "extract", "train pos", "train neg",
+                                       "diff", "calibrate", "eval",    "table"};
     ws_stage *s = &p->stage[p->n_stages];
     ws_task *t = &p->task[p->n_stages++];
     *t = (ws_task){p, kind, row};
@@ -110,15 +111,30 @@ static void training(ws_pipeline *p, int i, ws_stage *table) {
 static void drawing(ws_pipeline *p, int i, ws_stage *table) {
     ws_run_row *r = &p->row[i];
     ws_stage *s = stage(p, STAGE_DIFF, i);
+    s->needs = r->spec.of + 1;
     ws_stage_input(s, p->row[r->spec.of].dw);
     ws_stage_output(s, r->dw);
     shown(s, table, r->dir, "diff.json");
 }
 
+static void extracting(ws_pipeline *p) {
+    ws_stage *s = stage(p, STAGE_EXTRACT, -1);
+    s->group = p->n_rows + 1; /* adapters do without it */
+    s->same_kernels = 1;
+    ws_stage_input(s, p->suffixes);
+    output_below(s, p->vectors, "extract.json");
+    for (int i = 0; i < p->n_rows; i++)
+        if (ws_row_is_vector(p->row[i].spec.kind)) ws_stage_output(s, p->row[i].dw);
+    ws_stage_scratch(s, p->vectors);
+}
+
+static void writing_prompt(ws_pipeline *p, int i) { ws_stage_output(stage(p, STAGE_DIFF, i), p->row[i].dw); }
+
 static void calibrating(ws_pipeline *p, int i, ws_stage *table) {
     static const char *const kl[] = {"summary.csv", "audit.csv", "root_history.csv"};
     ws_run_row *r = &p->row[i];
     ws_stage *s = stage(p, STAGE_CALIBRATE, i);
+    if (ws_row_is_vector(r->spec.kind)) s->needs = p->n_rows + 1; /* the group of the extraction */
     ws_stage_input(s, r->dw);
     ws_stage_input(s, p->prompts);
     for (int k = 0; k < 3; k++) shown(s, table, r->calibration, kl[k]);
@@ -138,7 +154,7 @@ static void evaluating(ws_pipeline *p, int i, ws_stage *table) {
 
 /* All rows are trained, then all calibrated, then all evaluated, so that what they share is held in memory once. */
 static void set_stages(ws_pipeline *p) {
-    int most = 3 + 5 * p->n_rows;
+    int most = 4 + 5 * p->n_rows;
     p->stage = ws_xcalloc((size_t)most, sizeof *p->stage);
     p->task = ws_xcalloc((size_t)most, sizeof *p->task);
     ws_stage table = {0}; /* its inputs are gathered on the way */
@@ -154,7 +170,13 @@ static void set_stages(ws_pipeline *p) {
         eval_inputs(p, s);
         base_outputs(p, s);
     }
-    for (int i = 0; i < p->n_rows; i++) (p->row[i].spec.kind == WS_ROW_RANDOM ? drawing : training)(p, i, &table);
+    if (p->suffixes) extracting(p);
+    for (int i = 0; i < p->n_rows; i++) {
+        ws_row_kind k = p->row[i].spec.kind;
+        if (ws_row_trains(k)) training(p, i, &table);
+        if (k == WS_ROW_RANDOM) drawing(p, i, &table);
+        if (k == WS_ROW_PROMPT) writing_prompt(p, i);
+    }
     for (int i = 0; i < p->n_rows; i++) calibrating(p, i, &table);
     for (int i = 0; i < p->n_rows; i++) evaluating(p, i, &table);
     s = stage(p, STAGE_TABLE, -1);
@@ -168,6 +190,12 @@ static void set_stages(ws_pipeline *p) {
 /* Files from outside the run whose contents matter, found as the stages will find them. */
 static ws_status outside_files(ws_pipeline *p, ws_err *err) {
     ws_vigset set;
+    int vectors = 0;
+    for (int i = 0; i < p->n_rows; i++) vectors |= ws_row_is_vector(p->row[i].spec.kind);
+    if (vectors) {
+        p->suffixes = p->o.extract.suffixes ? ws_xstrdup(p->o.extract.suffixes) : ws_data_path("suffixes.jsonl", err);
+        if (!p->suffixes) return err->code;
+    }
     p->prompts = p->o.calibrate.prompts ? ws_xstrdup(p->o.calibrate.prompts) : ws_data_path("prompts.jsonl", err);
     if (!p->prompts) return err->code;
     if (!ws_eval_asked(&p->o.eval, "vignettes")) return WS_OK;
@@ -233,6 +261,11 @@ static ws_status check(const ws_pipeline *p, ws_err *err) {
     /* A sweep finds out row by row; a run would find out after an hour of data. */
     if (!ws_is_sweep(p)) st = ws_adapter_outline(&a, p->in->model, &p->o.train.adapter, err);
     ws_adapter_free(a);
+    for (int i = 0; i < p->n_rows && !st; i++)
+        if (p->row[i].spec.kind == WS_ROW_PROMPT && !strcmp(p->row[i].spec.name, "engineered_prompt") &&
+            !p->in->behavior->engineered_pos)
+            st = ws_fail(err, WS_EUSAGE, "%s has no \"engineered\" prompts, which the row engineered_prompt needs",
+                         p->in->behavior->path);
     if (!st) st = ws_contrast_check(&p->o.data, err);
     if (!st) st = check_steps(p, err);
     if (!st) st = check_readouts(p, err);
@@ -258,7 +291,10 @@ static void set_rows(ws_pipeline *p) {
         r->spec = ws_is_sweep(p) ? p->o.rows->row[i] : only;
         r->dir = ws_path_join(p->run, r->spec.name);
         r->side[0] = ws_path_join(r->dir, "pos"), r->side[1] = ws_path_join(r->dir, "neg");
-        r->dw = ws_path_join(r->dir, "dw.safetensors"), r->geometry = ws_path_join(r->dir, "diff.json");
+        r->dw = ws_row_is_vector(r->spec.kind)  ? ws_sprintf("%s/%s.safetensors", p->vectors, r->spec.name)
+                : r->spec.kind == WS_ROW_PROMPT ? ws_path_join(r->dir, "prompt.json")
+                                                : ws_path_join(r->dir, "dw.safetensors");
+        r->geometry = ws_path_join(r->dir, "diff.json");
         r->calibration = ws_path_join(ws_is_sweep(p) ? r->dir : p->run, "kl_calibration");
     }
 }
@@ -274,7 +310,8 @@ ws_status ws_pipeline_new(ws_pipeline **out, const ws_run_input *in, const ws_ru
     p->data = ws_sprintf("%s/data/%s/%s", root, ws_checkpoint_name(ws_model_checkpoint(in->model)), in->behavior->name);
     p->pairs = ws_path_join(p->data, "pairs.jsonl");
     if (p->o.data.heldout) p->heldout = ws_path_join(p->data, "heldout.jsonl");
-    p->base = ws_path_join(p->run, "base"), p->report = ws_path_join(p->run, "report");
+    p->base = ws_path_join(p->run, "base"), p->vectors = ws_path_join(p->run, "vectors"),
+    p->report = ws_path_join(p->run, "report");
     set_rows(p);
     json_t *identity = NULL;
     if (outside_files(p, err) || check(p, err)) goto fail;
@@ -308,8 +345,8 @@ void ws_pipeline_free(ws_pipeline *p) {
         ws_run_row *r = &p->row[i];
         free(r->dir), free(r->side[0]), free(r->side[1]), free(r->dw), free(r->geometry), free(r->calibration);
     }
-    char *s[] = {p->run,     p->data,    p->base,         p->report,       p->pairs,
-                 p->heldout, p->prompts, p->vignettes[0], p->vignettes[1], p->vignettes[2]};
+    char *s[] = {p->run,      p->data,    p->base,    p->vectors,      p->report,       p->pairs,
+                 p->suffixes, p->heldout, p->prompts, p->vignettes[0], p->vignettes[1], p->vignettes[2]};
     for (size_t i = 0; i < sizeof s / sizeof *s; i++) free(s[i]);
     free(p->stage), free(p->task), free(p->row);
     free(p);
@@ -334,5 +371,7 @@ ws_status ws_pipeline_run(ws_pipeline *p, ws_stages_result *r, ws_err *err) {
     if (p->o.fresh) /* nothing of another run may be taken up again */
         for (int i = 0; i < p->n_stages; i++)
             if (ws_stage_clear(&p->stage[i], err)) return err->code;
-    return ws_stages_run(p->stage, p->n_stages, p->manifest, r, err);
+    ws_status st = ws_stages_run(p->stage, p->n_stages, p->manifest, r, err);
+    if (!strcmp(r->gave_up, "extract")) r->n_failures--; /* not a row itself */
+    return st;
 }

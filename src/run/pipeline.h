@@ -4,8 +4,8 @@
  *     OUT/<behavior>/<adapter>/{pos,neg}/  dw.safetensors  diff.json  and the evaluation's files
  *     OUT/<behavior>/kl_calibration/       OUT/<behavior>/report/     OUT/<behavior>/manifest.json
  * A sweep does this for several rows: the data, the base model's answers and its calibration prefill are made once,
- *     data -> base -> (train pos -> train neg -> diff) x rows -> calibrate x rows -> eval x rows -> table
- *     OUT/<behavior>/base/  OUT/<behavior>/<row>/ and its kl_calibration/
+ *     data -> base -> extract -> (train pos -> train neg -> diff) x rows -> calibrate x rows -> eval x rows -> table
+ *     OUT/<behavior>/base/  OUT/<behavior>/vectors/  OUT/<behavior>/<row>/ and its kl_calibration/
  * and a row that fails does not stop the others.
  * An embedding program can call it; `ws run` does nothing else. */
 #ifndef WS_RUN_PIPELINE_H
@@ -15,6 +15,7 @@
 #include "generate/contrast.h"
 #include "run/rows.h"
 #include "run/stage.h"
+#include "steer/extract.h"
 #include "train/train.h"
 
 typedef struct ws_run_options {
@@ -30,6 +31,8 @@ typedef struct ws_run_options {
     int wait;                       /* for another run in the same place; 0: refuse */
     int look;                       /* only the plan is wanted: nothing is made or locked */
     const ws_rows *rows;            /* of a sweep; NULL: the one adapter of .train */
+    ws_extract_options
+        extract; /* of a sweep's hidden-state methods; .methods, .out and .seed are set by the pipeline */
 } ws_run_options;
 
 typedef struct ws_run_input {

@@ -6,10 +6,11 @@
 
 typedef enum ws_stage_kind {
     STAGE_DATA,
-    STAGE_BASE, /* of a sweep: the base model's answers, which all rows share */
+    STAGE_BASE,    /* of a sweep: the base model's answers, which all rows share */
+    STAGE_EXTRACT, /* of a sweep with hidden-state methods: the vectors of all of them */
     STAGE_POS,
     STAGE_NEG,
-    STAGE_DIFF, /* of a random control: its factors are drawn */
+    STAGE_DIFF, /* of a random control its factors are drawn, of a prompt its file is written */
     STAGE_CALIBRATE,
     STAGE_EVAL,
     STAGE_TABLE
@@ -17,7 +18,8 @@ typedef enum ws_stage_kind {
 
 typedef struct ws_run_row {
     ws_row_spec spec;
-    char *dir, *side[2], *dw, *geometry, *calibration;
+    char *dir, *side[2], *geometry, *calibration;
+    char *dw; /* the file that it steers with */
     /* set by ws_pipeline_estimate */
     ws_train_plan train;    /* of a micro-batch */
     int train_rows;         /* packed rows at once */
@@ -36,7 +38,8 @@ struct ws_pipeline {
     ws_run_options o;
     ws_manifest *manifest;
     int lock;
-    char *run, *data, *base, *report;
+    char *run, *data, *base, *vectors, *report;
+    char *suffixes;                                 /* from outside: prompts of the extraction; NULL: not needed */
     char *pairs, *heldout, *prompts, *vignettes[3]; /* files that come from elsewhere: NULL where not needed */
     int n_rows;
     ws_run_row *row;

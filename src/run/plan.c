@@ -116,10 +116,11 @@ static double stage_seconds(const ws_task *t, const ws_speed *v) {
     switch (t->kind) {
     case STAGE_DATA: return data_seconds(p, v);
     case STAGE_BASE: return eval_seconds(p, v, 1, 1);
+    case STAGE_EXTRACT: return ws_speed_prefill(v, 2.0 * p->o.extract.n * (p->lengths.prompt + p->lengths.system), 0);
     case STAGE_POS:
     case STAGE_NEG: return train_seconds(p, ws_task_row(t), v);
     case STAGE_DIFF: return 0.3 + (double)ws_model_params(p->in->model) / 0.7e9; /* norms read every weight */
-    case STAGE_CALIBRATE: return calibrate_seconds(p, v);
+    case STAGE_CALIBRATE: return calibrate_seconds(p, v) / (ws_task_row(t)->spec.kind == WS_ROW_PROMPT ? KL_PROBES : 1);
     case STAGE_EVAL: return ws_is_sweep(p) ? eval_seconds(p, v, 2, 4) : eval_seconds(p, v, 3, 5);
     case STAGE_TABLE: return 2;
     }
@@ -163,6 +164,7 @@ static char *train_does(const ws_pipeline *p, const ws_run_row *r, int neg) {
 }
 
 static char *diff_does(const ws_pipeline *p, const ws_run_row *r) {
+    if (r->spec.kind == WS_ROW_PROMPT) return ws_xstrdup("its prompt as a file");
     if (r->spec.kind == WS_ROW_RANDOM)
         return ws_sprintf("random factors, at every module as long as the dW of %s", p->row[r->spec.of].spec.name);
     if (ws_adapter_reads(r->spec.adapter.kind) & WS_READS_RANK)
@@ -189,11 +191,18 @@ static void describe(const ws_task *t, ws_stage *s, int reasons) {
     case STAGE_NEG: does = train_does(p, r, t->kind == STAGE_NEG), s->disk = adapter; break;
     case STAGE_DIFF: does = diff_does(p, r), s->disk = 2 * adapter; break;
     case STAGE_CALIBRATE:
-        does = ws_sprintf("alpha at p95 KL = %g nat for both signs: %d prompts x %d tokens a probe, audit on %d",
-                          c->target, c->n, c->tokens, c->audit);
+        does = r->spec.kind == WS_ROW_PROMPT
+                   ? ws_sprintf("KL of the prompt as it is: %d prompts x %d tokens, audit on %d", c->n, c->tokens,
+                                c->audit)
+                   : ws_sprintf("alpha at p95 KL = %g nat for both signs: %d prompts x %d tokens a probe, audit on %d",
+                                c->target, c->n, c->tokens, c->audit);
         s->disk = (int64_t)c->n * c->tokens * 400;
         break;
     case STAGE_BASE: does = eval_does(p, 1, 1), s->disk = 1 << 20; break;
+    case STAGE_EXTRACT:
+        does = ws_sprintf("vectors of the hidden-state methods from the states of %d persona pairs", p->o.extract.n);
+        s->disk = 64 << 20;
+        break;
     case STAGE_EVAL:
         does = ws_is_sweep(p) ? eval_does(p, 2, 4) : eval_does(p, 3, 5);
         s->disk = 2 << 20;
@@ -214,7 +223,8 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     if (measure && ws_speed_measure(&p->speed, m, err)) return err->code;
     ws_model_rest(m);
     for (int i = 0; i < p->n_rows; i++)
-        if (train_plan(p, &p->row[i], (int64_t)ceil(row_tokens(p, 1)), err)) return err->code;
+        if (ws_row_trains(p->row[i].spec.kind) && train_plan(p, &p->row[i], (int64_t)ceil(row_tokens(p, 1)), err))
+            return err->code;
     int reasons = ws_think_expected(form, p->in->chat, thinking);
     for (int i = 0; i < p->n_stages; i++) {
         ws_stage *s = &p->stage[i];

@@ -84,6 +84,10 @@ int64_t ws_task_memory(const ws_task *t) {
     /* two adapters with room for gradients, both sides' edits, and dW */
     case STAGE_DIFF: return always + 11 * adapter;
     case STAGE_CALIBRATE: return always + work + 3 * adapter + calibrate(p);
+    /* H+ and H- of the chosen blocks and linears, and the pass over the prompts */
+    case STAGE_EXTRACT:
+        return always + work +
+               2LL * p->o.extract.n * 3 * ws_model_dims(m)->layers * ws_model_dims(m)->hidden * (int64_t)sizeof(float);
     case STAGE_BASE:
     case STAGE_EVAL: return always + work + 3 * adapter + eval(p);
     case STAGE_TABLE: break;

@@ -22,8 +22,10 @@ static void stages_of(const json_t *manifest, const json_t *names, ws_row_result
         const char *key = json_string_value(name), *what = key ? strstr(key, ": ") : NULL;
         const json_t *rec = key ? json_object_get(all, key) : NULL, *error = json_object_get(rec, "error");
         if (!rec || !what) continue;
-        if (json_is_string(error) && !row->error)
-            row->failed = ws_xstrdup(what + 2), row->error = ws_xstrdup(json_string_value(error));
+        if (json_is_string(error) && !row->error) {
+            const char *failed = json_string_value(json_object_get(rec, "failed"));
+            row->failed = ws_xstrdup(failed ? failed : key), row->error = ws_xstrdup(json_string_value(error));
+        }
         double s = number_at(rec, "seconds"), peak = number_at(rec, "peak_kib") * 1024;
         double *to = !strncmp(what, ": train", 7)   ? &row->train
                      : !strcmp(what, ": calibrate") ? &row->calibrate

@@ -309,14 +309,12 @@ static ws_status leave_out(ws_stage *s, int n, ws_manifest *m, int group, ws_err
     return ws_manifest_save(m, err);
 }
 
-/* A stage of a group failed: said, recorded, and the group given up. */
-static ws_status give_up(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r, ws_err *err) {
-    ws_warn("%s: %s", s->name, err->msg);
-    ws_warn("%s failed; what is left of its row is left out, the others go on", s->name);
-    if (!r->n_failures++) snprintf(r->gave_up, sizeof r->gave_up, "%s", s->name), r->why = *err;
+/* s[0] failed, or cannot be because `stage` did: recorded, and its group given up. */
+static ws_status give_up(ws_stage *s, int n, ws_manifest *m, const char *stage, const char *why, ws_err *err) {
     json_t *rec = json_deep_copy(ws_manifest_stage(m, s->name));
     if (!rec) rec = json_pack("{s:s, s:s, s:i}", "state", "begun", "fingerprint", "", "format", s->format);
-    json_object_set_new(rec, "error", json_string(err->msg));
+    json_object_set_new(rec, "failed", json_string(stage));
+    json_object_set_new(rec, "error", json_string(why));
     ws_manifest_set_stage(m, s->name, rec);
     err->code = WS_OK;
     return leave_out(s + 1, n - 1, m, s->group, err);
@@ -324,7 +322,8 @@ static ws_status give_up(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r
 
 ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r, ws_err *err) {
     double begun = ws_now();
-    char *pending = ws_xcalloc((size_t)n, 1), *given_up, *stale, time[2][32];
+    char *pending = ws_xcalloc((size_t)n, 1), *stale, time[2][32];
+    const ws_stage **given_up; /* [groups + 1] the stage whose failure ended it */
     int groups = 0;
     outlook o = {s, pending, n, 0, 0, 0, 0};
     ws_status st = WS_OK;
@@ -332,10 +331,10 @@ ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r,
     err->code = WS_OK;
     /* what stands after a stage that must run again gets new inputs as a rule; the outlook counts it as work to do */
     for (int i = 0; i < n; i++) groups = s[i].group > groups ? s[i].group : groups;
-    given_up = ws_xcalloc((size_t)groups + 1, 1), stale = ws_xcalloc((size_t)groups + 1, 1);
+    given_up = ws_xcalloc((size_t)groups + 1, sizeof *given_up), stale = ws_xcalloc((size_t)groups + 1, 1);
     for (int i = 0; i < n; i++) { /* [0]: what all wait for, or what waits for all */
         char *of = &stale[s[i].group];
-        *of |= stale[0] | (char)!ws_stage_current(&s[i], m, NULL);
+        *of |= stale[0] | stale[s[i].needs] | (char)!ws_stage_current(&s[i], m, NULL);
         for (int g = 1; !s[i].group && g <= groups; g++) *of |= stale[g];
         pending[i] = *of;
     }
@@ -343,9 +342,16 @@ ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r,
         ws_str why = {0};
         double t = ws_now();
         if ((st = ws_interrupt_check(err))) break;
-        if (given_up[s[i].group]) {
+        const ws_stage *lost = s[i].needs ? given_up[s[i].needs] : NULL;
+        if (given_up[s[i].group] || lost) {
             ws_note("[%d/%d] %s: left out", i + 1, n, s[i].name);
             pending[i] = 0;
+            if (given_up[s[i].group]) continue;
+            const char *said = json_string_value(json_object_get(ws_manifest_stage(m, lost->name), "error"));
+            char *copy = ws_xstrdup(said ? said : "");
+            given_up[s[i].group] = lost, r->n_failures++;
+            st = give_up(&s[i], n - i, m, lost->name, copy, err);
+            free(copy);
             continue;
         }
         verdict v = judge(&s[i], m, &why);
@@ -361,8 +367,13 @@ ws_status ws_stages_run(ws_stage *s, int n, ws_manifest *m, ws_stages_result *r,
             st = run_one(&s[i], m, v, err);
             ws_progress_whole(NULL, NULL);
             if (st && st != WS_EINTERRUPTED && s[i].group) {
-                given_up[s[i].group] = 1;
-                st = give_up(&s[i], n - i, m, r, err);
+                ws_err said = *err;
+                ws_warn("%s: %s", s[i].name, said.msg);
+                ws_warn("%s failed; what hangs on it is left out, the rest goes on", s[i].name);
+                if (!*r->gave_up) snprintf(r->gave_up, sizeof r->gave_up, "%s", s[i].name), r->why = said;
+                r->n_failures++;
+                given_up[s[i].group] = &s[i];
+                st = give_up(&s[i], n - i, m, s[i].name, said.msg, err);
             }
             if (st) snprintf(r->failed, sizeof r->failed, "%s", s[i].name);
             o.planned += s[i].seconds, o.needed += ws_now() - t;

@@ -15,6 +15,7 @@ typedef struct ws_stage {
     json_t *options;  /* all it depends on besides files; owned */
     int group; /* 0: the run stands and falls with it; else one of several rows: when a stage of it fails, what is left of
                   its group is left out, and the others go on */
+    int needs;        /* another group without which this one cannot be; 0: none */
     char **input;     /* files, hashed by content; owned */
     int *input_group; /* [n_inputs] left out when this group fails; 0: never */
     int n_inputs;

@@ -4,6 +4,7 @@
 #include "io/file.h"
 #include "run/pipeline_impl.h"
 #include "run/report.h"
+#include "steer/prompt.h"
 #include <stdlib.h>
 
 static ws_status run_data(const ws_task *t, ws_err *err) {
@@ -122,6 +123,28 @@ static ws_status draw_random(const ws_task *t, ws_err *err) {
     return st;
 }
 
+/* The vectors of all rows, from one pass over the prompts. */
+static ws_status run_extract(const ws_task *t, ws_err *err) {
+    const ws_pipeline *p = t->p;
+    ws_extract_options o = p->o.extract;
+    ws_extract_result r = {0};
+    ws_str list = {0};
+    for (int i = 0; i < p->n_rows; i++)
+        if (ws_row_is_vector(p->row[i].spec.kind)) ws_str_addf(&list, "%s%s", list.n ? "," : "", p->row[i].spec.name);
+    o.methods = list.p, o.out = p->vectors, o.seed = p->o.seed, o.suffixes = p->suffixes;
+    ws_status st = ws_extract_run(p->in->model, p->in->tokenizer, p->in->chat, p->in->behavior, &o, &r, err);
+    ws_extract_result_free(&r);
+    ws_str_free(&list);
+    ws_model_rest(p->in->model);
+    return st;
+}
+
+static ws_status write_prompt(const ws_task *t, ws_err *err) {
+    const ws_run_row *row = ws_task_row(t);
+    ws_status st = ws_mkdirs(row->dir, err);
+    return st ? st : ws_prompt_write(row->dw, row->spec.name, t->p->in->behavior, err);
+}
+
 static ws_status run_calibrate(const ws_task *t, ws_err *err) {
     ws_pipeline *p = t->p;
     const ws_run_row *row = ws_task_row(t);
@@ -183,7 +206,11 @@ ws_status ws_task_run(void *arg, ws_err *err) {
     case STAGE_BASE: return run_eval(t, err);
     case STAGE_POS:
     case STAGE_NEG: return run_train(t, err);
-    case STAGE_DIFF: return row->spec.kind == WS_ROW_RANDOM ? draw_random(t, err) : run_diff(t, err);
+    case STAGE_EXTRACT: return run_extract(t, err);
+    case STAGE_DIFF:
+        return row->spec.kind == WS_ROW_RANDOM   ? draw_random(t, err)
+               : row->spec.kind == WS_ROW_PROMPT ? write_prompt(t, err)
+                                                 : run_diff(t, err);
     case STAGE_CALIBRATE: return run_calibrate(t, err);
     case STAGE_EVAL: return run_eval(t, err);
     case STAGE_TABLE: return run_table(t, err);

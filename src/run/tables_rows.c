@@ -32,6 +32,23 @@ static void effect(ws_table *t, ws_headline h, const ws_results *r, const ws_row
     }
 }
 
+/* One line for all rows that the same failure ended. */
+static void failures(ws_table *t, const ws_results *r) {
+    for (int i = 0; i < r->n_rows; i++) {
+        const ws_row_results *row = &r->row[i];
+        ws_str names = {0};
+        int first = 1;
+        for (int k = 0; k < r->n_rows && row->error; k++) {
+            const ws_row_results *o = &r->row[k];
+            if (!o->error || strcmp(o->failed, row->failed) || strcmp(o->error, row->error)) continue;
+            first &= k >= i;
+            ws_str_addf(&names, "%s%s", names.n ? ", " : "", o->name);
+        }
+        if (row->error && first) ws_table_note(t, "Failed at %s: %s. %s", row->failed, names.p, row->error);
+        ws_str_free(&names);
+    }
+}
+
 static void rows(const ws_show *s, ws_tables *all) {
     static const char *const kinds[] = {"random", "shuffled"};
     ws_table *t = ws_table_new("rows", "Rows at one KL budget: what each moves, in the direction that was meant");
@@ -58,12 +75,12 @@ static void rows(const ws_show *s, ws_tables *all) {
         for (int k = 0; k < s->run[i]->n_rows; k++) {
             const ws_results *r = s->run[i];
             const ws_row_results *row = &r->row[k];
-            int adapter = !strcmp(row->kind, "adapter"), beaten = 0;
+            int rival = !strcmp(row->kind, "adapter") || !strcmp(row->kind, "vector"), beaten = 0;
             ws_tab_row(s, t, r, row->name);
             strengths(t, r, row), effect(t, h, r, row);
             for (int q = 0; q < 2; q++) {
-                const ws_row_results *other = ws_results_control(r, kinds[q]);
-                ws_beats b = adapter && other && row->method >= 0
+                const ws_row_results *other = ws_results_control_of(r, row, kinds[q]);
+                ws_beats b = rival && other && row->method >= 0
                                  ? ws_headline_beats(h, &r->m[row->method], &r->m[other->method])
                                  : WS_BEATS_UNKNOWN;
                 if (row->error && !q)
@@ -72,10 +89,10 @@ static void rows(const ws_show *s, ws_tables *all) {
                     ws_table_text(t, ws_beats_name(b));
                 beaten |= b != WS_BEATS_BOTH && b != WS_BEATS_UNKNOWN;
             }
-            if (!adapter) ws_table_unranked(t);
+            if (!rival) ws_table_unranked(t);
             if (beaten) ws_str_addf(&weak, "%s%s", weak.n ? ", " : "", row->name);
-            if (row->error) ws_table_note(t, "%s failed at %s: %s", row->name, row->failed, row->error);
         }
+    for (int i = 0; i < s->n; i++) failures(t, s->run[i]);
     ws_table_note(
         t, "Every row is calibrated to the same p95 of the KL per token on the same prompts; audit: p95 on other "
            "prompts / p95 here. Effects are oriented: positive is what was meant, at + and at -.");

@@ -1,10 +1,12 @@
 /* src/steer/steer.c - the corridor: which room opens a file, and `--steer FILE[:ALPHA]`. */
 #include "steer/steer.h"
 #include "base/hash.h"
+#include "io/json.h"
 #include "io/peft.h"
 #include "steer/vector.h"
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +34,26 @@ const ws_steer_ops *const *ws_steer_rooms(void) { return rooms; }
 
 static int there(const char *path) { return *path && ws_file_exists(path); }
 
+/* A file that begins like a JSON object; safetensors begin with the length of their header, of which the eighth byte is 0. */
+static int is_json(const char *path) {
+    char head[8] = {0};
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(head, 1, sizeof head, f) : 0;
+    if (f) fclose(f);
+    return n && head[0] == '{' && (n < 8 || head[7]);
+}
+
+static ws_status json_kind(const char *path, const ws_steer_ops **ops, ws_err *err) {
+    json_t *j = NULL;
+    ws_status st = ws_json_load(&j, path, err);
+    const char *format = json_string_value(json_object_get(j, "format"));
+    *ops = format ? ws_steer_find(format) : NULL;
+    if (!st && !*ops)
+        st = ws_fail(err, WS_EFORMAT, "%s: no steering file: its format is %s", path, format ? format : "missing");
+    json_decref(j);
+    return st;
+}
+
 /* The metadata "format" of a safetensors file; a PEFT directory and a LoRA GGUF count as ws-dw (theta - base).  *vector: a hidden-state
  * method's file, which names its room itself; steering-lite's have a `cfg` and no format of ours. */
 static ws_status kind_of(const char *path, const ws_steer_ops **ops, int *vector, ws_err *err) {
@@ -40,6 +62,7 @@ static ws_status kind_of(const char *path, const ws_steer_ops **ops, int *vector
         *ops = ws_steer_find("ws-dw");
         return WS_OK;
     }
+    if (is_json(path)) return json_kind(path, ops, err);
     ws_safetensors *s = NULL;
     if (ws_safetensors_open(&s, path, err)) return err->code;
     const char *format = json_string_value(json_object_get(ws_safetensors_meta(s), "format"));

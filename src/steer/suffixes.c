@@ -78,18 +78,8 @@ void ws_suffixes_free(ws_suffixes *s) {
 typedef struct render {
     const ws_chat *c;
     const ws_tokenizer *t;
-    int folded, max_len, tag;
+    int max_len, tag;
 } render;
-
-/* Templates without a system role refuse it or leave it out: then the persona goes in front of the question. */
-static int has_system(const ws_chat *c) {
-    static const char probe[] = "WSPERSONASTANDSHERE";
-    ws_str text = {0};
-    ws_err err = {0};
-    int has = !ws_render_open(c, probe, "Hello", -1, &text, &err) && strstr(text.p, probe) != NULL;
-    ws_str_free(&text);
-    return has;
-}
 
 /* Takes an empty think block off the end that the template put in front of an answer. */
 static void open_block(ws_str *s) {
@@ -109,8 +99,7 @@ static void open_block(ws_str *s) {
 static ws_status encode(const render *r, const char *persona, const char *user, const char *suffix, int inside,
                         ws_ids *ids, int *cut, char **shown, ws_err *err) {
     ws_str text = {0};
-    char *question = persona && r->folded ? ws_sprintf("%s\n\n%s", persona, user) : ws_xstrdup(user);
-    ws_status st = ws_render_open(r->c, r->folded ? NULL : persona, question, -1, &text, err);
+    ws_status st = ws_render_open(r->c, persona, user, -1, &text, err);
     if (!st) {
         if (inside) open_block(&text);
         ws_str_adds(&text, suffix);
@@ -123,7 +112,6 @@ static ws_status encode(const render *r, const char *persona, const char *user, 
         *shown = ws_str_take(&text);
     else
         ws_str_free(&text);
-    free(question);
     return st;
 }
 
@@ -157,9 +145,9 @@ static ws_status neutral_rows(ws_extract_pairs *p, const render *r, const ws_suf
 ws_status ws_extract_pairs_make(ws_extract_pairs *p, const ws_suffixes *pool, const ws_behavior *b, const ws_chat *c,
                                 const ws_tokenizer *t, int n, int max_len, uint64_t seed, const char *neutral,
                                 ws_err *err) {
-    render r = {.c = c, .t = t, .folded = !has_system(c), .max_len = max_len};
+    render r = {.c = c, .t = t, .max_len = max_len};
     r.tag = ws_chat_has(c, WS_THINK_BEGIN) || ws_chat_has(c, WS_THINK_END);
-    *p = (ws_extract_pairs){.n = n < pool->n ? n : pool->n, .folded = r.folded};
+    *p = (ws_extract_pairs){.n = n < pool->n ? n : pool->n, .folded = ws_chat_folds(c)};
     p->pair = ws_xcalloc((size_t)p->n, sizeof *p->pair);
     int64_t *order = ws_xmalloc((size_t)pool->n * sizeof *order);
     ws_counter_permutation(order, pool->n, seed, "extract.suffixes");

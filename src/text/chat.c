@@ -10,7 +10,10 @@
 struct ws_chat {
     ws_jinja *jinja, *with_tools; /* with_tools: a template named tool_use, NULL: none */
     char *text, *bos, *eos;
+    int folds;
 };
+
+static int has_system(const ws_chat *c);
 
 /* ---------- finding the template ---------- */
 
@@ -24,6 +27,7 @@ ws_status ws_chat_from_text(ws_chat **out, const char *text, const char *name, c
     c->text = ws_xstrdup(text);
     c->bos = ws_xstrdup(bos ? bos : "");
     c->eos = ws_xstrdup(eos ? eos : "");
+    c->folds = !has_system(c);
     *out = c;
     return WS_OK;
 }
@@ -229,9 +233,11 @@ out:
 
 ws_status ws_chat_render_plain(const ws_chat *c, const char *system, const char *user, const char *assistant,
                                const ws_render *r, ws_str *out, ws_err *err) {
+    char *folded = system && user && c->folds ? ws_sprintf("%s\n\n%s", system, user) : NULL;
     const char *role[] = {"system", "user", "assistant"}, *text[] = {system, user, assistant};
     json_t *messages = json_array();
     ws_status st = WS_OK;
+    if (folded) text[0] = NULL, text[1] = folded;
     for (int i = 0; i < 3 && !st; i++) {
         if (!text[i]) continue;
         json_t *m = json_pack("{s:s, s:s}", "role", role[i], "content", text[i]);
@@ -242,7 +248,20 @@ ws_status ws_chat_render_plain(const ws_chat *c, const char *system, const char 
     }
     if (!st) st = ws_chat_render(c, messages, r, out, err);
     json_decref(messages);
+    free(folded);
     return st;
+}
+
+int ws_chat_folds(const ws_chat *c) { return c->folds; }
+
+static int has_system(const ws_chat *c) {
+    static const char probe[] = "WSSYSTEMSTANDSHERE";
+    const ws_render r = {.thinking = -1, .generation_prompt = 1, .date = WS_CHAT_FIXED_DATE};
+    ws_str text = {0};
+    ws_err err = {0};
+    int has = !ws_chat_render_plain(c, probe, "Hello", NULL, &r, &text, &err) && text.n && strstr(text.p, probe);
+    ws_str_free(&text);
+    return has;
 }
 
 /* A word that no template treats specially: it stands where the answer begins and is cut off again. */

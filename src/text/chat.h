@@ -12,6 +12,9 @@ ws_status ws_chat_from_text(ws_chat **out, const char *template_text, const char
                             const char *eos, ws_err *err);
 void ws_chat_free(ws_chat *c);
 const char *ws_chat_template(const ws_chat *c);      /* the template's text */
+/* 1: the template has no system role (it refuses system messages or leaves them out): ws_chat_render_plain and ws_render_open
+ * put a system text in front of the user's, an empty line between them. */
+int ws_chat_folds(const ws_chat *c);
 int ws_chat_has(const ws_chat *c, const char *word); /* the template mentions it, e.g. "enable_thinking" */
 
 enum { WS_CONTINUE = 1, WS_CONTINUE_END = 2 };
