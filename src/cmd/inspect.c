@@ -2,6 +2,7 @@
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "cmd/cmd.h"
+#include "cmd/inspect_vector.h"
 #include "family/family.h"
 #include "io/json.h"
 #include "io/peft.h"
@@ -288,7 +289,7 @@ static ws_status tensor_file(json_t *report, const char *path, ws_err *err) {
     const json_t *meta = ws_safetensors_meta(s);
     const char *format = json_string_value(json_object_get(meta, "format"));
     int dw = format && !strcmp(format, "ws-dw");
-    set_str(report, "kind", dw ? "dw" : "safetensors");
+    if (!ws_inspect_vector(report, s)) set_str(report, "kind", dw ? "dw" : "safetensors");
     set_str(report, "path", path);
     st = add_tensors(report, ws_safetensors_count(s), from_safetensors, s, 1, err);
     if (dw && !st) add_sites(report, s);
@@ -418,6 +419,7 @@ static void print_text(const json_t *r, const args *a) {
     size_t i;
     for (i = 0; i < sizeof lines / sizeof *lines; i++)
         if (json_is_string(json_object_get(r, lines[i]))) printf("%-12s %s\n", lines[i], str(r, lines[i]));
+    ws_inspect_vector_print(r);
     printf("%-12s %lld\n", "parameters", (long long)json_integer_value(json_object_get(r, "parameters")));
     json_object_foreach(json_object_get(r, "types"), type, v)
         printf("  %-10s %lld in %lld tensors\n", type, (long long)json_integer_value(json_object_get(v, "parameters")),
@@ -494,9 +496,10 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_common_init(&c);
     c.without = without;
     ws_status st = ws_cmd_parse(argc, argv, options, parse, "PATH",
-                                "Say what a model, GGUF, adapter directory, dW file or safetensors file is.\n\n"
+                                "Say what a model, GGUF, adapter directory, dW, vector or safetensors file is.\n\n"
                                 "  ws inspect SmolLM2-135M-Instruct.Q4_1.gguf\n"
                                 "  ws inspect out/enthusiasm/lora/dw.safetensors\n"
+                                "  ws inspect out/authority/vectors/mean_diff.safetensors\n"
                                 "  ws inspect out/enthusiasm/lora/pos --json\n\n"
                                 "A model's tensors are spoken of in Hugging Face names and shapes, from a GGUF too.",
                                 &a, &c, err);

@@ -160,7 +160,7 @@ static ws_status choose_sites(const ws_model *m, const ws_extract_options *o, in
     for (int i = 0; i < n_methods; i++) wants[method[i]->hidden->site] = 1;
     char *whole = ws_sprintf("\\A(?:%s)\\z", o->linears);
     ws_status st = ws_regex_new(&re, whole, "", err);
-    if (st) ws_fail_prefix(err, "--linears");
+    if (st) ws_fail_prefix(err, "--linears %s", o->linears), st = err->code = WS_EUSAGE;
     free(whole);
     *n = 0, *out = ws_xmalloc((size_t)ws_model_n_sites(m) * sizeof **out);
     for (int i = 0; i < ws_model_n_sites(m) && !st; i++) {
