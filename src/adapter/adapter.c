@@ -230,7 +230,8 @@ static ws_status prepare(ws_adapter *a, ws_err *err) {
 }
 
 static ws_status build(ws_adapter **out, const ws_model *m, const ws_adapter_ops *ops, json_t *config,
-                       char *(*name_of)(const char *site_name), int outline, const char *where, ws_err *err) {
+                       char *(*name_of)(const char *site_name), int outline, ws_adapter_check_fn check, const void *arg,
+                       const char *where, ws_err *err) {
     ws_adapter *a = ws_xcalloc(1, sizeof *a);
     *out = NULL;
     a->patch_ops = (ws_patch_ops){.name = ops->name,
@@ -244,7 +245,8 @@ static ws_status build(ws_adapter **out, const ws_model *m, const ws_adapter_ops
                                   .needs_gx = ops->needs_gx ? needs_gx : NULL};
     a->patch.ops = &a->patch_ops;
     a->ops = ops, a->model = m, a->config = config, a->name_of = name_of;
-    if (match_sites(a, where, err) || give_memory(a, err) || (!outline && prepare(a, err))) {
+    if (match_sites(a, where, err) || (check && check(a, arg, err)) || give_memory(a, err) ||
+        (!outline && prepare(a, err))) {
         ws_adapter_free(a);
         return err->code;
     }
@@ -254,7 +256,13 @@ static ws_status build(ws_adapter **out, const ws_model *m, const ws_adapter_ops
 
 ws_status ws_adapter_build(ws_adapter **out, const ws_model *m, const ws_adapter_ops *ops, json_t *config,
                            char *(*name_of)(const char *site_name), const char *where, ws_err *err) {
-    return build(out, m, ops, config, name_of, 0, where, err);
+    return build(out, m, ops, config, name_of, 0, NULL, NULL, where, err);
+}
+
+ws_status ws_adapter_build_checked(ws_adapter **out, const ws_model *m, const ws_adapter_ops *ops, json_t *config,
+                                   char *(*name_of)(const char *site_name), ws_adapter_check_fn check, const void *arg,
+                                   const char *where, ws_err *err) {
+    return build(out, m, ops, config, name_of, 0, check, arg, where, err);
 }
 
 static const char *last_part(const char *name) {
@@ -360,7 +368,7 @@ static ws_status from_options(ws_adapter **out, const ws_model *m, const ws_adap
         json_object_set_new(c, "layers_to_transform", list);
     }
     if (ops->configure) ops->configure(c);
-    return build(out, m, ops, c, NULL, outline, "adapter options", err);
+    return build(out, m, ops, c, NULL, outline, NULL, NULL, "adapter options", err);
 }
 ws_status ws_adapter_new(ws_adapter **out, const ws_model *m, const ws_adapter_config *cfg, ws_err *err) {
     return from_options(out, m, cfg, 0, err);

@@ -36,6 +36,7 @@ typedef struct ws_tensor_spec {
     int trained;    /* 0: stored in the file, not trained (a buffer) */
 } ws_tensor_spec;
 
+enum { WS_NO_LAYERS, WS_LAYERS, WS_LAYERS_OF_LIST };
 /* Which modules a configuration adapts (adapters.md 1.2). */
 typedef struct ws_target {
     char **name; /* list entries, exact or suffix */
@@ -62,7 +63,9 @@ struct ws_adapter_ops {
     const char *name;      /* "lora" */
     const char *peft_type; /* "LORA" */
     const char *targets;   /* default list, comma-separated */
-    int honours_layers;    /* 0: layers_to_transform does not exist for it (IA3) */
+    /* What layers_to_transform does: WS_NO_LAYERS it does not exist (IA3), WS_LAYERS it filters a list of targets and is
+     * refused beside a pattern, WS_LAYERS_OF_LIST it filters a list and does nothing beside a pattern (OFT, BOFT). */
+    int honours_layers;
     const char *config; /* every key of adapter_config.json with its value in our files, as JSON; also the known keys */
     /* Where ws_adapter_config's rank, alpha, block and lambda go ("r", "lora_alpha", "oft_block_size", "delora_lambda");
      * NULL: nowhere. */
@@ -122,4 +125,9 @@ extern const ws_adapter_ops *const ws_adapter_rooms[]; /* NULL-terminated */
  * `name_of` maps a site's name to the module name in the adapter's files (fresh memory; NULL: the same). */
 ws_status ws_adapter_build(ws_adapter **out, const ws_model *m, const ws_adapter_ops *ops, json_t *config,
                            char *(*name_of)(const char *site_name), const char *where, ws_err *err);
+/* The same, and `check` looks at the sites before anything of their size is allocated or computed. */
+typedef ws_status (*ws_adapter_check_fn)(const ws_adapter *a, const void *arg, ws_err *err);
+ws_status ws_adapter_build_checked(ws_adapter **out, const ws_model *m, const ws_adapter_ops *ops, json_t *config,
+                                   char *(*name_of)(const char *site_name), ws_adapter_check_fn check, const void *arg,
+                                   const char *where, ws_err *err);
 #endif

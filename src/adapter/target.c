@@ -1,5 +1,6 @@
 /* src/adapter/target.c - which modules an adapter's configuration names, by PEFT's rules (adapters.md 1.2). */
 #include "adapter/room.h"
+#include "base/log.h"
 #include "io/json.h"
 #include <stdlib.h>
 #include <string.h>
@@ -94,10 +95,18 @@ ws_status ws_target_read(ws_target *t, const json_t *c, int honours_layers, cons
         return err->code;
     if (!honours_layers) return WS_OK;
     if (layers(t, json_object_get(c, "layers_to_transform"), where, err)) return err->code;
-    if (t->layer && (t->regex || t->all_linear))
-        return ws_fail(
-            err, WS_EFORMAT,
-            "%s: layers_to_transform does not go with a target_modules string; put the layers into the pattern", where);
+    if (t->layer && (t->regex || t->all_linear)) {
+        if (honours_layers == WS_LAYERS)
+            return ws_fail(err, WS_EFORMAT,
+                           "%s: layers_to_transform does not go with a target_modules string; put the layers into the "
+                           "pattern",
+                           where);
+        ws_warn("%s: layers_to_transform does nothing beside a target_modules string, in PEFT too: every module that "
+                "the string matches is adapted",
+                where);
+        free(t->layer);
+        t->layer = NULL, t->n_layers = 0;
+    }
     return layer_patterns(t, json_object_get(c, "layers_pattern"), where, err);
 }
 

@@ -57,6 +57,14 @@ static void widen_integers(const char *text, size_t n, ws_str *out) {
     }
 }
 
+/* The string that ends right before `position`: the key that stands twice.  NULL: there is none. */
+static char *key_before(const char *text, size_t n, int position) {
+    size_t end = (size_t)position, from;
+    if (position < 2 || end > n || text[end - 1] != '"') return NULL;
+    for (from = end - 1; from > 0 && text[from - 1] != '"'; from--) {}
+    return from ? ws_xstrndup(text + from, end - 1 - from) : NULL;
+}
+
 /* `line` > 0: the text is line `line` of the file, else lines are counted within the text. */
 static ws_status parse(json_t **out, const char *text, size_t n, const char *name, long line, ws_err *err) {
     *out = NULL;
@@ -74,8 +82,11 @@ static ws_status parse(json_t **out, const char *text, size_t n, const char *nam
         ws_str_free(&wide);
     }
     if (*out) return WS_OK;
-    if (line > 0) return ws_fail(err, WS_EFORMAT, "%s:%ld: column %d: not JSON: %s", name, line, e.column, e.text);
-    return ws_fail(err, WS_EFORMAT, "%s:%d: column %d: not JSON: %s", name, e.line, e.column, e.text);
+    char *key = json_error_code(&e) == json_error_duplicate_key ? key_before(text, n, e.position) : NULL;
+    ws_fail(err, WS_EFORMAT, "%s:%ld: column %d: not JSON: %s%s%.200s", name, line > 0 ? line : (long)e.line, e.column,
+            e.text, key ? " " : "", key ? key : "");
+    free(key);
+    return WS_EFORMAT;
 }
 
 ws_status ws_json_parse(json_t **out, const char *text, size_t n, const char *name_for_errors, ws_err *err) {
