@@ -21,6 +21,7 @@ for form in peft gguf-lora dora merged; do
     ws export --model $M --steer "$T/dw.safetensors:1.5" --to $form --out "$T/$form" &&
         grep -q "read back and compared at [0-9]* positions: KL mean" "$T/out" && ok "--to $form" || no "--to $form"
 done
+ws export --model $M --steer "$T/dw.safetensors:1.5" --to dense --dtype bf16 --out "$T/d16" && grep -q "share lost" "$T/out" && ok "dense in bf16 tells its rounding" || no "dense --dtype bf16"
 ws export --model $M --steer "$T/dw.safetensors:1.5" --to dense --out "$T/dense.safetensors" && grep -q "by rows" "$T/out" && ok "--to dense" || no "--to dense"
 
 # what was written is what was steered with: PEFT directory, GGUF and merged model say the same, whoever opens them
@@ -73,6 +74,7 @@ ws export --model $G --steer $L:0.5 --to merged --dtype f32 --out "$T/wide" && g
 want=$(score --model $G --steer $L:0.5) got=$(score --model "$T/wide")
 echo "$want $got" | awk '{d = $1 - $2; exit !(NF == 2 && d < 1e-3 && d > -1e-3)}' && ok "says what the GGUF says" || no "wide: '$got', want '$want'"
 ws export --model $G --steer $L:0.5 --to gguf-lora --out "$T/again.gguf" && ok "a LoRA GGUF in, a LoRA GGUF out" || no "gguf to gguf"
+says 2 "is an adapter, not a model" --model $L --steer $L --to peft --out "$T/no"
 says 1 "is no LoRA adapter: general.type" --model $G --steer $G --to peft --out "$T/no"
 
 # ---- a full disk, a signal, a folder that is not ours

@@ -18,7 +18,7 @@ static const struct argp_option options[] = {
      0},
     {"template", K_TEMPLATE, "FILE", 0, "chat template to use instead of the model's own", 0},
     {"steer", K_STEER, "FILE[:ALPHA]", 0,
-     "hang a dW, an adapter directory or a vector, at strength ALPHA (1); repeatable", 0},
+     "hang a dW, an adapter directory, a LoRA GGUF or a vector, at strength ALPHA (1); repeatable", 0},
     {"force", K_FORCE, 0, 0, "accept a steering file that was made on another base model", 0},
     {"compute", K_COMPUTE, "TYPE", 0, "arithmetic of base-weight products: f32", 0},
     {"offline", K_OFFLINE, 0, 0, "never use the network: a hub id must be in the cache (as HF_HUB_OFFLINE=1)", 0},

@@ -59,6 +59,7 @@ static ws_status write(ws_export *x, const char *path, ws_err *err) {
     char *told = json_dumps(x->report, JSON_COMPACT);
     json_object_set_new(meta, "ws_export", json_string(told));
     free(told);
+    x->lossy = w.type != WS_F32;
     ws_status st = ws_disk_room(path, bytes, err);
     ws_progress_start(&w.bar, "dense dW", "KiB", bytes >> 10);
     if (!st) st = ws_safetensors_stream(path, t, k, meta, fill, &w, err);

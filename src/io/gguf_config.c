@@ -223,6 +223,10 @@ ws_status ws_gguf_config(const ws_gguf *g, const char *path, json_t **out, ws_er
     source s = {.g = g, .path = path, .arch = ws_gguf_str(g, "general.architecture", NULL), .err = err};
     const char *class = NULL, *model_type = NULL;
     *out = NULL;
+    const char *type = ws_gguf_str(g, "general.type", NULL);
+    if (type && !strcmp(type, "adapter"))
+        return ws_fail(err, WS_EUSAGE, "%s: is an adapter, not a model; --steer takes it, --model takes its base",
+                       path);
     if (!s.arch) return ws_fail(err, WS_EFORMAT, "%s: general.architecture is missing or no string", path);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i].arch, s.arch)) class = known[i].class, model_type = known[i].model_type;
