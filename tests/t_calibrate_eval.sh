@@ -115,7 +115,7 @@ for r in margin vignettes dose; do
 done
 printf '{"category": "code", "text": ""}\n' >"$D/p.jsonl"
 says 1 "p.jsonl:1" "an empty prompt is named by its line" calibrate "$D/x" --prompts "$D/p.jsonl" --n 1
-says 2 "there is no such readout; there are dose, margin, vignettes" "an unknown readout" evaluate "$D/x" --readout vignette
+says 2 "there is no such readout; there are canaries, dose, margin, vignettes" "an unknown readout" evaluate "$D/x" --readout vignette
 says 2 "needs held-out pairs" "margin without pairs" "$WS" eval --model $T --steer $T/adapter --alpha=1 --readout margin --out "$D/x"
 says 2 "--pairs is for the readout margin, and --readout dose does not ask for it" "an option of another readout" only dose "$D/none" --pairs "$D/pairs.jsonl"
 says 2 "--floor is for the readout vignettes, and --readout margin" "a floor without vignettes" only margin "$D/none" --floor 0.5

@@ -134,9 +134,12 @@ static ws_status chain(const ws_chain_verb *v, const args *a, const stage_args *
                         .look = a->plan};
     if (a->cores && !a->plan) return ws_fail(err, WS_EUSAGE, "--cores belongs to --plan");
     if (a->bootstrap) o.calibrate.bootstrap = o.eval.bootstrap = a->bootstrap;
-    ws_status st = ws_eval_args_check(&of->eval, err);
+    ws_eval_args eval = of->eval;
+    ws_status st = WS_OK;
     if (!st) st = v->rows ? v->rows(v->input, &of->train, c->seed, &rows, err) : ws_train_args_check(&of->train, err);
     if (rows.n) o.rows = &rows;
+    if (rows.n && !of->eval.given_readouts) eval.o.readouts = o.eval.readouts = "vignettes,margin,dose,canaries";
+    if (!st) st = ws_eval_args_check(&eval, err);
     o.extract = ws_extract_defaults();
     if (v->pairs && *v->pairs) o.extract.n = *v->pairs;
     if (v->layers && v->layers[1]) o.extract.first = v->layers[0], o.extract.last = v->layers[1];
@@ -144,7 +147,7 @@ static ws_status chain(const ws_chain_verb *v, const args *a, const stage_args *
     if (!st) st = ws_session_open(&s, c, err);
     if (!st) st = ws_session_chat(&s, c, err);
     if (!st) st = ws_contrast_defaults(&o.data, s.chat, d->sampling.thinking, err);
-    if (!st) st = ws_eval_args_take(&of->eval, s.chat, d->sampling.thinking, &o.eval, err);
+    if (!st) st = ws_eval_args_take(&eval, s.chat, d->sampling.thinking, &o.eval, err);
     if (st) goto out;
     o.calibrate.thinking = d->sampling.thinking;
     ws_data_args_take(d, &o.data);

@@ -26,13 +26,14 @@ enum {
     K_FRESH,
     K_MAX_THINK,
     K_MAX_ROWS,
+    K_CANARIES,
     N_KEYS
 };
 
 static const struct argp_option options[] = {
     {"alpha", K_ALPHA, "A,B,...", 0, "strengths, as --alpha=-7,0,13; 0 is the base and always there", 0},
     {"calibration", K_CALIBRATION, "DIR", 0, "without --alpha: the strengths that ws calibrate wrote to DIR", 0},
-    {"readout", K_READOUT, "LIST", 0, "of vignettes, margin, dose (all three)", 0},
+    {"readout", K_READOUT, "LIST", 0, "of vignettes, margin, dose, canaries (the first three)", 0},
     {"behavior", K_BEHAVIOR, "NAME", 0,
      "behaviour (name or file): targets of the vignettes, topics and counters of dose", 0},
     {"fresh", K_FRESH, 0, 0, "forget the results of an earlier run in --out", 0},
@@ -56,6 +57,8 @@ static const struct argp_option options[] = {
     {"dose-samples", K_SAMPLES, "N", 0, "texts a topic and strength (4)", 4},
     {"dose-tokens", K_TOKENS, "N", 0, "longest text (60; thinking models 1280)", 4},
     {"dose-min-tokens", K_MIN_TOKENS, "N", 0, "shortest text (0)", 4},
+    {0, 0, 0, 0, "Readout canaries:", 5},
+    {"canary-prompts", K_CANARIES, "N", 0, "calibration prompts that are looked at (20)", 5},
     WS_SAMPLING_OPTIONS(4, "0.7; thinking models 0.6", "20", "0.8; thinking models 0.95"),
     {0}};
 
@@ -71,7 +74,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         st = ws_opt_nums("--alpha", arg, &a->alpha, &o->n_alpha, &err), o->alpha = a->alpha;
         break;
     case K_CALIBRATION: o->calibration = arg; break;
-    case K_READOUT: o->readouts = arg; break;
+    case K_READOUT: o->readouts = arg, a->given_readouts = 1; break;
     case K_VIGNETTES: o->vignettes = arg; break;
     case K_BEHAVIOR: a->behavior = arg; break;
     case K_PAIRS: o->pairs = arg; break;
@@ -88,6 +91,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case K_MEMORY: st = ws_opt_int("--cache-mib", arg, 1, 1 << 24, &n, &err), o->budget = n << 20; break;
     case K_FRESH: o->fresh = 1; break;
     case K_MAX_THINK: st = ws_opt_int("--max-think", arg, 0, 1000000, &n, &err), o->max_think = (int)n; break;
+    case K_CANARIES: st = ws_opt_int("--canary-prompts", arg, 1, 100000, &n, &err), o->canary_prompts = (int)n; break;
     case K_MAX_ROWS: st = ws_opt_int("--max-rows", arg, 1, 4096, &n, &err), o->max_rows = (int)n; break;
     case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", arg); break;
     default: return ws_sampling_parse(&a->sampling, key, arg, state);
@@ -98,13 +102,13 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
 }
 
 ws_status ws_eval_args_check(const ws_eval_args *a, ws_err *err) {
-    static const char vignettes[] = "vignettes", margin[] = "margin", dose[] = "dose";
+    static const char vignettes[] = "vignettes", margin[] = "margin", dose[] = "dose", canaries[] = "canaries";
     static const struct {
         int key;
         const char *readout;
-    } of[] = {{K_VIGNETTES, vignettes}, {K_FLOOR, vignettes}, {K_K, vignettes}, {K_LOADING, vignettes},
-              {K_MAX_THINK, vignettes}, {K_PAIRS, margin},    {K_TOPICS, dose}, {K_SAMPLES, dose},
-              {K_TOKENS, dose},         {K_MIN_TOKENS, dose}};
+    } of[] = {{K_VIGNETTES, vignettes}, {K_FLOOR, vignettes}, {K_K, vignettes},      {K_LOADING, vignettes},
+              {K_MAX_THINK, vignettes}, {K_PAIRS, margin},    {K_TOPICS, dose},      {K_SAMPLES, dose},
+              {K_TOKENS, dose},         {K_MIN_TOKENS, dose}, {K_CANARIES, canaries}};
     const ws_eval_ops *asked[WS_EVAL_MOST];
     int n;
     if (ws_eval_choose(a->o.readouts, asked, &n, err)) return err->code;
@@ -119,8 +123,10 @@ ws_status ws_eval_args_check(const ws_eval_args *a, ws_err *err) {
                        "the readout",
                        name, readout, a->o.readouts);
     }
-    if ((a->given >> K_MAX_ROWS & 1) && !a->o.max_think && !ws_eval_asked(&a->o, dose))
-        return ws_fail(err, WS_EUSAGE, "--max-rows is for texts that are spoken: the readout dose, or --max-think");
+    if ((a->given >> K_MAX_ROWS & 1) && !a->o.max_think && !ws_eval_asked(&a->o, dose) &&
+        !ws_eval_asked(&a->o, canaries))
+        return ws_fail(err, WS_EUSAGE,
+                       "--max-rows is for texts that are spoken: the readouts dose and canaries, or --max-think");
     return WS_OK;
 }
 

@@ -40,6 +40,7 @@ typedef struct ws_eval_args { /* cmd/eval.c */
     const char *behavior;
     ws_sampling_args sampling;
     int dose_tokens; /* 0: not given */
+    int given_readouts;
     uint64_t given;  /* bits of the options' keys */
 } ws_eval_args;
 extern const struct argp ws_eval_argp;

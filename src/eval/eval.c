@@ -53,6 +53,7 @@ ws_eval_options ws_eval_defaults(void) {
                              .k = 2,
                              .bootstrap = 1000,
                              .dose_samples = 4,
+                             .canary_prompts = 20,
                              .dose_tokens = WS_DOSE_ANSWER,
                              .thinking = -1,
                              .sampling = ws_sampling_default(0)};

@@ -26,6 +26,7 @@ typedef struct ws_eval_options {
     int max_think; /* vignettes: 0: the answer at once (mode A); else after at most so many tokens of thought (B) */
     int bootstrap; /* draws: 1000 */
     int dose_topics, dose_samples, dose_tokens, dose_min_tokens; /* topics 0: all held-out ones */
+    int canary_prompts;                                          /* of canaries: 20 */
     ws_sampling sampling;                                        /* of dose */
     int thinking; /* of dose: -1: as the chat template has it, 0, 1: enable_thinking */
     uint64_t seed;

@@ -60,6 +60,7 @@ static void eval_options(const ws_run_options *r, json_t *o) {
     put_int(o, "bootstrap", e->bootstrap);
     put_int(o, "dose-topics", e->dose_topics), put_int(o, "dose-samples", e->dose_samples);
     put_int(o, "dose-tokens", e->dose_tokens), put_int(o, "dose-min-tokens", e->dose_min_tokens);
+    if (ws_eval_asked(e, "canaries")) put_int(o, "canary-prompts", e->canary_prompts);
     json_object_set_new(
         o, "dose-sampling",
         json_pack("[f,i,f,f]", e->sampling.temperature, e->sampling.top_k, e->sampling.top_p, e->sampling.min_p));

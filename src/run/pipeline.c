@@ -43,8 +43,11 @@ static const char *const vignette_files[] = {"readout.csv", "foundations.csv", "
                                              "dlogit.csv",  "si.csv",          "effect.csv"};
 
 /* Readouts, and where each keeps its raw answers. */
-static const char *const raw_files[3][2] = {
-    {"vignettes", "vignettes_raw.jsonl"}, {"margin", "margin_raw.jsonl"}, {"dose", "samples.jsonl"}};
+enum { N_RAW = 4 };
+static const char *const raw_files[N_RAW][2] = {{"vignettes", "vignettes_raw.jsonl"},
+                                                {"margin", "margin_raw.jsonl"},
+                                                {"dose", "samples.jsonl"},
+                                                {"canaries", "canaries_raw.jsonl"}};
 
 static void eval_files(const ws_pipeline *p, ws_stage *s, ws_stage *table, const char *dir) {
     int vignettes = ws_eval_asked(&p->o.eval, "vignettes"), dose = ws_eval_asked(&p->o.eval, "dose");
@@ -54,7 +57,8 @@ static void eval_files(const ws_pipeline *p, ws_stage *s, ws_stage *table, const
     if (vignettes && p->o.eval.max_think) shown(s, table, dir, "thinking.csv");
     if (ws_eval_asked(&p->o.eval, "margin")) shown(s, table, dir, "margin.csv");
     if (dose) shown(s, table, dir, "dose.csv"), shown(s, table, dir, "samples.jsonl");
-    for (int i = 0; i < 3; i++) scratch_below(s, dir, raw_files[i][1]);
+    if (ws_eval_asked(&p->o.eval, "canaries")) shown(s, table, dir, "canaries.csv");
+    for (int i = 0; i < N_RAW; i++) scratch_below(s, dir, raw_files[i][1]);
 }
 
 /* The outside files that answers depend on. */
@@ -66,13 +70,13 @@ static void eval_inputs(const ws_pipeline *p, ws_stage *s) {
 
 /* What a row's evaluation takes over from the base's. */
 static void base_inputs(const ws_pipeline *p, ws_stage *s) {
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < N_RAW; i++)
         if (ws_eval_asked(&p->o.eval, raw_files[i][0])) input_below(s, p->base, raw_files[i][1]);
 }
 
 static void base_outputs(const ws_pipeline *p, ws_stage *s) {
     output_below(s, p->base, "eval.json");
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < N_RAW; i++)
         if (ws_eval_asked(&p->o.eval, raw_files[i][0])) output_below(s, p->base, raw_files[i][1]);
     ws_stage_scratch(s, p->base);
 }

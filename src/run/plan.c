@@ -103,6 +103,11 @@ static double eval_seconds(const ws_pipeline *p, const ws_speed *v, int strength
     if (ws_eval_asked(e, "margin"))
         seconds += ws_speed_prefill(v, 2.0 * strengths * p->o.data.heldout * row,
                                     2.0 * strengths * p->o.data.heldout * answer);
+    if (ws_eval_asked(e, "canaries")) { /* two answers and a prompt with a prefill */
+        double n = (double)strengths * e->canary_prompts, longest = 130;
+        seconds += ws_speed_decode(v, n * longest, fmin(ws_plan_in_flight(p), 2 * n)) +
+                   ws_speed_prefill(v, 3 * n * p->lengths.question, n);
+    }
     if (ws_eval_asked(e, "dose")) {
         double n = (double)doses * ws_plan_dose_topics(p) * e->dose_samples;
         seconds += ws_speed_decode(v, n * e->dose_tokens, fmin(ws_plan_in_flight(p), n)) +
@@ -144,6 +149,7 @@ static char *eval_does(const ws_pipeline *p, int strengths, int doses) {
     }
     if (ws_eval_asked(e, "margin"))
         ws_str_addf(&s, "%smargin of %d held-out pairs", s.n ? "; " : "", p->o.data.heldout);
+    if (ws_eval_asked(e, "canaries")) ws_str_addf(&s, "%scanaries on %d prompts", s.n ? "; " : "", e->canary_prompts);
     if (ws_eval_asked(e, "dose"))
         ws_str_addf(&s, "%sdose: %d topics x %d samples of %d tokens at %d strength%s", s.n ? "; " : "",
                     ws_plan_dose_topics(p), e->dose_samples, e->dose_tokens, doses, doses > 1 ? "s" : "");

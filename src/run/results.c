@@ -27,6 +27,9 @@ static const char c_thinking[] =
     "loop loop_lo loop_hi";
 static const char c_margin[] = "method alpha arm margin lo hi delta delta_lo delta_hi n_rows n_topics";
 static const char c_dose[] = "method alpha dose score score_lo score_hi tokens distinct3 base_ppl cut n n_topics";
+static const char c_canaries[] =
+    "method alpha arm distinct3 distinct3_lo distinct3_hi loop loop_lo loop_hi json json_lo "
+    "json_hi mass mass_lo mass_hi n broken why";
 static const char c_log[] = "step epoch loss grad_norm lr tokens eval_loss";
 
 static ws_status sheet_load(ws_sheet *s, const char *dir, const char *file, const char *columns, ws_err *err) {
@@ -134,6 +137,7 @@ static ws_status load_method(ws_method_results *m, const char *run, const char *
         sheet_load(&m->thinking, m->dir, "thinking.csv", c_thinking, err) ||
         sheet_load(&m->margin, m->dir, "margin.csv", c_margin, err) ||
         sheet_load(&m->dose, m->dir, "dose.csv", c_dose, err) ||
+        sheet_load(&m->canaries, m->dir, "canaries.csv", c_canaries, err) ||
         sheet_load(&m->log[0], m->dir, "pos/log.csv", c_log, err) ||
         sheet_load(&m->log[1], m->dir, "neg/log.csv", c_log, err))
         goto out;
@@ -248,8 +252,8 @@ void ws_results_free(ws_results *r) {
     if (!r) return;
     for (int i = 0; i < r->n; i++) {
         ws_method_results *m = &r->m[i];
-        ws_sheet *s[] = {&m->readout,  &m->foundations, &m->dlogit, &m->si,     &m->effect,
-                         &m->thinking, &m->margin,      &m->dose,   &m->log[0], &m->log[1]};
+        ws_sheet *s[] = {&m->readout, &m->foundations, &m->dlogit,   &m->si,     &m->effect, &m->thinking,
+                         &m->margin,  &m->dose,        &m->canaries, &m->log[0], &m->log[1]};
         for (size_t k = 0; k < sizeof s / sizeof *s; k++) sheet_free(s[k]);
         for (int k = 0; k < m->n_samples; k++) free(m->sample[k].prompt), free(m->sample[k].text);
         free(m->sample);

@@ -26,7 +26,7 @@ typedef struct ws_answer { /* one text of the dose readout */
 typedef struct ws_method_results {
     char *name, *dir;
     json_t *eval; /* eval.json */
-    ws_sheet readout, foundations, dlogit, si, effect, thinking, margin, dose;
+    ws_sheet readout, foundations, dlogit, si, effect, thinking, margin, dose, canaries;
     ws_sheet log[2]; /* training of the POS and the NEG side */
     int n_samples;
     ws_answer *sample;

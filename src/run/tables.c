@@ -144,6 +144,27 @@ static void data(const ws_show *s, ws_tables *all) {
     ws_tab_keep(all, t);
 }
 
+/* ---------- canaries ---------- */
+static void canaries(const ws_show *s, ws_tables *all) {
+    static const ws_column c[] = {{INTERVAL("distinct3", "distinct-3 [95%]", "%.2f")},
+                                  {INTERVAL("loop", "loop score [95%]", "%.2f")},
+                                  {INTERVAL("json", "valid JSON [95%]", "%.2f")},
+                                  {INTERVAL("mass", "true or false [95%]", "%.2f")},
+                                  {NUMBER("n", "n", "%.0f")},
+                                  {WORDS("why", "broken")}};
+    ws_table *t = ws_table_new("canaries", "Canaries: is the model still whole at these strengths?");
+    ws_tab_begin(s, t, "setting", "setting"), ws_tab_columns(t, COLUMNS(c));
+    EACH_METHOD(s, r, m) ws_tab_settings(s, t, r, &m->canaries, COLUMNS(c));
+    ws_table_note(
+        t, "On calibration prompts, greedy. distinct-3 and loop score (share of runs of 4 tokens that stood before) of "
+           "a plain answer; valid JSON: answers that parse where an object was asked for; true or false: "
+           "probability of both together where one was asked for. Intervals by bootstrap over prompts.");
+    ws_table_note(t,
+                  "Broken: distinct-3 under half of the base's; loop score more than 0.1, or valid JSON more than 0.2 "
+                  "worse than the base's with the paired interval off 0; true or false under 0.75 of the base's.");
+    ws_tab_keep(all, t);
+}
+
 ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
     ws_tables all = {0};
     ws_show s = {.run = run, .n = n_runs};
@@ -157,6 +178,7 @@ ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
     ws_tab_rows(&s, &all);
     dose(&s, &all);
     margin(&s, &all);
+    canaries(&s, &all);
     ws_tab_vignettes(&s, &all);
     calibration(&s, &all);
     data(&s, &all);
