@@ -6,6 +6,8 @@
                                                   every kind by PEFT in WORK; the same checks at full size
     verify_export.py llama WS WORK LLAMA_CPP GGUF        after `smollm2`: GGUFs of WORK/hf in F32, F16 and Q8_0 by llama.cpp's converter, and GGUF
                                                   itself; llama.cpp loads the LoRA GGUF, logits at scales 1, 0.5 and 0, and pos and neg as two LoRAs
+    verify_export.py widened WS LLAMA_CPP         GGUFs of the tiny models of every family by llama.cpp's converter; `--to merged --dtype f32` of each,
+                                                  with a LoRA GGUF by the gguf package, loaded by transformers
 
 Any warning of PEFT's (missing or unexpected keys) is an error.  Needs torch, transformers, peft, safetensors, gguf; llama: llama-cpp-python.
 Exit status 1 when a figure is above its bound.
@@ -162,6 +164,48 @@ def smollm2():
     row("the GGUF widened by ws, loaded by transformers, ours hung", far(logits(fresh(back), rows), ours(hf, rows, "%s:%g" % (os.path.join(work, "lora.dw.safetensors"), ALPHA), work)), 2e-5)
 
 
+def without_words(self):  # ids alone are fed; the converter wants to know a vocabulary
+    w, n = self.gguf_writer, self.hparams["vocab_size"]
+    w.add_tokenizer_model("gpt2"), w.add_tokenizer_pre("smollm")
+    w.add_token_list(["t%d" % i for i in range(n)]), w.add_token_types([1] * n), w.add_token_merges(["t 0"])
+
+
+def widened():
+    import tempfile
+    tree, work = sys.argv[3], tempfile.mkdtemp()
+    sys.path[:0] = [tree, os.path.join(tree, "gguf-py")]
+    import convert_hf_to_gguf, gguf
+    from conversion import llama as cl, qwen as cq
+    for c in (cl.LlamaModel, cq.Qwen2Model, cq.Qwen3Model):
+        c.set_vocab = without_words
+    for name, arch, cls in (("llama", "llama", "Llama"), ("llama_bias", "llama", "Llama"), ("qwen2", "qwen2", "Qwen2"), ("qwen3", "qwen3", "Qwen3"),
+                            ("qwen3_untied", "qwen3", "Qwen3"), ("qwen35", "qwen35", None), ("qwen35_3x", "qwen35", None)):
+        path = os.path.join(HERE, "models", name + ".gguf")
+        if cls:
+            d, path = os.path.join(work, name), os.path.join(work, name + ".gguf")
+            shutil.copytree(os.path.join(HERE, "models", name), d)
+            c = json.load(open(os.path.join(d, "config.json")))
+            c["architectures"] = [cls + "ForCausalLM"]
+            if name == "llama":  # Llama 3's own frequencies, which alone can be told from a GGUF
+                c["rope_parameters"]["original_max_position_embeddings"], c["max_position_embeddings"] = 8192, 65536
+            json.dump(c, open(os.path.join(d, "config.json"), "w"))
+            sys.argv = ["convert_hf_to_gguf.py", d, "--outtype", "f32", "--outfile", path]
+            convert_hf_to_gguf.main()
+        lora, out, rng = os.path.join(work, "l.gguf"), os.path.join(work, name + "_hf"), np.random.default_rng(0)
+        w = gguf.GGUFWriter(lora, arch)
+        w.add_string("general.type", "adapter"), w.add_string("adapter.type", "lora"), w.add_float32("adapter.lora.alpha", 2.0)
+        for t in gguf.GGUFReader(path).tensors:
+            if t.name in ("blk.0.ffn_up.weight", "blk.0.attn_q.weight", "blk.0.ssm_out.weight", "blk.3.attn_q.weight"):
+                i, o = (int(x) for x in t.shape)
+                w.add_tensor(t.name + ".lora_a", rng.normal(size=(2, i)).astype(np.float32) * 0.2)
+                w.add_tensor(t.name + ".lora_b", rng.normal(size=(o, 2)).astype(np.float32) * 0.2)
+        w.write_header_to_file(), w.write_kv_data_to_file(), w.write_tensors_to_file(), w.close()
+        ws("export", "--model", path, "--steer", lora, "--to", "merged", "--dtype", "f32", "--out", out)
+        rows = [[3, 9, 1, 22, 7, 5, 30, 2]]
+        row("%s: the GGUF widened, in transformers, against ws" % name, far(logits(fresh(out), rows), ours(path, rows, lora, work)), 1e-5)
+    shutil.rmtree(work)
+
+
 def llama():
     work, tree, q4 = sys.argv[3:6]
     import llama_cpp as L
@@ -175,12 +219,7 @@ def llama():
     import convert_hf_to_gguf
     from conversion.llama import LlamaModel
 
-    def set_vocab(self):  # ids alone are fed; the converter does not know the vocabulary that transformers made of the GGUF's
-        w, n = self.gguf_writer, self.hparams["vocab_size"]
-        w.add_tokenizer_model("gpt2"), w.add_tokenizer_pre("smollm")
-        w.add_token_list(["t%d" % i for i in range(n)]), w.add_token_types([1] * n), w.add_token_merges(["t 0"])
-
-    LlamaModel.set_vocab = set_vocab
+    LlamaModel.set_vocab = without_words
     for t, path in paths.items():
         if not os.path.exists(path):
             sys.argv = ["convert_hf_to_gguf.py", hf, "--outtype", t, "--outfile", path]
@@ -234,6 +273,6 @@ def llama():
         row("%s: pos at +%g and neg at -%g, as two LoRAs, against dW" % (t, ALPHA, ALPHA), far(two, run(path, [(lora["dw"], 1.0)])), bounds[t])
 
 
-{"tiny": tiny, "smollm2": smollm2, "llama": llama}[sys.argv[1]]()
+{"tiny": tiny, "smollm2": smollm2, "llama": llama, "widened": widened}[sys.argv[1]]()
 print("all within their bounds" if not bad else "ABOVE: " + "; ".join(bad))
 sys.exit(bool(bad))
