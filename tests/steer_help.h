@@ -99,7 +99,7 @@ static inline float strength_of(const ws_vector *v) {
 static inline int n_hidden(const ws_steer_ops **list, int most) {
     int n = 0;
     for (const ws_steer_ops *const *r = ws_steer_rooms(); *r; r++)
-        if ((*r)->hidden && n < most) list[n++] = *r;
+        if ((*r)->hidden && (*r)->hidden->extract && n < most) list[n++] = *r;
     return n;
 }
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)

@@ -85,6 +85,14 @@ ok $? "inspect tells what a vector is"
 "$WS" inspect --json "$D/h.safetensors" | grep -q '"kind": "states"'
 ok $? "and what a file of states is"
 
+# llama.cpp's control vectors: written from what adds one direction a layer, and hung like any other file.
+"$WS" export -q --model $T --steer "$D/v/mean_diff.safetensors:6" --to gguf-control-vector --out "$D/cv.gguf" >"$D/x.txt" 2>"$D/err" && grep -q '2 layers' "$D/x.txt" &&
+    say --steer "$D/cv.gguf" >"$D/cv.txt" && say --steer "$D/v/mean_diff.safetensors:6" | cmp -s - "$D/cv.txt"
+ok $? "a control vector says what the vector says at its strength"
+"$WS" export -q --model $T --steer "$D/v/pca.safetensors:6" --steer "$D/v/pca.safetensors:-2" --to gguf-control-vector --out "$D/cv2.gguf" >/dev/null 2>"$D/err" &&
+    say --steer "$D/cv2.gguf:0.5" >"$D/cv.txt" && say --steer "$D/v/pca.safetensors:2" | cmp -s - "$D/cv.txt"
+ok $? "and so does a sum of two"
+
 says() { # says STATUS TEXT NAME command...
     want=$1 text=$2 name=$3
     shift 3
@@ -111,5 +119,7 @@ printf '{"user_msg": "Q", "suffix": "S"}\n{"user_msg": "Q", "suffix": "<think> "
 says 1 "s.jsonl:2" "an empty suffix is named by its line" extract "$D/x" --suffixes "$D/s.jsonl"
 printf '{"text": ""}\n' >"$D/n.jsonl"
 says 1 "--neutral $D/n.jsonl" "an empty neutral text" extract "$D/x" --methods mean_centred --neutral "$D/n.jsonl"
+says 1 "spherical does something else" "a map that is no sum is no control vector" "$WS" export --model $T --steer "$D/v/spherical.safetensors" --to gguf-control-vector --out "$D/x"
+says 1 "one of pca cannot be added" "no sum of two methods" "$WS" export --model $T --steer "$D/v/mean_diff.safetensors" --steer "$D/v/pca.safetensors" --to gguf-control-vector --out "$D/x"
 says 1 "moves no weights" "a vector is no dW to export" "$WS" export --model $T --steer "$D/v/spherical.safetensors" --to peft --out "$D/x"
 exit $bad

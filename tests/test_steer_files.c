@@ -1,5 +1,7 @@
 /* tests/test_steer_files.c - files of vectors: what is saved comes back bit for bit, steering-lite's own are read, sums are made
  * where they mean something, and what does not fit is refused in one sentence. */
+#include "io/gguf_write.h"
+#include "steer/control_vector.h"
 #include "steer_help.h"
 
 static char *saved(const fixture *f, const ws_vector *v, const char *name) {
@@ -239,12 +241,91 @@ static void sums_are_made_where_they_mean_something(void **state) {
     ws_states_free(&s), ws_states_free(&t);
 }
 
+/* Exported at a strength and hung again at 1, a control vector does the same to a state. */
+static void control_vectors_go_out_and_come_back(void **state) {
+    fixture *f = *state;
+    ws_err err = {0};
+    ws_method *x;
+    const ws_steer_ops *list[32];
+    int n = n_hidden(list, 32), out = 0;
+    ws_state_set s;
+    random_states(f, &s, 12, 6);
+    char *path = ws_path_join(f->tmp, "cv.gguf");
+    for (int m = 0; m < n; m++) {
+        ws_vector *v = vector_of_method(f, list[m]->name, &s, NULL);
+        if (!list[m]->hidden->adds_up) {
+            REFUSED(WS_EUNSUPPORTED, "does something else", ws_control_vector_save(v, 2, path, &err));
+            ws_vector_free(v);
+            continue;
+        }
+        out++;
+        OK(ws_control_vector_save(v, -2.5, path, &err));
+        OK(ws_method_load(&x, f->m, path, 0, &err));
+        assert_string_equal(x->ops->name, "control_vector");
+        assert_true(fabs(x->bracket_hi - v->ops->bracket_hi * ws_vector_norm(v) / 2.5) < 1e-5 * x->bracket_hi);
+        for (int i = 0; i < v->n; i++) {
+            float a[32], b[32], c = -2.5f, one = 1;
+            memcpy(a, s.at[0].pos, sizeof a), memcpy(b, a, sizeof b);
+            ws_vector_apply(v, v->site[i].site, 1, a, &c), ws_vector_apply(x->impl, v->site[i].site, 1, b, &one);
+            for (int k = 0; k < 32; k++) assert_true(fabsf(a[k] - b[k]) < 1e-6f);
+        }
+        ws_method_free(x);
+        ws_vector_free(v);
+    }
+    assert_int_equal(out, 5);
+    free(path);
+    ws_states_free(&s);
+}
+
+static void what_is_no_control_vector_is_refused(void **state) {
+    fixture *f = *state;
+    ws_err err = {0};
+    ws_method *x;
+    float v[64] = {1}, nan[32] = {NAN};
+    const struct {
+        const char *name, *hint;
+        int64_t dim;
+        const float *data;
+        ws_status status;
+        const char *says;
+    } bad[] = {{"direction.0", "llama", 32, v, WS_EUNSUPPORTED, "layers 1 to 3"},
+               {"direction.4", "llama", 32, v, WS_EUNSUPPORTED, "layers 1 to 3"},
+               {"direction.x", "llama", 32, v, WS_EUNSUPPORTED, "no direction.N"},
+               {"direction.", "llama", 32, v, WS_EUNSUPPORTED, "no direction.N"},
+               {"direction.2", "llama", 31, v, WS_ESHAPE, "F32 [32]"},
+               {"direction.2", "llama", 32, nan, WS_ENONFINITE, "NaN"},
+               {"direction.2", "qwen3", 32, v, WS_ESTATE, "architecture qwen3"}};
+    char *path = ws_path_join(f->tmp, "cv.gguf");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char name[32];
+        strcpy(name, bad[i].name);
+        const ws_gguf_pair meta[] = {{"general.architecture", WS_GGUF_TEXT, "controlvector", 0},
+                                     {"controlvector.model_hint", WS_GGUF_TEXT, bad[i].hint, 0},
+                                     {"controlvector.layer_count", WS_GGUF_I32, NULL, 1}};
+        const ws_tensor t = {.name = name, .type = WS_F32, .dims = 1, .dim = {bad[i].dim}, .data = bad[i].data};
+        OK(ws_gguf_write(path, meta, 3, &t, 1, &err));
+        REFUSED(bad[i].status, bad[i].says, ws_method_load(&x, f->m, path, 0, &err));
+    }
+    ws_method *forced;
+    char name[] = "direction.2";
+    const ws_gguf_pair meta[] = {{"general.architecture", WS_GGUF_TEXT, "controlvector", 0},
+                                 {"controlvector.model_hint", WS_GGUF_TEXT, "qwen3", 0}};
+    const ws_tensor t = {.name = name, .type = WS_F32, .dims = 1, .dim = {32}, .data = v};
+    OK(ws_gguf_write(path, meta, 2, &t, 1, &err));
+    OK(ws_method_load(&forced, f->m, path, 1, &err));
+    assert_true(isnan(ws_method_relative(forced)) && forced->bracket_hi > forced->bracket_lo);
+    ws_method_free(forced);
+    free(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {T(saved_vectors_come_back),
                                        T(shared_tensors_stand_once),
                                        T(steering_lite_files_are_read),
                                        T(what_does_not_fit_is_refused),
                                        T(another_base_is_refused_unless_forced),
-                                       T(sums_are_made_where_they_mean_something)};
+                                       T(sums_are_made_where_they_mean_something),
+                                       T(control_vectors_go_out_and_come_back),
+                                       T(what_is_no_control_vector_is_refused)};
     return cmocka_run_group_tests_name("steer/files", tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@ typedef struct opts {
 } opts;
 enum { K_TO = 0x500, K_RANK, K_DTYPE, K_PROMPTS, K_KL };
 static const struct argp_option options[] = {
-    {"to", K_TO, "FORM", 0, "peft, dora, ia3, gguf-lora, merged or dense", 1},
+    {"to", K_TO, "FORM", 0, "peft, dora, ia3, gguf-lora, merged, dense or gguf-control-vector", 1},
     {"rank", K_RANK, "K", 0,
      "peft, gguf-lora: at most K factors a module, the best K (default: all, where they are exact)", 1},
     {"dtype", K_DTYPE, "TYPE", 0,
@@ -74,7 +74,8 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case K_PROMPTS: o->prompts = arg; break;
     case ARGP_KEY_ARG: argp_error(state, "'%s': give dW with --steer and the place with --out", arg); break;
     case ARGP_KEY_END:
-        if (!o->form) argp_error(state, "--to is missing: peft, dora, ia3, gguf-lora, merged or dense");
+        if (!o->form)
+            argp_error(state, "--to is missing: peft, dora, ia3, gguf-lora, merged, dense or gguf-control-vector");
         if (o->form && o->rank && !o->form->takes_rank) argp_error(state, "--rank means nothing to %s", o->form->name);
         if (o->form && o->has_dtype && !o->form->takes_dtype)
             argp_error(state, "--dtype means nothing to %s, whose tensors are F32", o->form->name);
@@ -82,6 +83,35 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
+}
+
+/* All that is steered with, as one vector at one strength; *own: it was made here. */
+static ws_status one_vector(ws_export *x, int *own, const ws_steering *s, ws_err *err) {
+    const ws_vector **v = ws_xcalloc((size_t)s->n, sizeof *v);
+    double *alpha = ws_xcalloc((size_t)s->n, sizeof *alpha);
+    json_t *from = json_array();
+    ws_status st = WS_OK;
+    *own = 0;
+    for (int i = 0; i < s->n && !st; i++) {
+        v[i] = ws_method_vector(s->method[i]), alpha[i] = (double)s->alpha[i];
+        json_array_append_new(from, json_pack("{s:s, s:s, s:s, s:f}", "name", s->method[i]->name, "method",
+                                              s->method[i]->ops->name, "hash", s->method[i]->hash, "alpha", alpha[i]));
+        if (!v[i])
+            st =
+                ws_fail(err, WS_EUNSUPPORTED,
+                        "%s moves weights, and a control vector moves states; --to gguf-lora is llama.cpp's form of dW",
+                        s->method[i]->path);
+        else if (alpha[i] == 0)
+            st = ws_fail(err, WS_EUSAGE, "%s at strength 0 is the base model itself", s->method[i]->path);
+    }
+    json_object_set_new(x->report, "steer", from);
+    if (!st && s->n == 1) x->v = (ws_vector *)(uintptr_t)v[0], x->strength = alpha[0];
+    if (!st && s->n > 1) {
+        x->strength = 1, *own = 1;
+        st = ws_vector_add(&x->v, v, alpha, s->n, err);
+    }
+    free(v), free(alpha);
+    return st;
 }
 
 /* All that is steered with, as one dW; told in the report. */
@@ -97,8 +127,10 @@ static ws_status mix(ws_delta **out, json_t *report, const ws_model *m, const ws
         json_array_append_new(from, json_pack("{s:s, s:s, s:f}", "name", s->method[i]->name, "hash", s->method[i]->hash,
                                               "alpha", alpha[i]));
         if (!d[i])
-            st = ws_fail(err, WS_EUNSUPPORTED, "%s: a %s method moves no weights, so there is no dW to export",
-                         s->method[i]->path, s->method[i]->ops->name);
+            st = ws_fail(err, WS_EUNSUPPORTED, "%s: a %s method moves no weights, so there is no dW to export%s",
+                         s->method[i]->path, s->method[i]->ops->name,
+                         ws_method_vector(s->method[i]) ? "; --to gguf-control-vector takes vectors that are added"
+                                                        : "");
     }
     json_object_set_new(report, "steer", from);
     if (!st && !moved) st = ws_fail(err, WS_EUSAGE, "every strength is 0: that is the base model itself");
@@ -115,7 +147,8 @@ static void print(const opts *o, const ws_export *x, const ws_agreement *a, cons
         ws_print_json(j, 0);
         return;
     }
-    printf("%s: %s, %d module%s\n", out, o->form->name, ws_delta_n_sites(x->d), ws_delta_n_sites(x->d) == 1 ? "" : "s");
+    int n = x->v ? ws_vector_n_sites(x->v) : ws_delta_n_sites(x->d);
+    printf("%s: %s, %d %s%s\n", out, o->form->name, n, x->v ? "layer" : "module", n == 1 ? "" : "s");
     if (x->lossy && x->loss.n) ws_loss_print(&x->loss, stdout);
     if (a->positions)
         printf("read back and compared at %lld positions: KL mean %.3g, max %.3g nats; max |delta log p| %.3g "
@@ -147,26 +180,29 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_delta *d = NULL;
     ws_ids *prompt = NULL;
     ws_agreement agreement;
-    int n_prompts = 0;
+    int n_prompts = 0, own = 0;
     static const char *const without[] = {"template", "seed", NULL};
     ws_common_init(&c);
     c.without = without;
     ws_interrupt_says(WS_STARTS_OVER);
     ws_status st = ws_cmd_parse(
         argc, argv, options, parse, "--model M --steer FILE[:ALPHA] --to FORM --out PLACE",
-        "Write dW, at its strength, in a form that other programs load.\n\n"
+        "Write dW, or a vector, at its strength, in a form that other programs load.\n\n"
         "  ws export --model M --steer dw.safetensors:2.5 --to peft --out steered-lora\n"
         "  ws export --model M.gguf --steer dw.safetensors:2.5 --to gguf-lora --out steered.gguf\n"
         "  ws export --model M --steer a/dw.safetensors:1 --steer b/dw.safetensors:-2 --to merged --out steered-model\n"
         "  ws export --model M --steer oft/dw.safetensors:2 --to peft --rank 32 --out approx\n"
-        "  ws export --model M --steer dw.safetensors --to dense --out dw-dense.safetensors\n\n"
+        "  ws export --model M --steer dw.safetensors --to dense --out dw-dense.safetensors\n"
+        "  ws export --model M.gguf --steer vectors/mean_diff.safetensors:12 --to gguf-control-vector --out cv.gguf\n\n"
         "FORM    what it is                       exact for\n"
         "peft    a PEFT LoRA directory            lora, pissa, delora; others with --rank\n"
         "gguf-lora  llama.cpp's --lora file       the same\n"
         "dora    a PEFT DoRA directory            dora, and what peft takes\n"
         "ia3     a PEFT IA3 directory             ia3\n"
         "merged  a Hugging Face checkpoint        everything; bf16 rounds, and tells how much of dW is lost\n"
-        "dense   dW as safetensors for Python     everything\n\n"
+        "dense   dW as safetensors for Python     everything\n"
+        "gguf-control-vector  llama.cpp's --control-vector file   vectors of ws extract that are added: mean_diff, pca "
+        "...\n\n"
         "What is written is read back and its log-probabilities are compared with the model steered here, before it "
         "is put in place; beyond --max-kl nothing is left and the exit status is 1.\v",
         &o, &c, err);
@@ -178,8 +214,10 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     x.report = json_pack("{s:s, s:i, s:s, s:s}", "format", "ws-export", "version", 1, "base_name",
                          ws_checkpoint_name(s.checkpoint), "base_hash", ws_checkpoint_hash(s.checkpoint));
     for (int i = 0; i < c.n_steer && !st; i++) st = ws_steering_add(&steering, s.model, c.steer[i], c.force, err);
-    if (!st) st = mix(&d, x.report, s.model, &steering, err);
-    ws_steering_free(&steering);
+    if (!st && o.form->of_vector)
+        st = one_vector(&x, &own, &steering, err);
+    else if (!st)
+        st = mix(&d, x.report, s.model, &steering, err);
     if (!st && o.rank) json_object_set_new(x.report, "rank", json_integer(o.rank));
     if (!st && o.has_dtype) json_object_set_new(x.report, "dtype", json_string(ws_dtypes[o.dtype].name));
     x.d = d;
@@ -193,10 +231,12 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_check_prompts_free(prompt, n_prompts);
     ws_loss_free(&x.loss);
     ws_delta_free(d);
+    if (own) ws_vector_free(x.v);
+    ws_steering_free(&steering);
     json_decref(x.report);
     ws_session_close(&s);
     return st;
 }
 
-const ws_cmd ws_cmd_export = {210, "export", "dW -> PEFT, llama.cpp, merged checkpoint, dense; read back and compared",
-                              run};
+const ws_cmd ws_cmd_export = {210, "export",
+                              "dW or vector -> PEFT, llama.cpp, merged checkpoint, dense; read back and compared", run};

@@ -70,8 +70,8 @@ static ws_status judge(ws_export *x, const ws_agreement *a, double limit, ws_err
 
 static ws_status by_logits(const ws_export_ops *form, ws_export *x, const char *where, const ws_ids *prompt, int n,
                            double limit, ws_agreement *agreement, ws_err *err) {
-    const float one = 1;
-    ws_patch *patch = ws_delta_patch((ws_delta *)(uintptr_t)x->d);
+    const float one = x->v ? (float)x->strength : 1;
+    ws_patch *patch = x->v ? ws_vector_patch(x->v) : ws_delta_patch((ws_delta *)(uintptr_t)x->d);
     ws_export_back back = {0};
     const ws_voice steered = {x->m, 1, &patch, &one};
     ws_status st = form->reopen(x, where, &back, err);

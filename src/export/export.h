@@ -6,6 +6,7 @@
 #define WS_EXPORT_EXPORT_H
 #include "export/compare.h"
 #include "export/loss.h"
+#include "steer/vector.h"
 #define WS_ROOM(name) /* the Makefile looks for this word */
 
 typedef struct ws_export_ops ws_export_ops;
@@ -13,7 +14,9 @@ typedef struct ws_export_ops ws_export_ops;
 typedef struct ws_export {
     ws_model *m;
     const ws_delta *d; /* all edits together, their strengths multiplied in: what the file must do at strength 1 */
-    int rank;          /* 0: as many factors as the edits have */
+    ws_vector *v;      /* of forms that take a hidden-state method: its vector, and the strength */
+    double strength;
+    int rank; /* 0: as many factors as the edits have */
     int has_dtype;
     ws_dtype dtype; /* F32, BF16, F16 */
     json_t *report; /* told of the export: sources, form ... (ws_export.json, docs/formats.md) */
@@ -33,6 +36,7 @@ struct ws_export_ops {
     const char *title; /* a line for the help */
     int dir;           /* it is a folder */
     int takes_rank, takes_dtype;
+    int of_vector; /* it takes a vector instead of dW */
     /* Refuses, before anything is written, what the form cannot hold. */
     ws_status (*check)(ws_export *x, ws_err *err);
     ws_status (*write)(ws_export *x, const char *where,

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VERSION = 3, ALIGNMENT = 32, LONGEST_NAME = 63, TYPE_U32 = 4, TYPE_F32 = 6, TYPE_STRING = 8 };
+enum { VERSION = 3, ALIGNMENT = 32, LONGEST_NAME = 63, TYPE_U32 = 4, TYPE_I32 = 5, TYPE_F32 = 6, TYPE_STRING = 8 };
 
 /* Type numbers of ggml: the `gguf` package. */
 static int type_number(ws_dtype t) {
@@ -39,6 +39,7 @@ static void put_pair(ws_str *s, const ws_gguf_pair *p) {
         put(s, TYPE_F32, 4), put(s, bits, 4);
         break;
     case WS_GGUF_U32: put(s, TYPE_U32, 4), put(s, (uint32_t)p->number, 4); break;
+    case WS_GGUF_I32: put(s, TYPE_I32, 4), put(s, (uint32_t)(int32_t)p->number, 4); break;
     }
 }
 

@@ -103,7 +103,7 @@ ws_status ws_extract_methods(const char *list, const ws_steer_ops ***out, int *n
     for (char *w = strtok_r(copy, ",", &save); w && !st; w = strtok_r(NULL, ",", &save)) {
         int all = !strcmp(w, "all"), known = all;
         for (int i = 0; i < rooms; i++) {
-            if (!room[i]->hidden || (!all && strcmp(room[i]->name, w))) continue;
+            if (!room[i]->hidden || !room[i]->hidden->extract || (!all && strcmp(room[i]->name, w))) continue;
             int there = 0;
             for (int k = 0; k < *n; k++) there |= m[k] == room[i];
             if (!there) m[(*n)++] = room[i];
@@ -112,7 +112,8 @@ ws_status ws_extract_methods(const char *list, const ws_steer_ops ***out, int *n
         if (known) continue;
         ws_str names = {0};
         for (int i = 0; i < rooms; i++)
-            if (room[i]->hidden) ws_str_addf(&names, "%s%s", names.n ? ", " : "", room[i]->name);
+            if (room[i]->hidden && room[i]->hidden->extract)
+                ws_str_addf(&names, "%s%s", names.n ? ", " : "", room[i]->name);
         st = ws_fail(err, WS_EUSAGE, "--methods %s: there is no such method; there are %s", w, names.p);
         ws_str_free(&names);
     }

@@ -67,7 +67,7 @@ struct ws_hidden_ops {
     int most;                    /* of the free letter; 0: no limit */
     /* Once before the sites, where they have something in common, kept in x or v (NULL: in x alone); NULL: nothing. */
     ws_status (*prepare)(ws_extraction *x, ws_vector *v, ws_err *err);
-    /* The state at x->at[i] -> s->t, malloced; s->site, s->d and s->norm, the median length, are set.  Sites run side by
+    /* The state at x->at[i] -> s->t, malloced (NULL: the method is read from files alone); s->site, s->d and s->norm, the median length, are set.  Sites run side by
      * side. */
     ws_status (*extract)(const ws_extraction *x, int i, const ws_vector *v, ws_vector_site *s, ws_err *err);
     /* What the map wants ready, from the tensors; NULL: nothing.  Sites come in order, earlier ones are made. */

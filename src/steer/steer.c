@@ -3,7 +3,7 @@
 #include "base/hash.h"
 #include "io/json.h"
 #include "io/peft.h"
-#include "steer/vector.h"
+#include "steer/control_vector.h"
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -55,9 +55,10 @@ static ws_status json_kind(const char *path, const ws_steer_ops **ops, ws_err *e
 }
 
 /* The metadata "format" of a safetensors file; a PEFT directory and a LoRA GGUF count as ws-dw (theta - base).  *vector: a hidden-state
- * method's file, which names its room itself; steering-lite's have a `cfg` and no format of ours. */
+ * method's file (a GGUF control vector, too), which names its room itself; steering-lite's have a `cfg` and no format of ours. */
 static ws_status kind_of(const char *path, const ws_steer_ops **ops, int *vector, ws_err *err) {
-    *vector = 0;
+    *vector = ws_is_control_vector(path);
+    if (*vector) return WS_OK;
     if (ws_is_dir(path) || ws_is_gguf(path)) {
         *ops = ws_steer_find("ws-dw");
         return WS_OK;
@@ -95,6 +96,8 @@ static void set_bracket(ws_method *x) {
     if (norm > 0) return;
     x->bracket_lo = 1 / 1024.0, x->bracket_hi = 4096;
 }
+
+ws_vector *ws_method_vector(const ws_method *m) { return m->ops->hidden ? m->impl : NULL; }
 
 double ws_method_relative(const ws_method *m) {
     if (m->ops->relative_norm) return m->ops->relative_norm(m);

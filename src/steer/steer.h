@@ -39,14 +39,16 @@ struct ws_method {
 /* The change at strength 1 against what is changed: ||dW|| / ||W||, or for strengths that are lengths 1 / the median length of
  * the state; NaN where there is no such thing. */
 double ws_method_relative(const ws_method *m);
-/* Opens FILE by the kind in its metadata.  Also takes a PEFT adapter directory and a LoRA GGUF (as theta - base). */
+/* Opens FILE by the kind in its metadata.  Also takes a PEFT adapter directory and a LoRA GGUF (as theta -
+ * base), and a GGUF control vector. */
 ws_status ws_method_load(ws_method **out, const ws_model *m, const char *path, int force, ws_err *err);
 void ws_method_free(ws_method *m);
 /* The contrast behind a method that moves weights (room dw); NULL: it is of another kind. */
 ws_delta *ws_method_delta(const ws_method *m);
-const ws_steer_ops *ws_steer_find(const char *format); /* the room of a metadata format; NULL: none */
-const ws_steer_ops *ws_steer_named(const char *name);  /* the room of a hidden-state method; NULL: none */
-const ws_steer_ops *const *ws_steer_rooms(void);       /* every room by name, ends with NULL */
+struct ws_vector *ws_method_vector(const ws_method *m); /* the vector of a hidden-state method; NULL: of another kind */
+const ws_steer_ops *ws_steer_find(const char *format);  /* the room of a metadata format; NULL: none */
+const ws_steer_ops *ws_steer_named(const char *name);   /* the room of a hidden-state method; NULL: none */
+const ws_steer_ops *const *ws_steer_rooms(void);        /* every room by name, ends with NULL */
 
 /* Parsed `--steer FILE[:ALPHA]` options, hung together: one entry per method. */
 typedef struct ws_steering {

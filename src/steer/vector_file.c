@@ -3,6 +3,7 @@
  *     sub::layers.<l>.<path>::<key>       at a linear       metadata cfg     the method's configuration, JSON in a string */
 #include "base/log.h"
 #include "io/json.h"
+#include "steer/control_vector.h"
 #include "steer/states.h"
 #include <math.h>
 #include <stdlib.h>
@@ -213,6 +214,7 @@ ws_status ws_vector_load(ws_vector **out, const ws_model *m, const char *path, i
     ws_vector *v = NULL;
     int sites = ws_model_n_sites(m);
     *out = NULL;
+    if (ws_is_control_vector(path)) return ws_control_vector_load(out, m, path, force, err);
     const ws_tensor **of = ws_xcalloc((size_t)sites * WS_MAX_KEYS, sizeof *of), *shared[WS_MAX_KEYS] = {0};
     ws_status st = ws_safetensors_open(&s, path, err);
     const json_t *meta = st ? NULL : ws_safetensors_meta(s);
