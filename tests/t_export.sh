@@ -51,7 +51,7 @@ ws export --model $M --steer "$T/dw.safetensors" --to peft --rank 4 --max-kl 5 -
 ws export --model $M --steer "$T/dw.safetensors" --to gguf-lora --dtype f16 --out "$T/f16.gguf" && [ "$(wc -c <"$T/f16.gguf")" -lt "$(wc -c <"$T/gguf-lora")" ] && ok "gguf-lora in f16" || no "gguf-lora --dtype f16"
 # ---- refusals
 says 2 "--to is missing" --model $M --steer "$T/dw.safetensors" --out "$T/no"
-says 2 "there is no such form (dense, dora, gguf-lora, ia3, merged, peft)" --model $M --steer "$T/dw.safetensors" --to lora --out "$T/no"
+says 2 "there is no such form (dense, dora, gguf-control-vector, gguf-lora, ia3, merged, peft)" --model $M --steer "$T/dw.safetensors" --to lora --out "$T/no"
 says 2 "--out is missing" --model $M --steer "$T/dw.safetensors" --to peft
 says 2 "--steer is missing" --model $M --to peft --out "$T/no"
 says 1 "no such steering file" --model $M --steer nothing:1 --to peft --out "$T/no"
