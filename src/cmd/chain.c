@@ -71,15 +71,16 @@ static ws_status show(const ws_pipeline *p, const ws_stages_result *ran, int jso
     if (st) return st;
     const ws_method_results *m = &r->m[0];
     if (json) {
-        ws_verdict v = ws_verdict_of(m);
+        int works = ws_verdict_of(m).works;
         ws_str line = {0};
         if (r->n_rows)
-            ws_headline_sweep(r, &line);
+            works = ws_headline_sweep(r, &line) > 0;
         else
             ws_verdict_line(m, &line);
         json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:f, s:b, s:s}", "run", ws_pipeline_dir(p), "report",
                               ws_pipeline_report(p), "stages_run", ran->ran, "stages_skipped", ran->skipped, "seconds",
-                              ran->seconds, "works", v.works, "verdict", line.p);
+                              ran->seconds, "works", works, "verdict", line.p);
+        if (r->n_rows) json_object_set_new(j, "rows_failed", json_integer(ran->n_failures));
         ws_json_dump(j, &s, 1);
         ws_str_addc(&s, '\n');
         json_decref(j);

@@ -2,6 +2,7 @@
 #include "cmd/cmd.h"
 #include "base/log.h"
 #include "io/file.h"
+#include "run/headline.h"
 #include "run/report.h"
 #include "run/tables.h"
 #include "run/verdict.h"
@@ -111,10 +112,14 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     if (!st && c.out) st = ws_report_write(r[0], c.out, err);
     if (!st && c.out) ws_note("report in %s", c.out);
     for (int i = 0; i < a.n && !st; i++)
-        for (int k = 0; k < r[i]->n; k++) {
+        for (int k = 0; k < (r[i]->n_rows ? 1 : r[i]->n); k++) { /* the rows of a sweep have one verdict together */
             ws_str s = {0};
-            ws_verdict_line(&r[i]->m[k], &s);
-            ws_note("%s%s%s: %s", a.n > 1 ? r[i]->name : "", a.n > 1 ? "/" : "", r[i]->m[k].name, s.p);
+            if (r[i]->n_rows)
+                ws_headline_sweep(r[i], &s);
+            else
+                ws_verdict_line(&r[i]->m[k], &s);
+            ws_note("%s%s%s: %s", a.n > 1 ? r[i]->name : "", a.n > 1 ? "/" : "",
+                    r[i]->n_rows ? "rows" : r[i]->m[k].name, s.p);
             ws_str_free(&s);
         }
 out:

@@ -105,7 +105,13 @@ json_t *ws_stage_options_json(const ws_task *t) {
     const ws_run_row *row = ws_task_row(t);
     json_t *o = json_object();
     put_str(o, "model_hash", ws_checkpoint_hash(ws_model_checkpoint(p->in->model)));
-    if (t->kind == STAGE_TABLE) return o; /* its inputs are all it depends on */
+    if (t->kind == STAGE_TABLE) { /* its inputs are all it depends on, and in a sweep which rows there are */
+        json_t *rows = ws_is_sweep(p) ? json_object() : NULL;
+        for (int i = 0; rows && i < p->n_rows; i++)
+            json_object_set_new(rows, p->row[i].spec.name, json_string(ws_row_kind_name(p->row[i].spec.kind)));
+        if (rows) json_object_set_new(o, "rows", rows);
+        return o;
+    }
     int training = t->kind == STAGE_POS || t->kind == STAGE_NEG || t->kind == STAGE_DIFF;
     put_int(o, "seed", (int64_t)(training ? row->spec.seed : p->o.seed));
     if (t->kind != STAGE_DIFF) template_hash(p, o);

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+static const double NEAR_BUDGET = 0.1; /* a search that stopped just outside its tolerance of 0.05 still compares */
+
 static int aims(const ws_method_results *m) {
     const char *sentence;
     const json_t *meant = json_object_get(json_object_get(m->eval, "vignettes"), "target_meant");
@@ -49,7 +51,12 @@ ws_effect ws_headline_effect(ws_headline h, const ws_method_results *m, int minu
         return turned(&m->effect, row, "specific", "specific_lo", "specific_hi", sign);
     case WS_HEADLINE_MARGIN:
         return turned(&m->margin, ws_sheet_arm(&m->margin, NULL, arm), "delta", "delta_lo", "delta_hi", sign);
-    case WS_HEADLINE_DOSE: return turned(&m->dose, dose_row(&m->dose, sign), "score", "score_lo", "score_hi", sign);
+    case WS_HEADLINE_DOSE: { /* the base's texts are the same for all rows: a constant, not another source of noise */
+        int base = dose_row(&m->dose, 0);
+        ws_effect e = turned(&m->dose, dose_row(&m->dose, sign), "score", "score_lo", "score_hi", sign);
+        double zero = base < 0 ? (double)NAN : sign * ws_sheet_num(&m->dose, base, "score");
+        return (ws_effect){e.v - zero, e.lo - zero, e.hi - zero};
+    }
     case WS_HEADLINE_NONE: break;
     }
     return (ws_effect){NAN, NAN, NAN};
@@ -83,26 +90,58 @@ const ws_row_results *ws_results_control_of(const ws_results *r, const ws_row_re
     return own ? own : ws_results_control(r, "random");
 }
 
+/* The row of a method in the summary; -1: it was not calibrated. */
+static int summary_row(const ws_results *r, const ws_row_results *row) {
+    for (int i = 0; i < r->summary.csv.rows; i++)
+        if (!strcmp(ws_sheet_text(&r->summary, i, "method"), row->name)) return i;
+    return -1;
+}
+
+const char *ws_row_status(const ws_results *r, const ws_row_results *row, int minus) {
+    int i = summary_row(r, row);
+    return i < 0 ? "" : ws_sheet_text(&r->summary, i, minus ? "status_neg" : "status_pos");
+}
+
+int ws_row_off_budget(const ws_results *r, const ws_row_results *row) {
+    int i = summary_row(r, row);
+    for (int minus = 0; minus < 2 && i >= 0; minus++) {
+        const char *s = ws_row_status(r, row, minus);
+        if (!strcmp(s, "ok") || !strcmp(s, "reference") || !strcmp(s, "none")) continue;
+        double p95 = ws_sheet_num(&r->summary, i, minus ? "p95_at_neg" : "p95_at_pos"),
+               target = ws_sheet_num(&r->summary, i, "target_p95");
+        if (!(fabs(p95 / target - 1) <= NEAR_BUDGET)) return 1;
+    }
+    return 0;
+}
+
+ws_beats ws_row_beats(ws_headline h, const ws_results *r, const ws_row_results *row, const char *kind) {
+    const ws_row_results *c = ws_results_control_of(r, row, kind);
+    if (!c || row->method < 0 || ws_row_off_budget(r, row) || ws_row_off_budget(r, c)) return WS_BEATS_UNKNOWN;
+    return ws_headline_beats(h, &r->m[row->method], &r->m[c->method]);
+}
+
 static void list(ws_str *s, const char *name) { ws_str_addf(s, "%s%s", s->n ? ", " : "", name); }
 
-void ws_headline_sweep(const ws_results *r, ws_str *out) {
+int ws_headline_sweep(const ws_results *r, ws_str *out) {
     const ws_row_results *control[2] = {ws_results_control(r, "random"), ws_results_control(r, "shuffled")};
     ws_headline h = ws_headline_of(r);
     ws_str more = {0}, not_more = {0}, failed = {0};
-    int adapters = 0;
+    int adapters = 0, n_more = 0;
     for (int i = 0; i < r->n_rows; i++) {
         const ws_row_results *row = &r->row[i];
         if (row->error) list(&failed, row->name);
         if ((strcmp(row->kind, "adapter") && strcmp(row->kind, "vector")) || row->method < 0) continue;
-        int worst = WS_BEATS_BOTH, known = 0;
+        ws_beats worst = WS_BEATS_BOTH;
+        int known = 0;
         for (int k = 0; k < 2; k++) {
-            const ws_row_results *c = ws_results_control_of(r, row, k ? "shuffled" : "random");
-            if (!c) continue;
-            ws_beats b = ws_headline_beats(h, &r->m[row->method], &r->m[c->method]);
+            const char *kind = k ? "shuffled" : "random";
+            if (!ws_results_control_of(r, row, kind)) continue;
+            ws_beats b = ws_row_beats(h, r, row, kind);
             known |= b != WS_BEATS_UNKNOWN;
             if (b != WS_BEATS_BOTH) worst = b;
         }
         adapters++;
+        n_more += known && worst == WS_BEATS_BOTH;
         list(known && worst == WS_BEATS_BOTH ? &more : &not_more, row->name);
     }
     if (control[0] || control[1])
@@ -117,4 +156,5 @@ void ws_headline_sweep(const ws_results *r, ws_str *out) {
                     ws_headline_title(h), adapters);
     if (failed.n) ws_str_addf(out, "; failed: %s", failed.p);
     ws_str_free(&more), ws_str_free(&not_more), ws_str_free(&failed);
+    return n_more;
 }

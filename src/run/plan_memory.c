@@ -9,6 +9,7 @@ enum {
     LIBRARIES = 32 << 20,   /* code mapped beside the model, and what the report draws with */
     CALIBRATION_ROWS = 384, /* of one decode step */
     CALIBRATION_ARMS = 2,   /* both signs at once */
+    REPORT_ROW = 256 << 10, /* results and lines of a row in the tables */
     EVAL_TOKENS = 4096,     /* of one forward of texts */
     VIGNETTES_AT_ONCE = 192 /* texts, all settings together */
 };
@@ -90,7 +91,7 @@ int64_t ws_task_memory(const ws_task *t) {
                2LL * p->o.extract.n * 3 * ws_model_dims(m)->layers * ws_model_dims(m)->hidden * (int64_t)sizeof(float);
     case STAGE_BASE:
     case STAGE_EVAL: return always + work + 3 * adapter + eval(p);
-    case STAGE_TABLE: break;
+    case STAGE_TABLE: return always + p->n_rows * (int64_t)REPORT_ROW;
     }
     return always;
 }

@@ -1,5 +1,6 @@
 #include "run/plots.h"
 #include "base/arena.h"
+#include "run/headline.h"
 #include "run/tables.h"
 #include <math.h>
 #include <stdarg.h>
@@ -80,7 +81,7 @@ static void by_alpha(ws_picture *p, const ws_sheet *s, const char *y, const char
 
 static void dose(ws_pictures *all, const ws_results *r, const ws_method_results *m) {
     const ws_sheet *s = &m->dose;
-    if (!s->csv.rows) return;
+    if (!s->csv.rows || r->n_rows) return; /* of a sweep: dose_rows() */
     ws_picture *p = add(all, "dose", "Score of free answers against the strength of the steering, with intervals");
     p->plot.title = text(p, "Dose response of %s: what free answers show", ws_results_behavior(r));
     p->plot.subtitle = text(p,
@@ -91,9 +92,78 @@ static void dose(ws_pictures *all, const ws_results *r, const ws_method_results 
     by_alpha(p, s, "score", "score_lo", "score_hi", NULL);
 }
 
+/* ---------- the rows of a sweep ---------- */
+/* The effect by which rows are compared, a line each. */
+static void rows(ws_pictures *all, const ws_results *r) {
+    ws_headline h = ws_headline_of(r);
+    int n = 0;
+    for (int i = 0; i < r->n_rows; i++) n += r->row[i].method >= 0;
+    if (!n || h == WS_HEADLINE_NONE) return;
+    ws_picture *p = add(all, "rows", "Headline effect of every row at both calibrated strengths, with intervals");
+    p->plot.title = text(p, "What each row moves at one KL budget: %s", ws_headline_title(h));
+    p->plot.subtitle =
+        text(p,
+             "%s, %s. Positive is what was meant, on both sides; bars: 95%% bootstrap intervals within one "
+             "training.",
+             ws_results_model(r), ws_results_behavior(r));
+    p->plot.xlabel = h == WS_HEADLINE_MARGIN     ? "change of the margin against the base model, nats per token"
+                     : h == WS_HEADLINE_SPECIFIC ? "specific effect on the target foundation, nats"
+                                                 : "change of the score against the base model, words per answer";
+    const char **cat = ws_arena_get(p->memory, (size_t)n * sizeof *cat);
+    ws_series *q = series(p, 2);
+    for (int minus = 0; minus < 2; minus++) {
+        double *x = numbers(p, n), *y = numbers(p, n), *lo = numbers(p, n), *hi = numbers(p, n);
+        int k = 0;
+        for (int i = 0; i < r->n_rows; i++) {
+            const ws_row_results *row = &r->row[i];
+            if (row->method < 0) continue;
+            ws_effect e = ws_headline_effect(h, &r->m[row->method], minus);
+            cat[k] = text(p, "%s%s", row->name, ws_row_off_budget(r, row) ? " (off budget)" : "");
+            x[k] = e.v, lo[k] = e.lo, hi[k] = e.hi, y[k] = k + (minus ? 0.15 : -0.15);
+            k++;
+        }
+        q[p->plot.n_series++] =
+            (ws_series){minus ? "at -alpha" : "at +alpha", n, x, y, lo, hi, 0, 0, 0, 0, minus ? BLUE : VERMILION};
+    }
+    p->plot.category = cat, p->plot.n_categories = n;
+    rules(p, 1, (ws_rule[]){{0, 1, NULL}});
+}
+
+/* Dose curves on one axis: each strength as a share of the row's own calibrated one. */
+static void dose_rows(ws_pictures *all, const ws_results *r) {
+    enum { MOST_CURVES = 10, COLOURS = 8 };
+    int n = 0, left_out = 0;
+    for (int i = 0; i < r->n_rows; i++) n += r->row[i].method >= 0 && r->m[r->row[i].method].dose.csv.rows;
+    if (!n) return;
+    if (n > MOST_CURVES) left_out = n - MOST_CURVES;
+    ws_picture *p = add(all, "dose", "Score of free answers against the share of each row's calibrated strength");
+    p->plot.title = text(p, "Dose response of %s, every row at its own strengths", ws_results_behavior(r));
+    ws_series *q = series(p, MOST_CURVES);
+    for (int i = 0; i < r->n_rows && p->plot.n_series < MOST_CURVES; i++) {
+        const ws_row_results *row = &r->row[i];
+        if (row->method < 0) continue;
+        const ws_sheet *s = &r->m[row->method].dose;
+        if (!s->csv.rows) continue;
+        double *x = column(p, s, "dose"), *y = column(p, s, "score");
+        sort_points(s->csv.rows, x, y, NULL, NULL);
+        int control = strcmp(row->kind, "adapter") && strcmp(row->kind, "vector"), at = p->plot.n_series;
+        if (!at)
+            p->plot.subtitle = text(p,
+                                    "%s. %s answers to %s held-out prompts at each strength, no system prompt; dashed: "
+                                    "controls. Intervals: table row_answers.%s",
+                                    ws_results_model(r), ws_sheet_text(s, 0, "n"), ws_sheet_text(s, 0, "n_topics"),
+                                    left_out ? text(p, " %d further rows are left out.", left_out) : "");
+        q[p->plot.n_series++] =
+            (ws_series){text(p, "%s", row->name), s->csv.rows, x, y, NULL, NULL, 1, 0, 0, control, at % COLOURS};
+    }
+    p->plot.xlabel = "share of the calibrated strength; + is towards the POS persona";
+    p->plot.ylabel = "score: weighted words per answer";
+    rules(p, 1, (ws_rule[]){{0, 1, "base"}});
+}
+
 static void margin(ws_pictures *all, const ws_results *r, const ws_method_results *m) {
     const ws_sheet *s = &m->margin;
-    if (!s->csv.rows) return;
+    if (!s->csv.rows || r->n_rows) return; /* of a sweep: rows() */
     ws_picture *p = add(all, "margin", "Log-probability margin of held-out POS over NEG answers against the strength");
     p->plot.title = "Margin: does the model prefer the POS persona's answers?";
     p->plot.subtitle = text(p,
@@ -119,7 +189,8 @@ static void dlogit(ws_pictures *all, const ws_results *r, const ws_method_result
     if (!n) return;
     ws_picture *p =
         add(all, "dlogit", "Change of moral judgement for each foundation at +alpha and -alpha, with intervals");
-    p->plot.title = "Moral vignettes: change of \"is wrong\" by foundation";
+    p->plot.title = text(p, "Moral vignettes: change of \"is wrong\" by foundation%s%s", r->n_rows ? ", row " : "",
+                         r->n_rows ? m->name : "");
     const char *warning = ws_vignette_signal(m, &sentence) == 0 ? " The readout carries no signal on this model." : "";
     int think = (int)json_integer_value(json_object_get(json_object_get(m->eval, "vignettes"), "max_think"));
     const char *mode = think ? text(p, "after a thought of at most %d tokens", think) : "without thinking";
@@ -153,13 +224,15 @@ static void dlogit(ws_pictures *all, const ws_results *r, const ws_method_result
 }
 
 /* Every probe of the root finder, both signs; the audit as single points. */
-static void calibration(ws_pictures *all, const ws_results *r) {
+static void calibration(ws_pictures *all, const ws_results *r, const ws_method_results *m) {
     static const char *const side[] = {"pos", "neg"};
     const ws_sheet *h = &r->history, *a = &r->audit, *s = &r->summary;
     if (!h->csv.rows || !s->csv.rows) return;
     ws_picture *p = add(all, "calibration", "95th percentile of the KL per token against the strength, for both signs");
     double target = ws_sheet_num(s, 0, "target_p95");
-    p->plot.title = "Calibration: how far each strength moves the model";
+    const char *only = r->n_rows && m ? m->name : NULL; /* of many rows the first */
+    p->plot.title =
+        text(p, "Calibration: how far each strength moves the model%s%s", only ? ", row " : "", only ? only : "");
     p->plot.subtitle = text(p,
                             "%s, %s. p95 over the tokens of greedy answers: search on %s prompts x %s tokens, audit on "
                             "%s other prompts.",
@@ -174,6 +247,7 @@ static void calibration(ws_pictures *all, const ws_results *r) {
         int n = 0;
         for (int i = 0; i < from->csv.rows; i++) {
             if (strcmp(ws_sheet_text(from, i, "side"), side[k % 2])) continue;
+            if (only && strcmp(ws_sheet_text(from, i, "method"), only)) continue;
             x[n] = fabs(ws_sheet_num(from, i, "alpha"));
             y[n++] = ws_sheet_num(from, i, k < 2 ? "p95" : "p95_audit");
         }
@@ -214,8 +288,9 @@ static void training(ws_pictures *all, const ws_results *r, const ws_method_resu
 ws_pictures ws_pictures_build(const ws_results *r) {
     ws_pictures all = {0};
     const ws_method_results *m = r->n ? &r->m[0] : NULL;
+    if (r->n_rows) rows(&all, r), dose_rows(&all, r);
     if (m) dose(&all, r, m), margin(&all, r, m), dlogit(&all, r, m);
-    calibration(&all, r);
+    calibration(&all, r, m);
     if (m) training(&all, r, m);
     int n = 0;
     for (int i = 0; i < all.n;

@@ -316,6 +316,12 @@ static ws_status give_up(ws_stage *s, int n, ws_manifest *m, const char *stage, 
     json_object_set_new(rec, "failed", json_string(stage));
     json_object_set_new(rec, "error", json_string(why));
     ws_manifest_set_stage(m, s->name, rec);
+    for (int i = 1; i < n; i++) { /* what all rows go into says so, and is made again when that changes */
+        if (s[i].group) continue;
+        json_t *failed = json_object_get(s[i].options, "failed");
+        if (!failed) json_object_set_new(s[i].options, "failed", failed = json_object());
+        json_object_set_new(failed, s->name, json_string(why));
+    }
     err->code = WS_OK;
     return leave_out(s + 1, n - 1, m, s->group, err);
 }

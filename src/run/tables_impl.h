@@ -48,6 +48,8 @@ char *ws_tab_setting(const ws_sheet *s, int r); /* "lora at +4.10", "base"; the 
 /* A row per setting of a sheet, from the NEG end to the POS end. */
 void ws_tab_settings(const ws_show *s, ws_table *t, const ws_results *r, const ws_sheet *from, const ws_column *c,
                      int n);
+/* tables_readouts.c: the readouts of a sweep, a line for each of its rows. */
+void ws_tab_readouts(const ws_show *s, ws_tables *all);
 /* tables_rows.c: the tables of a sweep. */
 void ws_tab_rows(const ws_show *s, ws_tables *all);
 /* tables_vignettes.c: the tables of the vignette readout, for each mode its own. */

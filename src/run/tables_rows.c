@@ -17,18 +17,39 @@ static double at(const ws_sheet *s, int row, const char *col) {
     return row < 0 ? (double)NAN : ws_sheet_num(s, row, col);
 }
 
-static void strengths(ws_table *t, const ws_results *r, const ws_row_results *row) {
+/* A dash where there is no value: a row that failed, or one without training. */
+static void number(ws_table *t, double v) {
+    if (isnan(v))
+        ws_table_none(t, "-");
+    else
+        ws_table_num(t, v);
+}
+
+/* Returns whether both strengths stand for the KL budget. */
+static int strengths(ws_table *t, const ws_results *r, const ws_row_results *row) {
+    static const char *const key[] = {"alpha_pos", "p95_at_pos", "audit_ratio_pos",
+                                      "alpha_neg", "p95_at_neg", "audit_ratio_neg"};
     int i = row_of(&r->summary, row->name);
-    ws_table_num(t, at(&r->summary, i, "alpha_pos")), ws_table_num(t, at(&r->summary, i, "p95_at_pos"));
-    ws_table_num(t, at(&r->summary, i, "audit_ratio_pos"));
-    ws_table_num(t, at(&r->summary, i, "alpha_neg")), ws_table_num(t, at(&r->summary, i, "p95_at_neg"));
-    ws_table_num(t, at(&r->summary, i, "audit_ratio_neg"));
+    for (int k = 0; k < 6; k++) number(t, at(&r->summary, i, key[k]));
+    char status[80];
+    const char *side[2] = {ws_row_status(r, row, 0), ws_row_status(r, row, 1)};
+    if (row->error || i < 0)
+        snprintf(status, sizeof status, "%s", row->error ? "failed" : "-");
+    else if (!strcmp(side[0], side[1]))
+        snprintf(status, sizeof status, "%s", side[0]);
+    else
+        snprintf(status, sizeof status, "+ %s, - %s", side[0], side[1]);
+    ws_table_text(t, status);
+    return !ws_row_off_budget(r, row);
 }
 
 static void effect(ws_table *t, ws_headline h, const ws_results *r, const ws_row_results *row) {
     for (int minus = 0; minus < 2; minus++) {
         ws_effect e = row->method < 0 ? (ws_effect){NAN, NAN, NAN} : ws_headline_effect(h, &r->m[row->method], minus);
-        ws_table_ci(t, e.v, e.lo, e.hi);
+        if (isnan(e.v))
+            ws_table_none(t, "-");
+        else
+            ws_table_ci(t, e.v, e.lo, e.hi);
     }
 }
 
@@ -67,9 +88,13 @@ static void rows(const ws_show *s, ws_tables *all) {
     for (int i = 0; i < s->n && !h; i++)
         if (s->run[i]->n_rows) h = ws_headline_of(s->run[i]);
     ws_tab_begin(s, t, "row", "row");
-    static const ws_column c[] = {{NUMBER("alpha_pos", "alpha +", "%.2f")}, {NUMBER("p95_pos", "p95 +", "%.2f")},
-                                  {NUMBER("audit_pos", "audit +", "%.2f")}, {NUMBER("alpha_neg", "alpha -", "%.2f")},
-                                  {NUMBER("p95_neg", "p95 -", "%.2f")},     {NUMBER("audit_neg", "audit -", "%.2f")}};
+    static const ws_column c[] = {{NUMBER("alpha_pos", "alpha +", "%.2f")},
+                                  {NUMBER("p95_pos", "p95 +", "%.2f")},
+                                  {NUMBER("audit_pos", "audit +", "%.2f")},
+                                  {NUMBER("alpha_neg", "alpha -", "%.2f")},
+                                  {NUMBER("p95_neg", "p95 -", "%.2f")},
+                                  {NUMBER("audit_neg", "audit -", "%.2f")},
+                                  {WORDS("status", "status")}};
     ws_tab_columns(t, COLUMNS(c));
     char title[2][64];
     for (int k = 0; k < 2; k++) {
@@ -83,32 +108,34 @@ static void rows(const ws_show *s, ws_tables *all) {
     }
     ws_table_column(t, "broken", "broken", WS_CELL_TEXT, NULL, WS_BEST_NONE);
     ws_str weak = {0};
+    double target = NAN;
     for (int i = 0; i < s->n; i++)
         for (int k = 0; k < s->run[i]->n_rows; k++) {
             const ws_results *r = s->run[i];
             const ws_row_results *row = &r->row[k];
             int rival = !strcmp(row->kind, "adapter") || !strcmp(row->kind, "vector"), beaten = 0;
             ws_tab_row(s, t, r, row->name);
-            strengths(t, r, row), effect(t, h, r, row);
+            int kept = strengths(t, r, row);
+            if (r->summary.csv.rows) target = ws_sheet_num(&r->summary, 0, "target_p95");
+            effect(t, h, r, row);
             for (int q = 0; q < 2; q++) {
-                const ws_row_results *other = ws_results_control_of(r, row, kinds[q]);
-                ws_beats b = rival && other && row->method >= 0
-                                 ? ws_headline_beats(h, &r->m[row->method], &r->m[other->method])
-                                 : WS_BEATS_UNKNOWN;
-                if (row->error && !q)
-                    ws_table_none(t, "failed");
-                else
-                    ws_table_text(t, ws_beats_name(b));
+                ws_beats b = rival ? ws_row_beats(h, r, row, kinds[q]) : WS_BEATS_UNKNOWN;
+                ws_table_text(t, ws_beats_name(b));
                 beaten |= b != WS_BEATS_BOTH && b != WS_BEATS_UNKNOWN;
             }
             ws_table_text(t, broken_at(r, row));
-            if (!rival || *broken_at(r, row) == 'a') ws_table_unranked(t); /* a broken model wins nothing */
+            /* a broken model wins nothing, nor does one at another strength of the budget */
+            if (!rival || !kept || *broken_at(r, row) == 'a') ws_table_unranked(t);
+            beaten |= rival && !kept && row->method >= 0;
             if (beaten) ws_str_addf(&weak, "%s%s", weak.n ? ", " : "", row->name);
         }
     for (int i = 0; i < s->n; i++) failures(t, s->run[i]);
     ws_table_note(
-        t, "Every row is calibrated to the same p95 of the KL per token on the same prompts; audit: p95 on other "
-           "prompts / p95 here. Effects are oriented: positive is what was meant, at + and at -.");
+        t,
+        "Every row is calibrated to the same p95 of the KL per token on the same prompts (%g nat); one that ended "
+        "more than a tenth away from it is not compared. audit: p95 on other prompts / p95 here. Effects are "
+        "oriented: positive is what was meant, at + and at -.",
+        target);
     ws_table_note(
         t, "random: a dW of random numbers, at every module as long as the reference row's. shuffled: trained like "
            "it on answers whose sides were mixed by a coin. A row beats a control on a side when its whole interval "
@@ -137,9 +164,9 @@ static void costs(const ws_show *s, ws_tables *all) {
             const ws_row_results *row = &r->row[k];
             ws_tab_row(s, t, r, row->name);
             if (strcmp(row->kind, "adapter")) ws_table_unranked(t);
-            ws_table_num(t, row->parameters), ws_table_num(t, row->length), ws_table_num(t, row->train);
-            ws_table_num(t, row->train / lora), ws_table_num(t, row->peak / (1 << 20));
-            ws_table_num(t, row->calibrate), ws_table_num(t, row->eval);
+            number(t, row->parameters), number(t, row->length), number(t, row->train);
+            number(t, row->train / lora), number(t, row->peak / (1 << 20));
+            number(t, row->calibrate), number(t, row->eval);
         }
     }
     ws_table_note(t, "trained numbers: of one side; training: both sides, with the held-out rows' loss; peak: resident "
@@ -194,6 +221,7 @@ static void seeds(const ws_show *s, ws_tables *all) {
 
 void ws_tab_rows(const ws_show *s, ws_tables *all) {
     rows(s, all);
+    ws_tab_readouts(s, all);
     seeds(s, all);
     costs(s, all);
 }

@@ -72,7 +72,10 @@ static int *by_alpha(const ws_sheet *s) {
 void ws_tab_settings(const ws_show *s, ws_table *t, const ws_results *r, const ws_sheet *from, const ws_column *c,
                      int n) {
     int *order = by_alpha(from);
+    /* the rows of a sweep share the base's answers: they stand in the first row's lines alone */
+    int shared = r->n_rows && (const char *)from >= (const char *)&r->m[1];
     for (int k = 0; k < from->csv.rows; k++) {
+        if (shared && ws_sheet_num(from, order[k], "alpha") == 0) continue;
         char *name = ws_tab_setting(from, order[k]);
         ws_tab_row(s, t, r, name);
         free(name);
