@@ -134,7 +134,7 @@ sweep "$T/f" --adapters lora --controls none --block-size 5 >/dev/null 2>"$T/f.e
 check "an option that means nothing to any row is refused" $? "$(tail -n 1 "$T/f.err")"
 sweep "$T/f" --adapters oft,lora --block-size 5 --controls none >/dev/null 2>"$T/f.err" && ! grep -q boft "$f/report/report.md"
 check "without that row the report no longer speaks of it" $? "$(tail -n 1 "$T/f.err")"
-sweep "$T/n" --adapters lora,ia3 --lr 1000 --readout margin,canaries --canary-prompts 4 >"$T/n.out" 2>"$T/n.err"
+sweep "$T/n" --adapters lora,ia3 --lr 1000 --readout vignettes,margin,dose,canaries --canary-prompts 4 >"$T/n.out" 2>"$T/n.err"
 [ $? = 1 ] && tail -n 1 "$T/n.err" | grep -q '3 rows failed.*not finite' && grep -q '^ia3.*below_range' "$T/n.out" && grep -q 'Failed at lora: train pos: lora, random' "$T/n.out"
 check "training that diverges ends its row and the controls that need it; a row off the budget is told" $? "$(tail -n 1 "$T/n.err")"
 
