@@ -94,6 +94,19 @@ def perturb(m, g, scale=0.05):
     return m
 
 
+def exact_residual(m, W):
+    """PiSSA's W_res on a model in double by torch's SVD in double: PEFT's own comes from one in fp32, which is good to some 1e-6."""
+    for n, x in m.named_modules():
+        if not hasattr(x, "base_layer"): continue
+        w = W[n.removeprefix("base_model.model.") + ".weight"].double()
+        u, s, v = torch.linalg.svd(w, full_matrices=False)
+        r = x.r["default"]
+        exact = w - (u[:, :r] * s[:r]) @ v[:r]
+        assert (x.base_layer.weight - exact).abs().max() < 1e-5 * w.abs().max()
+        x.base_layer.weight.data.copy_(exact)
+    return m
+
+
 # ---------- one linear ----------
 Q = dict(target_modules=["q_proj"], task_type="CAUSAL_LM")
 PATTERN = dict(rank_pattern={r"layers\.0\..*q_proj": 5, "q_proj": 3})
@@ -167,7 +180,9 @@ def linear():
             T["merged16." + name] = plain(m16).weight.data[::2]
             if kind == "ia3": T["merged16_bias." + name] = plain(m16).bias.data
         J["cases"].append(dict(name=name, kind=kind, config=c))
+        if kind == "pissa": T["wres." + name] = inner(m).base_layer.weight.data.clone()[::2]
         m.double()
+        if kind == "pissa": exact_residual(m, llama(base_dir).state_dict())
         W, b = plain(llama(base_dir)).weight.data.double(), plain(llama(base_dir)).bias.data.double()
         xd = x.double().requires_grad_(True)
         y = inner(m)(xd)
@@ -215,7 +230,9 @@ def whole(part, fresh, exact, context, vocab, pos, neg, rows, shown, steered, in
         for side, config in zip(("pos", "neg"), configs):
             m = perturb(get_peft_model(fresh(), config), g)
             save(m, os.path.join(where, "%s_%s" % (kind, side)))
-            merged[side] = PeftModel.from_pretrained(fresh(), os.path.join(where, "%s_%s" % (kind, side))).double().merge_and_unload().state_dict()
+            merged[side] = PeftModel.from_pretrained(fresh(), os.path.join(where, "%s_%s" % (kind, side))).double()
+            if kind == "pissa": exact_residual(merged[side], W)
+            merged[side] = merged[side].merge_and_unload().state_dict()
         m = PeftModel.from_pretrained(fresh(), os.path.join(where, kind + "_pos"), is_trainable=True).eval()
         state = {k: v.double() for k, v in m.state_dict().items()}
         if exact:  # PEFT on the double class, with what it computed on the fp32 one (PiSSA's residual)
@@ -224,6 +241,7 @@ def whole(part, fresh, exact, context, vocab, pos, neg, rows, shown, steered, in
             assert not miss.missing_keys and not miss.unexpected_keys, miss
             assert {p.dtype for p in m.parameters()} == {torch.float64}
         m.double().eval()
+        if kind == "pissa": exact_residual(m, W)
         with context():
             with torch.no_grad():
                 for r in shown: T["%s.logits.%d" % (kind, r)] = m(ids[r][None], use_cache=False).logits[0]
