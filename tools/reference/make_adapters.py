@@ -163,6 +163,7 @@ def linear():
     plain = lambda m: m.model.layers[0].self_attn.q_proj
     J["cases"] = []
     for name, (kind, config) in CASES.items():
+        torch.manual_seed(SEED)
         m = perturb(get_peft_model(llama(base_dir), config()), g, 0.2 if kind in ("oft", "boft") else 0.1)
         with torch.no_grad():
             for n, p in trained(m).items():
@@ -217,6 +218,22 @@ def sides(kind, pos, neg):
             IA3Config(feedforward_modules=[], **dict(drop(neg), target_modules=["q_proj", "v_proj", "down_proj"])))
 
 
+def measure(m, ids, rows, shown):
+    """Logits of some rows, loss over all tokens, mean of the micro-batches' losses, gradients of the first loss."""
+    flat = [r for batch in rows for r in batch]
+    with torch.no_grad(): L = {r: m(ids[r][None], use_cache=False).logits[0] for r in shown}
+    items, loss, at, means = sum(n - f for n, f in flat), 0, 0, []
+    for batch in rows:
+        nll, count = 0, 0
+        for n, f in batch:
+            if n > f:
+                lp = torch.log_softmax(m(ids[at][None], use_cache=False).logits[0, f - 1:-1], -1)
+                nll = nll - lp[torch.arange(n - f), ids[at][f:]].sum()
+            at, count = at + 1, count + n - f
+        (nll / items).backward(); loss += (nll / items).item(); means.append((nll / count).item())
+    return L, loss, sum(means) / len(means), {k: p.grad.clone() for k, p in trained(m).items()}
+
+
 def whole(part, fresh, exact, context, vocab, pos, neg, rows, shown, steered, inits):
     """fresh(dtype): the base; exact(): the same in double, without weights; rows: (length, first) by micro-batch."""
     where, g, T, J = begin(part)
@@ -228,6 +245,7 @@ def whole(part, fresh, exact, context, vocab, pos, neg, rows, shown, steered, in
         configs, info = sides(kind, pos, neg), {}
         merged = {}
         for side, config in zip(("pos", "neg"), configs):
+            torch.manual_seed(SEED)
             m = perturb(get_peft_model(fresh(), config), g)
             save(m, os.path.join(where, "%s_%s" % (kind, side)))
             merged[side] = PeftModel.from_pretrained(fresh(), os.path.join(where, "%s_%s" % (kind, side))).double()
@@ -243,19 +261,14 @@ def whole(part, fresh, exact, context, vocab, pos, neg, rows, shown, steered, in
         m.double().eval()
         if kind == "pissa": exact_residual(m, W)
         with context():
-            with torch.no_grad():
-                for r in shown: T["%s.logits.%d" % (kind, r)] = m(ids[r][None], use_cache=False).logits[0]
-            items, loss, at, means = sum(n - f for n, f in flat), 0, 0, []
-            for batch in rows:
-                nll, count = 0, 0
-                for n, f in batch:
-                    if n > f:
-                        lp = torch.log_softmax(m(ids[at][None], use_cache=False).logits[0, f - 1:-1], -1)
-                        nll = nll - lp[torch.arange(n - f), ids[at][f:]].sum()
-                    at, count = at + 1, count + n - f
-                (nll / items).backward(); loss += (nll / items).item(); means.append((nll / count).item())
-            info["loss"], info["mean_loss"] = loss, sum(means) / len(means)
-            for k, p in trained(m).items(): T["%s.grad.%s" % (kind, k)] = p.grad.clone()
+            L, info["loss"], info["mean_loss"], G = measure(m, ids, rows, shown)
+        # the same by PEFT in fp32: how far that is off says what fp32 can give on this model
+        single = PeftModel.from_pretrained(fresh(), os.path.join(where, kind + "_pos"), is_trainable=True).eval()
+        l, _, _, G32 = measure(single, ids, rows, shown)
+        off = lambda a, b: ((a - b).abs().max() / b.abs().max()).item()
+        info["fp32_logits"], info["fp32_grads"] = max(off(l[r], L[r]) for r in shown), max(off(G32[k], G[k]) for k in G)
+        for r in shown: T["%s.logits.%d" % (kind, r)] = L[r]
+        for k in G: T["%s.grad.%s" % (kind, k)] = G[k]
         # the contrast, dense and in double
         D = {k: merged["pos"][k].double() - merged["neg"][k].double() for k in W}
         dp, dn = ({k: merged[s][k].double() - W[k].double() for k in W} for s in ("pos", "neg"))
