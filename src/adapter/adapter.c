@@ -475,6 +475,7 @@ ws_status ws_adapter_edit(const ws_adapter *a, int i, ws_edit *out, ws_err *err)
     return a->ops->edit(&a->site[i], out, err);
 }
 ws_status ws_adapter_contrast_edit(const ws_adapter *a, const ws_adapter *b, int i, ws_edit *out, ws_err *err) {
-    int common = a->ops == b->ops && a->ops->contrast_edit;
+    const int j = b->at_site[a->site[i].site];
+    const int common = a->ops == b->ops && a->ops->contrast_edit && j >= 0 && a->site[i].rank == b->site[j].rank;
     return (common ? a->ops->contrast_edit : a->ops->edit)(&a->site[i], out, err);
 }

@@ -78,7 +78,8 @@ int ws_adapter_lowest_layer(const ws_adapter *a);
 void ws_adapter_describe(const ws_adapter *a, ws_str *out);
 /* theta - base at adapter site i, in closed form. */
 ws_status ws_adapter_edit(const ws_adapter *a, int i, ws_edit *out, ws_err *err);
-/* The same up to a part that is equal for `a` and `b` (two sides of one contrast), where both are of a kind that knows one. */
+/* The same up to a part that is equal for `a` and `b` (two sides of one contrast), where both are of a kind that knows one
+ * and both adapt the module with one rank. */
 ws_status ws_adapter_contrast_edit(const ws_adapter *a, const ws_adapter *b, int i, ws_edit *out, ws_err *err);
 const char *const *ws_adapter_kinds(int *n); /* names of all rooms */
 /* SHA-256 of an adapter directory's configuration and tensors as they stand in the files. */

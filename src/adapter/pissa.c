@@ -101,7 +101,7 @@ static ws_status edit(const ws_adapted *s, ws_edit *out, ws_err *err) {
     return WS_OK;
 }
 
-/* Two adapters on one base share W_res. */
+/* Two adapters of one rank on one base share W_res. */
 static ws_status contrast_edit(const ws_adapted *s, ws_edit *out, ws_err *err) {
     if (ws_edit_alloc(out, s->at->d_out, s->at->d_in, s->rank, err)) return err->code;
     for (int64_t i = 0; i < out->d_out * out->k; i++) out->u[i] = s->scale * s->p[B].value[i];

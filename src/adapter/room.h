@@ -100,8 +100,8 @@ struct ws_adapter_ops {
     void (*backward)(const ws_adapted *s, const ws_patch_grad *g);
     int (*needs_gx)(const ws_adapted *s);                              /* NULL: no */
     ws_status (*edit)(const ws_adapted *s, ws_edit *out, ws_err *err); /* theta - base */
-    /* theta - something that is the same for both sides of a contrast, where that is simpler (PiSSA: s B A, without the
-     * residual); NULL: edit. */
+    /* theta - something that is the same for both sides of a contrast at a site that both adapt with one rank, where that is
+     * simpler (PiSSA: s B A, without the residual); NULL: edit. */
     ws_status (*contrast_edit)(const ws_adapted *s, ws_edit *out, ws_err *err);
 };
 

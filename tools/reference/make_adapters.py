@@ -272,17 +272,21 @@ def whole(part, fresh, exact, context, vocab, pos, neg, rows, shown, steered, in
         # the contrast, dense and in double
         D = {k: merged["pos"][k].double() - merged["neg"][k].double() for k in W}
         dp, dn = ({k: merged[s][k].double() - W[k].double() for k in W} for s in ("pos", "neg"))
-        dot = lambda a, b: sum((a[k] * b[k]).sum().item() for k in a if k.endswith("proj.weight"))
+        dot = lambda a, b: sum((a[k] * b[k]).sum().item() for k in a if "proj" in k)
         info["norms"] = dict(pos=dot(dp, dp) ** .5, neg=dot(dn, dn) ** .5, dw=dot(D, D) ** .5, pos_neg=dot(dp, dn),
                              w=sum((W[k].double() ** 2).sum().item() for k in W if D[k].abs().max() > 0) ** .5)
         touched = sorted(k[:-7] for k in W if D[k].abs().max() > 1e-9)
         info["dw"] = {k: [dot({k + ".weight": D[k + ".weight"]}, {k + ".weight": D[k + ".weight"]}) ** .5, D[k + ".weight"].abs().max().item()] for k in touched}
         J["kinds"][kind] = info
         with torch.no_grad(), context():
-            s = exact().double() if exact else fresh().double()
+            s, single, info["fp32_steered"] = exact().double() if exact else fresh().double(), fresh(), []
             for a in ALPHAS:
                 s.load_state_dict({k: W[k].double() + a * D[k] for k in W})
-                for r, positions in steered.items(): T["%s.steered.%g.%s" % (kind, a, r)] = s(ids[int(r)][None], use_cache=False).logits[0][positions]
+                single.load_state_dict({k: W[k].double() + a * D[k] for k in W})
+                info["fp32_steered"].append(0)
+                for r, positions in steered.items():
+                    T["%s.steered.%g.%s" % (kind, a, r)] = l = s(ids[int(r)][None], use_cache=False).logits[0][positions]
+                    info["fp32_steered"][-1] = max(info["fp32_steered"][-1], off(single(ids[int(r)][None], use_cache=False).logits[0][positions], l))
         if not inits: continue
         for name, dtype in (("init", torch.float32), ("init16", torch.bfloat16)):
             if kind in ("oft", "boft", "ia3", "lora"): continue
