@@ -299,12 +299,52 @@ static void classifier_by_hand(void **state) {
     ws_pairs_free(p);
 }
 
+/* The coin is a function of (seed, row): about half change places, whole sides do, and twice is back. */
+static void sides_change_places_by_a_coin(void **state) {
+    (void)state;
+    ws_str text = {0};
+    for (int i = 0; i < 400; i++)
+        ws_str_addf(
+            &text,
+            "{\"prompt\":\"q%d\",\"pos\":\"a%d\",\"neg\":\"b%d\",\"sys_prompt_pos\":\"P\",\"sys_prompt_neg\":\"N\","
+            "\"finish_reason_pos\":\"length\",\"finish_reason_neg\":\"stop\",\"n_tokens_pos\":10,\"n_tokens_neg\":11}"
+            "\n",
+            i, i, i);
+    ws_pairs *p = load(text.p), *other = load(text.p);
+    char want[16];
+    int turned = 0, same = 0;
+    ws_pairs_mix(p, 5), ws_pairs_mix(other, 6);
+    for (int i = 0; i < 400; i++) {
+        const ws_pair *r = &p->row[i];
+        int t = r->pos[0] == 'b';
+        snprintf(want, sizeof want, "%c%d", t ? 'b' : 'a', i);
+        assert_string_equal(r->pos, want);
+        snprintf(want, sizeof want, "%c%d", t ? 'a' : 'b', i);
+        assert_string_equal(r->neg, want);
+        assert_string_equal(r->sys_pos, t ? "N" : "P");
+        assert_true(r->tokens_pos == (t ? 11 : 10) && r->tokens_neg == (t ? 10 : 11));
+        assert_true(r->cut_pos == !t && r->cut_neg == t);
+        turned += t, same += t == (other->row[i].pos[0] == 'b');
+    }
+    assert_true(turned > 150 && turned < 250); /* five standard deviations */
+    assert_true(same > 150 && same < 250);     /* another seed is another coin */
+    ws_pairs_mix(p, 5);
+    for (int i = 0; i < 400; i++) assert_int_equal(p->row[i].pos[0], 'a');
+    ws_pairs_free(p), ws_pairs_free(other);
+    ws_str_free(&text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_forms_are_read),           cmocka_unit_test(think_blocks_are_taken_apart),
-        cmocka_unit_test(mistakes_name_file_and_line),  cmocka_unit_test(useless_pairs_fail_with_the_example),
-        cmocka_unit_test(report_counts_by_hand),        cmocka_unit_test(the_report_is_on_answers),
-        cmocka_unit_test(classifier_leaves_topics_out), cmocka_unit_test(classifier_by_hand),
+        cmocka_unit_test(all_forms_are_read),
+        cmocka_unit_test(think_blocks_are_taken_apart),
+        cmocka_unit_test(mistakes_name_file_and_line),
+        cmocka_unit_test(useless_pairs_fail_with_the_example),
+        cmocka_unit_test(report_counts_by_hand),
+        cmocka_unit_test(the_report_is_on_answers),
+        cmocka_unit_test(classifier_leaves_topics_out),
+        cmocka_unit_test(classifier_by_hand),
+        cmocka_unit_test(sides_change_places_by_a_coin),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -269,6 +269,33 @@ static void same_edits(const ws_delta *a, const ws_delta *b) {
     }
 }
 
+/* The control is as long as its model at every site (1e-6: its norm is taken before the factors are rounded), keeps its rank, is
+ * a function of its seed, and points elsewhere.  A module here has 16 * 32 numbers or more, so two random directions have
+ * a cosine of about 0.04 at a site and far less over 28 of them; 0.1 is never reached by luck. */
+static void a_random_contrast_is_as_long_and_elsewhere(void **state) {
+    fixture *f = *state;
+    ws_err err = {0};
+    ws_delta *like = ws_delta_alloc(f->m), *r[3];
+    for (int s = 0; s < 28; s++) {
+        ws_edit e = some_edit(ws_model_site(f->m, s), s % 3 ? 1 : (2 * s & 28) + 2);
+        OK(ws_delta_add(like, s, &e, &err));
+    }
+    for (int i = 0; i < 3; i++) OK(ws_delta_random(&r[i], like, i < 2 ? 7 : 8, &err));
+    same_edits(r[0], r[1]);
+    assert_int_equal(r[0]->n, like->n);
+    for (int i = 0; i < like->n; i++) {
+        double want = ws_delta_site_norm(like, i), have = ws_delta_site_norm(r[0], i);
+        assert_true(want > 0 && fabs(have - want) < 1e-6 * want);
+        if (!like->edit[i].n_terms) assert_int_equal(r[0]->edit[i].k, like->edit[i].k);
+        assert_true(r[0]->edit[i].k > 0 && !r[0]->edit[i].n_terms);
+    }
+    double size = ws_delta_norm(like) * ws_delta_norm(like);
+    assert_true(fabs(ws_delta_dot(r[0], like)) < 0.1 * size);
+    assert_true(fabs(ws_delta_dot(r[0], r[2])) < 0.1 * size);
+    for (int i = 0; i < 3; i++) ws_delta_free(r[i]);
+    ws_delta_free(like);
+}
+
 static void files_keep_every_part(void **state) {
     fixture *f = *state;
     ws_err err = {0};
@@ -338,6 +365,7 @@ int main(void) {
                                        cmocka_unit_test(combinations_are_linear_and_merge_like_terms),
                                        cmocka_unit_test(a_hung_edit_is_a_changed_weight),
                                        cmocka_unit_test(contrasts_add_up_row_by_row),
+                                       cmocka_unit_test(a_random_contrast_is_as_long_and_elsewhere),
                                        cmocka_unit_test(files_keep_every_part),
                                        cmocka_unit_test(damaged_terms_are_refused)};
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
