@@ -336,7 +336,7 @@ def trainer():
         return dict(input_ids=torch.tensor([pad(b["input_ids"], 0) for b in batch]), labels=torch.tensor([pad(b["labels"], -100) for b in batch]),
                     attention_mask=torch.tensor([[1] * len(b["input_ids"]) + [0] * (n - len(b["input_ids"])) for b in batch]))
     own = dict(target_modules=T7, layers_to_transform=[1, 2], task_type="CAUSAL_LM")
-    kinds = dict(dora=LoraConfig(r=2, lora_alpha=4, use_dora=True, **own), pissa=LoraConfig(r=2, lora_alpha=4, init_lora_weights="pissa", **own), delora=DeloraConfig(r=2, delora_lambda=15, **own),
+    kinds = dict(dora=LoraConfig(r=2, lora_alpha=4, use_dora=True, **own), pissa=LoraConfig(r=2, lora_alpha=4, init_lora_weights="pissa", **own), delora=DeloraConfig(r=2, delora_lambda=1, **own),
                  oft=OFTConfig(oft_block_size=8, r=0, **own), boft=BOFTConfig(boft_block_size=8, **own),
                  ia3=IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"], task_type="CAUSAL_LM"))
     for kind, config in kinds.items():
