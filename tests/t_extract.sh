@@ -25,6 +25,9 @@ ok $? "from the kept states, the same bytes"
 ok $? "some methods and layers of the kept states"
 extract "$D/other" --methods mean_diff --seed 7 >/dev/null 2>&1 && ! cmp -s "$D/other/mean_diff.safetensors" "$D/v/mean_diff.safetensors"
 ok $? "another seed draws other pairs"
+"$WS" extract -q --model $T --states "$D/h.safetensors" --layers 1:3 --methods random_direction,mean_diff --vector-seed 3 --out "$D/seed" >/dev/null 2>&1 &&
+    ! cmp -s "$D/seed/random_direction.safetensors" "$D/v/random_direction.safetensors"
+ok $? "--vector-seed draws another control"
 "$WS" extract -q --json --model $T --states "$D/h.safetensors" --layers 1:3 --methods mean_diff,spherical --out "$D/j" >"$D/j.json" 2>/dev/null &&
     cmp -s "$D/j.json" "$D/j/extract.json" && grep -q '"format": "ws-extract"' "$D/j.json"
 ok $? "--json prints extract.json"

@@ -344,6 +344,56 @@ static void a_token_decides_its_own_bits(void **state) {
     ws_states_free(&s);
 }
 
+/* Prompts that begin alike are read together; each pair by itself gives the same states, on layers of attention and of the delta
+ * rule, and at chunks that a long prompt spans. */
+static void shared_beginnings_change_no_bit(void **state) {
+    (void)state;
+    static const char *const model[] = {"tests/fixtures/tiny-chat", "tests/fixtures/models/qwen35"};
+    enum { N = 6, LONG = 600 };
+    for (int k = 0; k < 2; k++) {
+        ws_err err = {0};
+        ws_checkpoint *c;
+        ws_model *m;
+        ws_state_set all, one;
+        ws_ids ids[3][N] = {{{0}}};
+        OK(ws_checkpoint_open(&c, model[k], &err));
+        OK(ws_model_open(&m, c, &err));
+        int sites[64], n = 0;
+        for (int i = 0; i < ws_model_n_sites(m); i++) {
+            const ws_site *at = ws_model_site(m, i);
+            if (at->kind == WS_SITE_BLOCK || strstr(at->name, "down_proj") || strstr(at->name, "o_proj"))
+                sites[n++] = i;
+        }
+        for (int side = 0; side < 3; side++)
+            for (int i = 0; i < N; i++) {
+                int persona = side < 2 ? i % 2 : 7, length = side == 0 && i == 0 ? LONG : 40 + 3 * i;
+                for (int t = 0; t < length; t++)
+                    ws_ids_add(&ids[side][i],
+                               (int32_t)(ws_counter_u64(5, t < 30 ? "persona" : "rest",
+                                                        (uint64_t)(t < 30 ? 10 * side + persona : 50 * side + i),
+                                                        (uint64_t)t) %
+                                         64));
+            }
+        OK(ws_states_collect(&all, m, sites, n, ids[0], ids[1], N, ids[2], N, &err));
+        for (int i = 0; i < N; i++) {
+            OK(ws_states_collect(&one, m, sites, n, &ids[0][i], &ids[1][i], 1, &ids[2][i], 1, &err));
+            for (int j = 0; j < n; j++) {
+                int64_t d = all.at[j].d;
+                size_t size = (size_t)d * sizeof(float);
+                if (memcmp(one.at[j].pos, all.at[j].pos + i * d, size) ||
+                    memcmp(one.at[j].neg, all.at[j].neg + i * d, size) ||
+                    memcmp(one.at[j].neutral, all.at[j].neutral + i * d, size))
+                    fail_msg("%s: pair %d at %s has other states alone", model[k], i, ws_model_site(m, sites[j])->name);
+            }
+            ws_states_free(&one);
+        }
+        ws_states_free(&all);
+        for (int side = 0; side < 3; side++)
+            for (int i = 0; i < N; i++) ws_ids_free(&ids[side][i]);
+        ws_model_free(m), ws_checkpoint_close(c);
+    }
+}
+
 /* ---- two rows, one result ---- */
 
 static int told(const json_t *list, const char *a, const char *b, int declared) {
@@ -438,6 +488,7 @@ int main(void) {
                                        T(rank_keeps_the_largest_modes_in_order),
                                        T(the_word_about_strength_zero_is_true),
                                        T(a_token_decides_its_own_bits),
+                                       T(shared_beginnings_change_no_bit),
                                        T(no_two_rows_are_silently_the_same),
                                        T(a_neutral_corpus_makes_mean_centred_another_vector),
                                        T(nothing_to_find_is_said)};

@@ -28,7 +28,8 @@ enum {
     K_TAU,
     K_SIGMA,
     K_CHARS,
-    K_PCA
+    K_PCA,
+    K_SEED
 };
 
 static const struct argp_option options[] = {
@@ -49,6 +50,8 @@ static const struct argp_option options[] = {
     {"neutral", K_NEUTRAL, "F.jsonl", 0, "mean_centred: centre by the states of these texts, {\"text\"} a line", 3},
     {"clusters", K_CLUSTERS, "K", 0, "topk_clusters, chars: clusters (4)", 3},
     {"rank", K_RANK, "R", 0, "S-space: modes that are kept; 0: all (0)", 3},
+    {"vector-seed", K_SEED, "N", 0, "topk_clusters, chars, random_direction: where k-means starts, which direction (0)",
+     3},
     {"tau", K_TAU, "T", 0, "cosine_gated: cosine below which nothing is added (0)", 3},
     {"sigma", K_SIGMA, "S", 0, "chars: width of the clusters; 0: by the distances (0)", 3},
     {"chars", K_CHARS, "log|clamp", 0,
@@ -88,6 +91,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case K_NEUTRAL: o->neutral = arg, a->made = 1; break;
     case K_CLUSTERS: st = ws_opt_int("--clusters", arg, 1, 64, &n, &err), o->cfg.clusters = (int)n; break;
     case K_RANK: st = ws_opt_int("--rank", arg, 0, 1000000, &n, &err), o->cfg.rank = (int)n; break;
+    case K_SEED: st = ws_opt_int("--vector-seed", arg, 0, 4294967294LL, &n, &err), o->cfg.seed = (uint64_t)n; break;
     case K_TAU: st = ws_opt_num("--tau", arg, 0, 1, &o->cfg.tau, &err); break;
     case K_SIGMA: st = ws_opt_num("--sigma", arg, 0, 1e9, &o->cfg.sigma, &err); break;
     case K_CHARS:

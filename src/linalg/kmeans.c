@@ -57,7 +57,7 @@ ws_status ws_kmeans(const double *x, int64_t n, int64_t d, int k, uint64_t seed,
             if (!count[j] && form == WS_KMEANS_TAKE_NEW)
                 st = ws_fail(err, WS_EFORMAT,
                              "cluster %d of %d has no states left after round %d; ask for fewer clusters (--clusters), "
-                             "or another --seed",
+                             "or another --vector-seed",
                              j, k, round);
             if (!count[j] && form == WS_KMEANS_KEEP_OLD) {
                 ws_mt_randperm(&r, perm, n);

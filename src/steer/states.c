@@ -2,6 +2,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "generate/prefix.h"
 #include "io/json.h"
 #include <math.h>
 #include <stdlib.h>
@@ -53,40 +54,113 @@ static float *destination(const ws_state_set *s, int i, int64_t row) {
     return (float *)(uintptr_t)(row & 1 ? h->neg : h->pos) + row / 2 * h->d;
 }
 
+/* Everything of one collection. */
+typedef struct pass {
+    ws_state_set *s;
+    ws_model *m;
+    ws_state *state;
+    recorder r;
+    int64_t total;
+    const ws_ids **ids; /* [total] prompts: POS and NEG of each pair, then the neutral ones */
+    ws_prefixes pre;    /* their common beginnings: personas above all */
+    int *seq;           /* [pre.n] */
+    ws_row *row;        /* of the batch that is being put together */
+    float *alpha, *hidden;
+    int64_t n, tokens;
+    ws_progress bar;
+} pass;
+
+/* The rows that were put together, at their numbers plus 1, or without a recorder for beginnings, which nobody keeps. */
+static ws_status forward(pass *p, int record, ws_err *err) {
+    ws_patch *patch = &p->r.patch;
+    const float *const strength = p->alpha;
+    int64_t d = ws_model_dims(p->m)->hidden;
+    p->hidden = ws_xrealloc(p->hidden, (size_t)((p->n + 1) * d) * sizeof *p->hidden);
+    for (int i = 0; i < p->s->n_sites && record; i++)
+        p->r.rows[i] = ws_xrealloc(p->r.rows[i], (size_t)(p->n * p->s->at[i].d) * sizeof **p->r.rows);
+    const ws_batch b = {.n_rows = (int)p->n, .row = p->row, .n_patches = record, .patch = &patch, .alpha = &strength};
+    ws_status st = ws_interrupt_check(err);
+    if (!st) st = ws_forward(p->m, p->state, &b, p->hidden, err);
+    p->n = p->tokens = 0;
+    return st;
+}
+
+/* One more row: tokens [from, to) of `ids` behind the sequence `start` (-1: nothing).  Returns its sequence. */
+static int add_row(pass *p, const ws_ids *ids, int start, int from, int to, int n_out) {
+    int seq = start < 0 ? ws_seq_new(p->state) : ws_seq_fork(p->state, start, from);
+    p->row = ws_xrealloc(p->row, (size_t)(p->n + 1) * sizeof *p->row);
+    p->alpha = ws_xrealloc(p->alpha, (size_t)(p->n + 1) * sizeof *p->alpha);
+    p->row[p->n] = (ws_row){seq, ids->id + from, to - from, n_out}, p->alpha[p->n] = (float)(p->n + 1);
+    p->n++, p->tokens += to - from;
+    return seq;
+}
+
+/* The common beginnings, parents before children. */
+static ws_status beginnings(pass *p, ws_err *err) {
+    int *depth = ws_xmalloc((size_t)p->pre.n * sizeof *depth + 1), deepest = -1;
+    ws_status st = WS_OK;
+    for (int k = 0; k < p->pre.n; k++) {
+        depth[k] = p->pre.node[k].parent < 0 ? 0 : depth[p->pre.node[k].parent] + 1;
+        deepest = depth[k] > deepest ? depth[k] : deepest;
+    }
+    for (int level = 0; level <= deepest && !st; level++)
+        for (int k = 0; k < p->pre.n && !st; k++) {
+            const ws_prefix *x = &p->pre.node[k];
+            int parent = x->parent;
+            if (depth[k] == level)
+                p->seq[k] = add_row(p, p->ids[x->request], parent < 0 ? -1 : p->seq[parent],
+                                    parent < 0 ? 0 : p->pre.node[parent].len, x->len, 0);
+            int last = k == p->pre.n - 1;
+            if (p->n && (last || p->tokens >= PASS_TOKENS)) st = forward(p, 0, err);
+        }
+    free(depth);
+    return st;
+}
+
+static ws_status prompts(pass *p, ws_err *err) {
+    int *seq = ws_xmalloc((size_t)p->total * sizeof *seq + 1);
+    ws_status st = WS_OK;
+    for (int64_t first = 0, end; first < p->total && !st; first = end) {
+        for (end = first; end < p->total; end++) {
+            int k = p->pre.of[end], from = k < 0 ? 0 : p->pre.node[k].len;
+            if (p->n && p->tokens + p->ids[end]->n - from > PASS_TOKENS) break;
+            seq[end] = add_row(p, p->ids[end], k < 0 ? -1 : p->seq[k], from, p->ids[end]->n, 1);
+        }
+        st = forward(p, 1, err);
+        for (int64_t k = first; k < end; k++) ws_seq_free(p->state, seq[k]);
+        for (int i = 0; i < p->s->n_sites && !st; i++)
+            for (int64_t k = first; k < end; k++)
+                memcpy(destination(p->s, i, k), p->r.rows[i] + (k - first) * p->s->at[i].d,
+                       (size_t)p->s->at[i].d * sizeof **p->r.rows);
+        ws_progress_update(&p->bar, end, NULL);
+    }
+    free(seq);
+    return st;
+}
+
 static ws_status passes(ws_state_set *s, ws_model *m, const int *at, const ws_ids *pos, const ws_ids *neg,
                         const ws_ids *neutral, ws_err *err) {
-    int64_t total = 2 * s->n + s->n_neutral, d = ws_model_dims(m)->hidden;
-    float **rows = ws_xcalloc((size_t)s->n_sites + 1, sizeof *rows), *hidden = NULL, *alpha = NULL;
-    ws_row *row = NULL;
-    recorder r = {{&ops}, at, rows, m};
-    ws_patch *patch = &r.patch;
-    ws_status st = WS_OK;
-    ws_progress bar;
-    ws_progress_start(&bar, "extract: states", "prompts", total);
-    for (int64_t first = 0, end; first < total && !st; first = end) {
-        int64_t tokens = 0, n = 0;
-        for (end = first; end < total; end++, n++) {
-            const ws_ids *ids = end >= 2 * s->n ? &neutral[end - 2 * s->n] : end & 1 ? &neg[end / 2] : &pos[end / 2];
-            if (n && tokens + ids->n > PASS_TOKENS) break;
-            row = ws_xrealloc(row, (size_t)(n + 1) * sizeof *row);
-            alpha = ws_xrealloc(alpha, (size_t)(n + 1) * sizeof *alpha);
-            row[n] = (ws_row){-1, ids->id, ids->n, 1}, alpha[n] = (float)(n + 1);
-            tokens += ids->n;
-        }
-        for (int i = 0; i < s->n_sites; i++) rows[i] = ws_xrealloc(rows[i], (size_t)(n * s->at[i].d) * sizeof **rows);
-        hidden = ws_xrealloc(hidden, (size_t)(n * d) * sizeof *hidden);
-        const float *const strength = alpha;
-        const ws_batch b = {.n_rows = (int)n, .row = row, .n_patches = 1, .patch = &patch, .alpha = &strength};
-        st = ws_interrupt_check(err);
-        if (!st) st = ws_forward(m, NULL, &b, hidden, err);
-        for (int i = 0; i < s->n_sites && !st; i++)
-            for (int64_t k = 0; k < n; k++)
-                memcpy(destination(s, i, first + k), rows[i] + k * s->at[i].d, (size_t)s->at[i].d * sizeof **rows);
-        ws_progress_update(&bar, end, NULL);
+    pass p = {.s = s, .m = m, .r = {{&ops}, at, ws_xcalloc((size_t)s->n_sites + 1, sizeof(float *)), m}};
+    p.total = 2 * s->n + s->n_neutral;
+    ws_gen_request *req = ws_xcalloc((size_t)p.total + 1, sizeof *req);
+    p.ids = ws_xmalloc((size_t)p.total * sizeof *p.ids + 1);
+    for (int64_t i = 0; i < p.total; i++) {
+        p.ids[i] = i >= 2 * s->n ? &neutral[i - 2 * s->n] : i & 1 ? &neg[i / 2] : &pos[i / 2];
+        req[i] = (ws_gen_request){.prompt = p.ids[i]->id, .n_prompt = p.ids[i]->n};
     }
-    ws_progress_end(&bar);
-    for (int i = 0; i < s->n_sites; i++) free(rows[i]);
-    free(rows), free(hidden), free(alpha), free(row);
+    ws_status st = ws_state_new(&p.state, m, err);
+    if (!st) {
+        ws_prefixes_find(&p.pre, m, req, (int)p.total, 0, ((int64_t)512 << 20) + 8 * ws_model_seq_bytes(m));
+        p.seq = ws_xmalloc((size_t)p.pre.n * sizeof *p.seq + 1);
+        ws_progress_start(&p.bar, "extract: states", "prompts", p.total);
+        st = beginnings(&p, err);
+        if (!st) st = prompts(&p, err);
+        ws_progress_end(&p.bar);
+        ws_prefixes_free(&p.pre);
+    }
+    ws_state_free(p.state);
+    for (int i = 0; i < s->n_sites; i++) free(p.r.rows[i]);
+    free(p.r.rows), free(p.ids), free(p.seq), free(p.row), free(p.alpha), free(p.hidden), free(req);
     return st;
 }
 
@@ -229,7 +303,7 @@ ws_status ws_states_load(ws_state_set *s, const ws_model *m, const char *path, i
     if (!st) st = ws_state_base(m, meta, path, force, err);
     size_t count = st ? 0 : ws_safetensors_count(f);
     /* places first, in the order of the model */
-    for (int pass = 0; pass < 2 && !st; pass++) {
+    for (int round = 0; round < 2 && !st; round++) {
         for (size_t i = 0; i < count && !st; i++) {
             const ws_tensor *t = ws_safetensors_at(f, i);
             const char *key = NULL;
@@ -237,12 +311,12 @@ ws_status ws_states_load(ws_state_set *s, const ws_model *m, const char *path, i
             while (side < 3 && (!key || strcmp(key, side_key[side]))) side++;
             if (site < 0 || side == 3)
                 st = ws_fail(err, WS_EUNSUPPORTED, "%s: tensor %s is no state of this model", path, t->name);
-            else if (!pass)
+            else if (!round)
                 at[site] = 0;
             else
                 st = take(s, t, &s->at[at[site]], side, path, err);
         }
-        for (int i = 0; i < sites && !pass; i++) {
+        for (int i = 0; i < sites && !round; i++) {
             if (at[i] < 0) continue;
             s->at = ws_xrealloc(s->at, (size_t)(s->n_sites + 1) * sizeof *s->at);
             s->at[s->n_sites] = (ws_states){.site = i, .d = ws_model_site(m, i)->d_out};
