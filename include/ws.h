@@ -2,7 +2,7 @@
  *
  *     ws_error err;
  *     ws_engine *e = ws_engine_open("SmolLM2-135M-Instruct.Q4_1.gguf", NULL, &err);
- *     ws_engine_load_steering(e, "dw.safetensors", &err);        // a contrast dW, or a PEFT adapter directory
+ *     ws_engine_load_steering(e, "dw.safetensors", &err);        // a dW, an adapter, or a vector of ws extract
  *     float strength[1] = {2.5f};                                // a number per loaded steering, for each request
  *     ws_request r = {.user = "How was your day?", .strength = strength, .max_new_tokens = 64};
  *     ws_engine_generate(e, &r, 1, print_text, NULL, &err);
@@ -39,8 +39,8 @@ typedef struct ws_engine_options {
 ws_engine *ws_engine_open(const char *model, const ws_engine_options *options, ws_error *err);
 void ws_engine_close(ws_engine *e); /* NULL is fine */
 
-/* Loads a steering file (a dW that `ws diff` wrote, an adapter directory) and returns its number: 0, 1, 2 ...  Every
- * request from then on carries one strength for each. */
+/* Loads a steering file (a dW that `ws diff` wrote, an adapter directory, a vector of `ws extract`) and returns its
+ * number: 0, 1, 2 ...  Every request from then on carries one strength for each. */
 int ws_engine_load_steering(ws_engine *e, const char *path, ws_error *err);
 int ws_engine_steering_count(const ws_engine *e);
 

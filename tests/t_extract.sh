@@ -80,6 +80,9 @@ ok $? "each in its own unit"
 "$WS" calibrate -q --model $T --steer "$D/v/directional_ablation.safetensors" --target 0.000001 --n 6 --tokens 8 --audit 0 --bootstrap 50 --out "$D/cal0" >"$D/cal0.txt" 2>"$D/err" &&
     grep -q 'is not the identity and costs' "$D/cal0.txt" && grep -q below_range "$D/cal0.txt"
 ok $? "a map that is no identity at 0 says that no strength fits a tiny budget"
+"$WS" calibrate -q --model $T --steer "$D/v/linear_act.safetensors" --target 30 --n 6 --tokens 8 --audit 0 --bootstrap 50 --out "$D/cal1" >"$D/cal1.txt" 2>"$D/err" &&
+    grep -q 'linear_act *+1.0000 .*above_range' "$D/cal1.txt" && grep -q 'at 1, where this strength ends' "$D/cal1.txt"
+ok $? "a share ends at 1, and the search there"
 "$WS" eval -q --model $T --steer "$D/v/mean_diff.safetensors" --steer "$D/v/spherical.safetensors" --calibration "$D/cal" --readout vignettes --floor 0 --bootstrap 50 --out "$D/ev" >/dev/null 2>"$D/err" &&
     grep -q '^spherical,' "$D/ev/dlogit.csv" && grep -q '^mean_diff,' "$D/ev/dlogit.csv"
 ok $? "eval takes them at the calibrated strengths"

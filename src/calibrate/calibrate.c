@@ -267,6 +267,9 @@ static char *note_of(const ws_method *m, const ws_calibration_row *row) {
                         "%s%s: the map towards strength 0 is not the identity and costs %.3g nats by itself, so there "
                         "is no strength within the budget.",
                         s.n ? " " : "", side, x->root.probe[x->root.best].v);
+        else if (!strcmp(x->status, "above_range") && m->ops->ends && x->alpha >= m->bracket_hi * 0.999)
+            ws_str_addf(&s, "%s%s: at %g, where this strength ends, the method does not cost the budget.",
+                        s.n ? " " : "", side, m->bracket_hi);
         else if (strcmp(x->status, "ok"))
             ws_str_addf(&s, "%s%s: %s", s.n ? " " : "", side,
                         !strcmp(x->status, "below_range")

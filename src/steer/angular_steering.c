@@ -56,5 +56,6 @@ const ws_steer_ops ws_steer_angular_steering = {.name = "angular_steering",
                                                 .unit = "radians",
                                                 .bracket_lo = PI / 1024,
                                                 .bracket_hi = PI,
+                                                .ends = 1,
                                                 .two_sided = 1,
                                                 .hidden = &hidden};

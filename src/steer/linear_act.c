@@ -61,6 +61,7 @@ const ws_steer_ops ws_steer_linear_act = {.name = "linear_act",
                                           .unit = "share of the transported state",
                                           .bracket_lo = 1 / 1024.0,
                                           .bracket_hi = 1,
+                                          .ends = 1,
                                           .identity_at_zero = 1,
                                           .two_sided = 1,
                                           .hidden = &hidden};

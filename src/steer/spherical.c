@@ -30,6 +30,7 @@ const ws_steer_ops ws_steer_spherical = {.name = "spherical",
                                          .unit = "share of the angle to v",
                                          .bracket_lo = 1 / 1024.0,
                                          .bracket_hi = 1,
+                                         .ends = 1,
                                          .identity_at_zero = 1,
                                          .two_sided = 1,
                                          .hidden = &hidden};

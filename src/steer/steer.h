@@ -16,6 +16,7 @@ typedef struct ws_steer_ops {
     const char *unit;              /* what strength counts */
     double bracket_lo, bracket_hi; /* for calibration, in that unit */
     int of_norm;                   /* 1: the bracket counts median lengths of the states at the sites */
+    int ends;                      /* 1: strengths end at the bracket's upper end: a whole turn, a whole share */
     int identity_at_zero; /* 0: the map towards strength 0 is not the identity (strength 0 itself never runs it) */
     int two_sided;        /* 0: strength 1 only (prompt rows) */
     double far;           /* a strength beyond is told as far_note says; 0: none is */
