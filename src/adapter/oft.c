@@ -42,7 +42,7 @@ static ws_status check(const json_t *c, const char *where, ws_err *err) {
                        "%s: oft_block_size is missing: PEFT before 0.14 wrote this, its OFT was another one and has to "
                        "be trained again",
                        where);
-    if (json_is_true(json_object_get(c, "use_cayley_neumann")) && older_series(c))
+    if (!json_is_false(json_object_get(c, "use_cayley_neumann")) && older_series(c))
         ws_warn("%s: written by PEFT before 0.18.0 (or by one that left peft_version out), where the Cayley-Neumann "
                 "series was slightly another one; it is read as today's",
                 where);

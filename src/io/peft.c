@@ -62,12 +62,29 @@ void ws_peft_close(ws_peft_dir *d) {
     *d = (ws_peft_dir){0};
 }
 
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* Keys in PEFT's order, but objects inside as they are: the first pattern of rank_pattern that matches counts, so sorting
+ * those, as PEFT does, may change what they say. */
+static json_t *sorted(const json_t *config) {
+    const char **keys = ws_xmalloc((json_object_size(config) + 1) * sizeof *keys), *key;
+    json_t *value, *out = json_object();
+    size_t n = 0;
+    json_object_foreach((json_t *)(uintptr_t)config, key, value) keys[n++] = key;
+    qsort(keys, n, sizeof *keys, by_name);
+    for (size_t i = 0; i < n; i++) json_object_set(out, keys[i], json_object_get(config, keys[i]));
+    free(keys);
+    return out;
+}
+
 ws_status ws_peft_write(const char *dir, const json_t *config, const ws_tensor *t, size_t n, ws_err *err) {
     char *weights = ws_path_join(dir, "adapter_model.safetensors"), *path = ws_path_join(dir, "adapter_config.json");
     ws_str text = {0};
     ws_status rc = ws_safetensors_write(weights, t, n, NULL, err);
     if (!rc) {
-        ws_json_dump_sorted(config, &text, 0);
+        json_t *ordered = sorted(config);
+        ws_json_dump(ordered, &text, 0);
+        json_decref(ordered);
         rc = ws_file_write(path, text.p, text.n, err);
     }
     ws_str_free(&text);

@@ -11,6 +11,6 @@ typedef struct ws_peft_dir {
 /* Also follows a single sub-directory that holds an adapter ("default"). */
 ws_status ws_peft_open(ws_peft_dir *d, const char *dir, ws_err *err);
 void ws_peft_close(ws_peft_dir *d);
-/* Sorted keys, indent 2, no trailing newline; both files atomically, tensors first. */
+/* Sorted keys (objects inside keep their order), indent 2, no trailing newline; both files atomically, tensors first. */
 ws_status ws_peft_write(const char *dir, const json_t *config, const ws_tensor *t, size_t n, ws_err *err);
 #endif
