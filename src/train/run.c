@@ -167,6 +167,7 @@ ws_status ws_run_open(ws_train_run *r, const char *dir, json_t *config, int fres
     }
     read_done(j, r, state, done);
     if (*state == WS_RUN_NEW && ws_file_exists(ck)) *state = WS_RUN_RESUMES;
+    if (*state == WS_RUN_DONE) unlink(ck); /* it was killed between its last note and this */
 cleanup:
     ws_str_free(&diff);
     json_decref(j);
