@@ -1,4 +1,4 @@
-/* tests/test_delta_terms.c - edits with terms, sum_j diag(s_j) W E_j + U V and db, against plain loops in double and against
+/* tests/test_delta_terms.c - edits with terms, sum_j diag(s_j) W E_j + U V + D and db, against plain loops in double and against
  * a model whose weights were changed instead.  Rows, products and dots: 1e-6 of their largest value, which is what fp32
  * storage of the parts allows; logits 2e-6 of theirs (adapters.md 5, test 16, plus the rounding of the merged weights). */
 #include "delta/impl.h"
@@ -16,7 +16,18 @@ static float *noises(int64_t n, double scale) {
     return x;
 }
 
-/* Every form that a term can have: s and blocks, s alone, a diagonal, blocks alone; with or without U V and db. */
+/* A dense part, F32 or BF16. */
+static void add_dense(ws_edit *e, ws_dtype type) {
+    int64_t n = e->d_out * e->d_in;
+    float *x = noises(n, 0.05);
+    e->dense = (ws_weight){
+        .data = x, .type = type, .rows = e->d_out, .cols = e->d_in, .row_bytes = ws_dtype_bytes(type, e->d_in)};
+    e->dense_memory = x;
+    for (int64_t i = 0; type == WS_BF16 && i < n; i++) ((uint16_t *)(void *)x)[i] = ws_f32_bf16(x[i]);
+}
+
+/* Every form that a term can have: s and blocks, s alone, a diagonal, blocks alone; with or without U V, db and D. */
+enum { DENSE = 64, DENSE16 = 128, FORMS = 192 };
 static ws_edit some_edit(const ws_site *at, int form) {
     ws_edit e;
     ws_err err = {0};
@@ -29,17 +40,19 @@ static ws_edit some_edit(const ws_site *at, int form) {
     if (form & 8) ws_edit_add_term(&e, NULL, noises(at->d_in, 0.1), 1);
     if (form & 16) ws_edit_add_term(&e, NULL, noises(at->d_in * 4, 0.05), 4);
     if (form & 32) e.db = noises(at->d_out, 0.1);
+    if (form & (DENSE | DENSE16)) add_dense(&e, form & DENSE ? WS_F32 : WS_BF16);
     return e;
 }
 
 /* dW [d_out, d_in] by the formula, element by element. */
 static double *dense(const ws_edit *e, const ws_weight *w) {
     double *d = calloc((size_t)(e->d_out * e->d_in), sizeof *d);
-    float *row = malloc((size_t)e->d_in * sizeof *row);
+    float *row = malloc((size_t)e->d_in * sizeof *row), *own = calloc((size_t)e->d_in, sizeof *own);
     for (int64_t o = 0; o < e->d_out; o++) {
         ws_weight_rows_f32(w, o, 1, row);
+        if (e->dense.data) ws_weight_rows_f32(&e->dense, o, 1, own);
         for (int64_t i = 0; i < e->d_in; i++) {
-            double sum = 0;
+            double sum = own[i];
             for (int64_t k = 0; k < e->k; k++) sum += (double)e->u[o * e->k + k] * e->v[k * e->d_in + i];
             for (int j = 0; j < e->n_terms; j++) {
                 const ws_edit_term *t = &e->term[j];
@@ -55,7 +68,7 @@ static double *dense(const ws_edit *e, const ws_weight *w) {
             d[o * e->d_in + i] = sum;
         }
     }
-    free(row);
+    free(row), free(own);
     return d;
 }
 
@@ -73,11 +86,11 @@ static void rows_products_and_dots_are_the_formula(void **state) {
     fixture *f = *state;
     double worst = 0;
     enum { N = 5 };
-    for (int form = 1; form < 64; form++) {
+    for (int form = 1; form < FORMS; form += form < 64 ? 1 : 3) {
         if (form == 32) continue; /* a bias alone has no dW */
         const ws_site *at = ws_model_site(f->m, form % 7);
         seed = (uint32_t)form;
-        ws_edit e = some_edit(at, form), other = some_edit(at, 63 - form ? 63 - form : 63);
+        ws_edit e = some_edit(at, form), other = some_edit(at, (form ^ 63) & 63 ? form ^ 63 : 63);
         double *d = dense(&e, at->w), *d2 = dense(&other, at->w), dot = 0, size = 0, err;
         int64_t all = at->d_out * at->d_in;
         float *rows = malloc((size_t)all * sizeof *rows), *x = noises(N * at->d_in, 1), *gy = noises(N * at->d_out, 1),
@@ -107,7 +120,7 @@ static void combinations_are_linear_and_merge_like_terms(void **state) {
     fixture *f = *state;
     ws_err err = {0};
     double worst = 0;
-    for (int form = 1; form < 64; form++) {
+    for (int form = 1; form < FORMS; form += form < 64 ? 1 : 3) {
         if (form == 32) continue;
         const ws_site *at = ws_model_site(f->m, form % 7);
         seed = (uint32_t)(100 + form);
@@ -144,7 +157,9 @@ static ws_delta *everywhere(const fixture *f, uint32_t from) {
     seed = from;
     for (int s = 0; s < ws_model_n_sites(f->m); s++) {
         if (ws_model_site(f->m, s)->kind != WS_SITE_LINEAR) continue;
-        ws_edit e = some_edit(ws_model_site(f->m, s), 1 + (int)(s + from) % 31);
+        ws_edit e = some_edit(ws_model_site(f->m, s), (1 + (int)(s + from) % 31) | (s % 5 == 2   ? DENSE
+                                                                                    : s % 5 == 4 ? DENSE16
+                                                                                                 : 0));
         OK(ws_delta_add(d, s, &e, &err));
     }
     return d;
@@ -260,6 +275,8 @@ static void same_edits(const ws_delta *a, const ws_delta *b) {
         if (x->k) assert_memory_equal(x->u, y->u, (size_t)(x->d_out * x->k) * sizeof(float));
         if (x->k) assert_memory_equal(x->v, y->v, (size_t)(x->d_in * x->k) * sizeof(float));
         if (x->db) assert_memory_equal(x->db, y->db, (size_t)x->d_out * sizeof(float));
+        assert_true(!x->dense.data == !y->dense.data && x->dense.type == y->dense.type);
+        if (x->dense.data) assert_memory_equal(x->dense.data, y->dense.data, (size_t)x->d_out * x->dense.row_bytes);
         for (int j = 0; j < x->n_terms; j++) {
             const ws_edit_term *t = &x->term[j], *u = &y->term[j];
             assert_true(!t->s == !u->s && !t->e == !u->e && t->e_block == u->e_block);
@@ -303,7 +320,9 @@ static void files_keep_every_part(void **state) {
     snprintf(path, sizeof path, "%s/dw.safetensors", f->tmp);
     ws_delta *d = ws_delta_alloc(f->m), *back;
     for (int s = 0; s < 28; s++) {
-        ws_edit e = some_edit(ws_model_site(f->m, s), s < 27 ? 2 * s + 1 : 32);
+        ws_edit e = some_edit(ws_model_site(f->m, s), (s < 27 ? 2 * s + 1 : 32) | (s % 3 == 1   ? DENSE
+                                                                                   : s % 9 == 2 ? DENSE16
+                                                                                                : 0));
         OK(ws_delta_add(d, s, &e, &err));
     }
     OK(ws_delta_save(d, path, &err));
@@ -313,6 +332,9 @@ static void files_keep_every_part(void **state) {
     d->edit[3].term[0].s ? (d->edit[3].term[0].s[2] = NAN) : (d->edit[3].term[0].e[2] = NAN);
     REFUSED(WS_ENONFINITE, "dW is not saved", ws_delta_save(d, path, &err));
     OK(ws_delta_load(&back, f->m, path, 0, &err)); /* and what was there still is */
+    ((float *)d->edit[1].dense_memory)[5] = INFINITY;
+    d->edit[3].n_terms = 0;
+    REFUSED(WS_ENONFINITE, "model.layers.0.self_attn.k_proj.D holds NaN", ws_delta_save(d, path, &err));
     ws_delta_free(back), ws_delta_free(d);
 }
 
@@ -342,6 +364,9 @@ static void damaged_terms_are_refused(void **state) {
         {"model.layers.0.mlp.down_proj.E0", 3, {48, 1, 1}, WS_ESHAPE, "do not divide"},
         {"model.layers.0.mlp.down_proj.E0", 3, {0, 0, 0}, WS_ESHAPE, "do not divide"},
         {"model.layers.0.mlp.down_proj.db", 1, {48}, WS_ESHAPE, "must be F32 [32]"},
+        {"model.layers.0.mlp.down_proj.D", 2, {48, 32}, WS_ESHAPE, "must be F32, BF16 or F16 [32, 48]"},
+        {"model.layers.0.mlp.down_proj.D", 1, {1536}, WS_ESHAPE, "must be F32, BF16 or F16 [32, 48]"},
+        {"model.layers.0.mlp.down_proj.D0", 2, {32, 48}, WS_EUNSUPPORTED, "is no part"},
         {"model.layers.0.mlp.down_proj.U", 2, {32, 2}, WS_EFORMAT, "without its partner"},
         {"model.layers.0.s0", 1, {32}, WS_EUNSUPPORTED, "is no part"},
         {"s0", 1, {32}, WS_EUNSUPPORTED, "is no part"},

@@ -10,7 +10,7 @@
 void ws_edit_release(ws_edit *e) {
     if (!e) return;
     for (int j = 0; j < e->n_terms; j++) free(e->term[j].s), free(e->term[j].e);
-    free(e->term), free(e->u), free(e->v), free(e->db);
+    free(e->term), free(e->u), free(e->v), free(e->db), free(e->dense_memory);
     memset(e, 0, sizeof *e);
 }
 
@@ -70,6 +70,39 @@ static void add_terms(ws_edit *out, const ws_edit *e, double c, const ws_edit *f
     }
 }
 
+typedef struct dense_sum {
+    const ws_weight *p, *n; /* NULL: none */
+    double cp, cn;
+    float *out;
+    int64_t cols;
+} dense_sum;
+
+static void add_dense(void *arg, int64_t begin, int64_t end) {
+    const dense_sum *a = arg;
+    float *row = ws_xmalloc((size_t)a->cols * sizeof *row);
+    for (int64_t r = begin; r < end; r++) {
+        float *to = a->out + r * a->cols;
+        if (a->p) ws_weight_rows_f32(a->p, r, 1, to); /* to is zero where there is none */
+        if (a->n) ws_weight_rows_f32(a->n, r, 1, row);
+        for (int64_t i = 0; i < a->cols; i++)
+            to[i] = (float)((a->p ? a->cp * (double)to[i] : 0) + (a->n ? a->cn * (double)row[i] : 0));
+    }
+    free(row);
+}
+
+static ws_status combine_dense(ws_edit *out, const ws_edit *p, double cp, const ws_edit *n, double cn, ws_err *err) {
+    dense_sum a = {
+        p && p->dense.data ? &p->dense : NULL, n && n->dense.data ? &n->dense : NULL, cp, cn, NULL, out->d_in};
+    if (!a.p && !a.n) return WS_OK;
+    if (!(a.out = ws_try_alloc((size_t)(out->d_out * out->d_in), sizeof(float))))
+        return ws_fail(err, WS_ENOMEM, "out of memory for a dense edit of [%lld, %lld]", (long long)out->d_out,
+                       (long long)out->d_in);
+    ws_parallel_for(out->d_out, 64, add_dense, &a);
+    out->dense = ws_weight_f32(a.out, out->d_out, out->d_in, out->d_in);
+    out->dense_memory = a.out;
+    return WS_OK;
+}
+
 ws_status ws_edit_combine(ws_edit *out, const ws_edit *p, double cp, const ws_edit *n, double cn, ws_err *err) {
     const ws_edit *any = p ? p : n;
     int64_t kp = p ? p->k : 0, kn = n ? n->k : 0, k = kp + kn;
@@ -82,6 +115,10 @@ ws_status ws_edit_combine(ws_edit *out, const ws_edit *p, double cp, const ws_ed
     if (kn) memcpy(out->v + kp * any->d_in, n->v, (size_t)(kn * any->d_in) * sizeof(float));
     if (p) add_terms(out, p, cp, NULL, 0);
     if (n) add_terms(out, n, cn, p, cp);
+    if (combine_dense(out, p, cp, n, cn, err)) {
+        ws_edit_release(out);
+        return err->code;
+    }
     const float *bp = p ? p->db : NULL, *bn = n ? n->db : NULL;
     if (!bp && !bn) return WS_OK;
     out->db = ws_xmalloc((size_t)any->d_out * sizeof *out->db);
@@ -99,9 +136,13 @@ void ws_edit_rows(const ws_edit *e, const ws_weight *w, int64_t r0, int64_t r1, 
         ws_gemm_nn(out, d, e->u + r0 * e->k, e->k, 1, n, &v, 0);
     } else
         memset(out, 0, (size_t)(n * d) * sizeof *out);
-    if (!e->n_terms) return;
+    if (ws_edit_is_product(e)) return;
     float *rows = ws_xmalloc((size_t)(n * d) * sizeof *rows), *turned = ws_xmalloc((size_t)(n * d) * sizeof *turned);
-    ws_weight_rows_f32(w, r0, n, rows);
+    if (e->dense.data) {
+        ws_weight_rows_f32(&e->dense, r0, n, rows);
+        ws_k.add(out, rows, n * d);
+    }
+    if (e->n_terms) ws_weight_rows_f32(w, r0, n, rows);
     for (int j = 0; j < e->n_terms; j++) {
         const ws_edit_term *t = &e->term[j];
         if (t->e) ws_blockdiag_forward(turned, rows, n, d, t->e, t->e_block);
@@ -163,7 +204,7 @@ static void dot_rows(void *arg, int64_t begin, int64_t end) {
 }
 
 double ws_edit_dot(const ws_edit *a, const ws_edit *b, const ws_weight *w) {
-    if (!a->n_terms && !b->n_terms) return factor_dot(a, b);
+    if (ws_edit_is_product(a) && ws_edit_is_product(b)) return factor_dot(a, b);
     int64_t chunks = (a->d_out + DOT_ROWS - 1) / DOT_ROWS;
     row_dot p = {a, b, w, ws_xcalloc((size_t)chunks, sizeof(double))};
     double sum = 0;
@@ -195,6 +236,7 @@ void ws_edit_apply(const ws_edit *e, const ws_weight *w, const float *x, int64_t
         ws_gemm_nt(y, d, h, e->k, n, &u, 1);
         free(h);
     }
+    if (e->dense.data) ws_gemm_nt(y, d, x, di, n, &e->dense, 1);
     free(turned), free(wx);
 }
 
@@ -217,5 +259,6 @@ void ws_edit_apply_t(const ws_edit *e, const ws_weight *w, const float *gy, int6
         ws_gemm_nn(gx, di, h, e->k, 1, n, &v, 1);
         free(h);
     }
+    if (e->dense.data) ws_gemm_nn(gx, di, gy, d, 1, n, &e->dense, 1);
     free(g), free(gw), free(turned);
 }

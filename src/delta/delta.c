@@ -1,5 +1,6 @@
 /* src/delta/delta.c - a contrast as a list of edits, hung in the model as a side product with a strength per row.
- *     y[t] += sum_j s_j .* W (alpha[t] E_j x[t]) + alpha[t] (U (V x[t]) + db)     H = X V^T [n, k], Y += alpha H U^T
+ *     y[t] += sum_j s_j .* W (alpha[t] E_j x[t]) + alpha[t] (U (V x[t]) + db) + D (alpha[t] x[t])
+ *     H = X V^T [n, k], Y += alpha H U^T
  * Terms without s_j turn the input, x + alpha E_j x, and cost no product (OFT, IA3 on the input side).  The rows alpha E_j x
  * of terms with both share the pass over W with the base product; terms without E_j scale that product itself.
  * All of it is fp32, and the part on the output side is never rounded together with W x. */
@@ -100,6 +101,12 @@ static void linear(ws_patch *p, const ws_patch_call *c) {
         if (t->e) wx += c->n * e->d_out;
     }
     for (int64_t t = 0; e->db && t < c->n; t++) ws_k.axpy(c->y + t * e->d_out, c->alpha[t], e->db, e->d_out);
+    if (e->dense.data) {
+        float *x = ws_arena_floats(c->scratch, c->n * e->d_in);
+        memcpy(x, c->x, (size_t)(c->n * e->d_in) * sizeof *x);
+        scale_rows(x, c->n, e->d_in, c->alpha);
+        ws_gemm_nt(c->y, e->d_out, x, e->d_in, c->n, &e->dense, 1);
+    }
     if (!e->k) return;
     float *h = ws_arena_floats(c->scratch, c->n * e->k);
     ws_weight v = ws_weight_f32(e->v, e->k, e->d_in, e->d_in), ut = ws_weight_f32(d->ut[i], e->k, e->d_out, e->d_out);
@@ -155,6 +162,7 @@ void ws_delta_free(ws_delta *d) {
     if (!d) return;
     for (int i = 0; i < d->n; i++) ws_edit_release(&d->edit[i]), free(d->ut[i]);
     free(d->site), free(d->edit), free(d->ut), free(d->at_site);
+    ws_safetensors_close(d->file);
     json_decref(d->meta);
     free(d);
 }

@@ -1,12 +1,13 @@
 /* src/delta/file.c - dW files (design.md, Files; docs/formats.md): safetensors with <site>.U and <site>.V, for each term
- * <site>.s<j> and <site>.E<j>, and <site>.db. */
+ * <site>.s<j> and <site>.E<j>, <site>.db, and <site>.D where it is dense, which is left in the file and mapped. */
 #include "base/log.h"
+#include "base/parallel.h"
 #include "delta/impl.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The tensors of one edit under their names: <site>.U, .V, for term j .s<j> and .E<j>, .db.  Appends to t. */
+/* The tensors of one edit under their names: <site>.U, .V, for term j .s<j> and .E<j>, .db, .D.  Appends to t. */
 static size_t tensors_of(const ws_edit *e, const char *site, ws_tensor *t) {
     size_t n = 0;
     if (e->k) {
@@ -24,27 +25,68 @@ static size_t tensors_of(const ws_edit *e, const char *site, ws_tensor *t) {
         n++;
     }
     if (e->db) t[n++] = (ws_tensor){.name = ws_sprintf("%s.db", site), .dims = 1, .dim = {e->d_out}, .data = e->db};
-    for (size_t i = 0; i < n; i++) t[i].type = WS_F32, t[i].bytes = (size_t)ws_tensor_numel(&t[i]) * sizeof(float);
+    for (size_t i = 0; i < n; i++) t[i].type = WS_F32;
+    if (e->dense.data)
+        t[n++] = (ws_tensor){.name = ws_sprintf("%s.D", site),
+                             .type = e->dense.type,
+                             .dims = 2,
+                             .dim = {e->d_out, e->d_in},
+                             .data = e->dense.data};
+    for (size_t i = 0; i < n; i++) t[i].bytes = ws_dtype_bytes(t[i].type, ws_tensor_numel(&t[i]));
     return n;
+}
+
+json_t *ws_delta_head(const json_t *sources, const ws_checkpoint *base) {
+    json_t *meta = json_deep_copy(sources);
+    json_object_set_new(meta, "format", json_string("ws-dw"));
+    json_object_set_new(meta, "version", json_string("1"));
+    json_object_set_new(meta, "base_hash", json_string(ws_checkpoint_hash(base)));
+    json_object_set_new(meta, "base_name", json_string(ws_checkpoint_name(base)));
+    return meta;
+}
+
+typedef struct finite_job {
+    const ws_weight *w;
+    int64_t *bad; /* [rows] first number that is not finite, -1: none */
+} finite_job;
+
+static void look(void *arg, int64_t begin, int64_t end) {
+    const finite_job *p = arg;
+    float *row = ws_xmalloc((size_t)p->w->cols * sizeof *row);
+    for (int64_t r = begin; r < end; r++) {
+        ws_weight_rows_f32(p->w, r, 1, row);
+        p->bad[r] = -1;
+        for (int64_t i = 0; i < p->w->cols && p->bad[r] < 0; i++)
+            if (!isfinite(row[i])) p->bad[r] = i;
+    }
+    free(row);
+}
+
+/* The first number of an F32, BF16 or F16 tensor that is not finite; -1: there is none. */
+static int64_t first_bad(const ws_tensor *t) {
+    const int64_t n = ws_tensor_numel(t), cols = t->dims > 1 && n ? t->dim[t->dims - 1] : n, rows = cols ? n / cols : 0;
+    const ws_weight w = {
+        .data = t->data, .type = t->type, .rows = rows, .cols = cols, .row_bytes = ws_dtype_bytes(t->type, cols)};
+    finite_job p = {&w, ws_xcalloc((size_t)rows, sizeof *p.bad)};
+    int64_t bad = -1;
+    ws_parallel_for(rows, 64, look, &p);
+    for (int64_t r = 0; r < rows && bad < 0; r++)
+        if (p.bad[r] >= 0) bad = r * cols + p.bad[r];
+    free(p.bad);
+    return bad;
 }
 
 ws_status ws_delta_save(const ws_delta *d, const char *path, ws_err *err) {
     size_t n = 0, most = 0;
     ws_status st = WS_OK;
-    for (int i = 0; i < d->n; i++) most += 3 + 2 * (size_t)d->edit[i].n_terms;
+    for (int i = 0; i < d->n; i++) most += 4 + 2 * (size_t)d->edit[i].n_terms;
     ws_tensor *t = ws_xcalloc(most, sizeof *t);
     for (int i = 0; i < d->n; i++) n += tensors_of(&d->edit[i], ws_model_site(d->model, d->site[i])->name, t + n);
     for (size_t j = 0; j < n && !st; j++)
-        for (size_t k = 0; k < t[j].bytes / sizeof(float) && !st; k++)
-            if (!isfinite(((const float *)t[j].data)[k]))
-                st = ws_fail(err, WS_ENONFINITE, "%s holds NaN or infinity; dW is not saved", t[j].name);
+        if (first_bad(&t[j]) >= 0)
+            st = ws_fail(err, WS_ENONFINITE, "%s holds NaN or infinity; dW is not saved", t[j].name);
     if (!st) {
-        const ws_checkpoint *c = ws_model_checkpoint(d->model);
-        json_t *meta = json_deep_copy(d->meta);
-        json_object_set_new(meta, "format", json_string("ws-dw"));
-        json_object_set_new(meta, "version", json_string("1"));
-        json_object_set_new(meta, "base_hash", json_string(ws_checkpoint_hash(c)));
-        json_object_set_new(meta, "base_name", json_string(ws_checkpoint_name(c)));
+        json_t *meta = ws_delta_head(d->meta, ws_model_checkpoint(d->model));
         st = ws_safetensors_write(path, t, n, meta, err);
         json_decref(meta);
     }
@@ -99,7 +141,7 @@ static ws_status read_numbers(float **out, const ws_tensor *t, int dims, const i
 
 /* One edit's tensors while the file is read. */
 typedef struct parts {
-    const ws_tensor *u, *v, *db, **s, **e;
+    const ws_tensor *u, *v, *db, *dense, **s, **e;
     int n_terms;
 } parts;
 
@@ -123,7 +165,11 @@ static int sort_in(const ws_model *m, parts *of, const ws_tensor *t) {
     if (i < 0 || ws_model_site(m, i)->kind != WS_SITE_LINEAR) return 0;
     parts *p = &of[i];
     dot++;
-    const ws_tensor **to = !strcmp(dot, "U") ? &p->u : !strcmp(dot, "V") ? &p->v : !strcmp(dot, "db") ? &p->db : NULL;
+    const ws_tensor **to = !strcmp(dot, "U")    ? &p->u
+                           : !strcmp(dot, "V")  ? &p->v
+                           : !strcmp(dot, "db") ? &p->db
+                           : !strcmp(dot, "D")  ? &p->dense
+                                                : NULL;
     if (!to && (*dot == 's' || *dot == 'E')) {
         int j = term_number(dot + 1);
         if (j < 0) return 0;
@@ -159,6 +205,19 @@ static ws_status read_term(ws_edit *e, const parts *p, int j, const char *site, 
     return st;
 }
 
+/* Stays in the file, which is mapped as long as the dW lives. */
+static ws_status read_dense(ws_edit *e, const ws_tensor *t, const char *path, ws_err *err) {
+    int64_t bad;
+    if (t->dims != 2 || t->dim[0] != e->d_out || t->dim[1] != e->d_in ||
+        (t->type != WS_F32 && t->type != WS_BF16 && t->type != WS_F16))
+        return ws_fail(err, WS_ESHAPE, "%s: %s must be F32, BF16 or F16 [%lld, %lld] on this base", path, t->name,
+                       (long long)e->d_out, (long long)e->d_in);
+    if ((bad = first_bad(t)) >= 0)
+        return ws_fail(err, WS_ENONFINITE, "%s: %s holds NaN or infinity (element %lld)", path, t->name,
+                       (long long)bad);
+    return ws_weight_from_tensor(&e->dense, t, err);
+}
+
 static ws_status read_edit(ws_edit *e, const ws_site *at, const parts *p, const char *path, ws_err *err) {
     *e = (ws_edit){.d_out = at->d_out, .d_in = at->d_in};
     if (!p->u != !p->v)
@@ -173,6 +232,7 @@ static ws_status read_edit(ws_edit *e, const ws_site *at, const parts *p, const 
     }
     for (int j = 0; j < p->n_terms; j++)
         if (read_term(e, p, j, at->name, path, err)) return err->code;
+    if (p->dense && read_dense(e, p->dense, path, err)) return err->code;
     return p->db ? read_numbers(&e->db, p->db, 1, &at->d_out, path, err) : WS_OK;
 }
 
@@ -182,6 +242,7 @@ ws_status ws_delta_load(ws_delta **out, const ws_model *m, const char *path, int
     ws_edit e = {0};
     int n_sites = ws_model_n_sites(m);
     parts *of = NULL;
+    int dense = 0;
     *out = NULL;
     if (ws_safetensors_open(&s, path, err)) return err->code;
     const json_t *meta = ws_safetensors_meta(s);
@@ -191,14 +252,15 @@ ws_status ws_delta_load(ws_delta **out, const ws_model *m, const char *path, int
         const ws_tensor *t = ws_safetensors_at(s, i);
         if (sort_in(m, of, t)) continue;
         ws_fail(err, WS_EUNSUPPORTED,
-                "%s: tensor %s is no part (.U, .V, .s0, .E0 ... .db) of an edit of a linear layer of this model", path,
-                t->name);
+                "%s: tensor %s is no part (.U, .V, .s0, .E0 ... .db, .D) of an edit of a linear layer of this model",
+                path, t->name);
         goto cleanup;
     }
     d = ws_delta_alloc(m);
     for (int site = 0; site < n_sites; site++) {
         const parts *p = &of[site];
-        if (!p->u && !p->v && !p->n_terms && !p->db) continue;
+        if (!p->u && !p->v && !p->n_terms && !p->db && !p->dense) continue;
+        dense |= p->dense != NULL;
         if (read_edit(&e, ws_model_site(m, site), p, path, err) || ws_delta_add(d, site, &e, err)) goto cleanup;
     }
     if (!d->n) {
@@ -210,6 +272,7 @@ ws_status ws_delta_load(ws_delta **out, const ws_model *m, const char *path, int
         if (strcmp(key, "format") && strcmp(key, "version") && strcmp(key, "base_hash") && strcmp(key, "base_name"))
             json_object_set(d->meta, key, json_object_iter_value(it));
     }
+    if (dense) d->file = s, s = NULL;
     *out = d, d = NULL;
 cleanup:
     for (int i = 0; of && i < n_sites; i++) free(of[i].s);

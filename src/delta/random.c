@@ -16,7 +16,7 @@ ws_status ws_delta_random(ws_delta **out, const ws_delta *like, uint64_t seed, w
     for (int i = 0; i < like->n; i++) {
         const ws_site *at = ws_model_site(m, like->site[i]);
         double want = ws_delta_site_norm(like, i);
-        int64_t k = like->edit[i].n_terms || !like->edit[i].k ? RANK : like->edit[i].k,
+        int64_t k = !ws_edit_is_product(&like->edit[i]) || !like->edit[i].k ? RANK : like->edit[i].k,
                 most = at->d_in < at->d_out ? at->d_in : at->d_out;
         if (k > most) k = most;
         ws_edit e;

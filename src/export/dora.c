@@ -15,6 +15,9 @@ static ws_status check(ws_export *x, ws_err *err) {
         const ws_edit *e = ws_delta_edit(x->d, i);
         const char *name = ws_model_site(x->m, ws_delta_site(x->d, i))->name;
         const float *s = e->n_terms ? e->term[0].s : NULL;
+        if (e->dense.data)
+            return ws_fail(err, WS_EUNSUPPORTED, "dW of %s is dense, and a DoRA adapter is not: --to merged is exact",
+                           name);
         if (e->n_terms > 1 || (e->n_terms && (!s || e->term[0].e)))
             return ws_fail(
                 err, WS_EUNSUPPORTED,

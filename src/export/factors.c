@@ -21,11 +21,11 @@ ws_status ws_export_check_factors(ws_export *x, ws_err *err) {
             return ws_fail(err, WS_EUNSUPPORTED,
                            "dW changes the bias of %s, which a LoRA has no place for; use --to merged%s", name,
                            ws_export_find("ia3") ? " or --to ia3" : "");
-        if (e->n_terms && !x->rank)
+        if (!ws_edit_is_product(e) && !x->rank)
             return ws_fail(err, WS_EUNSUPPORTED,
-                           "dW of %s is no product of two thin matrices (it scales or turns W itself): --rank K "
-                           "approximates it, --to merged is exact",
-                           name);
+                           "dW of %s is no product of two thin matrices (it %s): --rank K approximates it, --to merged "
+                           "is exact",
+                           name, e->n_terms ? "scales or turns W itself" : "is dense");
     }
     return WS_OK;
 }
@@ -120,7 +120,7 @@ static ws_status of_site(ws_export *x, int i, ws_factor *f, ws_err *err) {
     ws_status st;
     f->site = ws_delta_site(x->d, i);
     if (!isfinite(full)) return ws_fail(err, WS_ENONFINITE, "the norm of dW of %s is not finite", at->name);
-    if (!e->n_terms && (!x->rank || e->k <= x->rank)) {
+    if (ws_edit_is_product(e) && (!x->rank || e->k <= x->rank)) {
         if ((st = new_factor(f, e->k, e, err))) return st;
         if (e->k) memcpy(f->a, e->v, (size_t)(e->k * e->d_in) * sizeof *f->a);
         if (e->k) memcpy(f->b, e->u, (size_t)(e->k * e->d_out) * sizeof *f->b);
@@ -128,7 +128,7 @@ static ws_status of_site(ws_export *x, int i, ws_factor *f, ws_err *err) {
         return WS_OK;
     }
     if ((st = new_factor(f, least(x->rank, widest), e, err))) return st;
-    st = !e->n_terms && e->k <= widest ? reduce(e, f, err) : approximate(e, at->w, f, err);
+    st = ws_edit_is_product(e) && e->k <= widest ? reduce(e, f, err) : approximate(e, at->w, f, err);
     if (st) return ws_fail_prefix(err, "%s", at->name);
     const ws_edit kept = {.d_out = e->d_out, .d_in = e->d_in, .k = f->rank, .u = f->b, .v = f->a};
     ws_edit rest;
@@ -159,7 +159,7 @@ ws_status ws_export_factors(ws_export *x, ws_factors *out, ws_err *err) {
     ws_progress_start(&bar, "factors", "modules", n);
     for (int i = 0; i < n && !st; i++) {
         const ws_edit *e = ws_delta_edit(x->d, i);
-        if (!e->k && !e->n_terms) continue; /* nothing there */
+        if (!e->k && ws_edit_is_product(e)) continue; /* nothing there */
         st = of_site(x, i, &out->f[out->n], err);
         out->n++;
         ws_progress_update(&bar, i + 1, NULL);

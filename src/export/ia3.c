@@ -16,6 +16,7 @@ static ws_status check(ws_export *x, ws_err *err) {
         const ws_edit *e = ws_delta_edit(x->d, i);
         const ws_site *at = ws_model_site(x->m, ws_delta_site(x->d, i));
         if (e->k) return refuse(at->name, "has factors beside W", err);
+        if (e->dense.data) return refuse(at->name, "is dense", err);
         if (e->n_terms != 1) return refuse(at->name, "is more than one change of W", err);
         const ws_edit_term *t = &e->term[0];
         if (t->s && t->e) return refuse(at->name, "scales inputs and outputs at once", err);

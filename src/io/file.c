@@ -35,6 +35,12 @@ void ws_map_close(ws_map *m) {
     *m = (ws_map){0};
 }
 
+void ws_map_forget(const void *p, size_t n) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)p + page - 1) / page * page,
+                    to = ((uintptr_t)p + n) / page * page;
+    if (to > from) madvise((void *)from, to - from, MADV_DONTNEED); /* private and read-only: nothing is lost */
+}
+
 ws_status ws_file_read(const char *path, ws_str *out, ws_err *err) {
     FILE *f = fopen(path, "rbe");
     if (!f) return ws_fail(err, WS_EIO, "%s: %s", path, strerror(errno));

@@ -13,6 +13,8 @@ typedef struct ws_map {
 } ws_map;
 ws_status ws_map_open(ws_map *m, const char *path, ws_err *err);
 void ws_map_close(ws_map *m);
+/* Gives the memory of mapped pages back that lie wholly within [p, p + n); they are read again when they are needed. */
+void ws_map_forget(const void *p, size_t n);
 
 ws_status ws_file_read(const char *path, ws_str *out, ws_err *err); /* whole file, appended */
 int ws_file_exists(const char *path);
