@@ -168,6 +168,13 @@ void ws_delta_free(ws_delta *d) {
 }
 
 ws_patch *ws_delta_patch(ws_delta *d) { return &d->patch; }
+const char *ws_delta_kind(const char *site) {
+    const char *p = strstr(site, "layers.");
+    if (!p) return site;
+    p += strlen("layers.");
+    p += strspn(p, "0123456789");
+    return *p == '.' && p[1] ? p + 1 : site;
+}
 int ws_delta_n_sites(const ws_delta *d) { return d->n; }
 int ws_delta_site(const ws_delta *d, int i) { return d->site[i]; }
 const ws_edit *ws_delta_edit(const ws_delta *d, int i) { return &d->edit[i]; }

@@ -19,6 +19,17 @@ typedef struct ws_delta_info {       /* the diagnostics of pipeline.md 4, in dou
  * No common site is an error; ||dW|| = 0 a warning. */
 ws_status ws_delta_contrast(ws_delta **out, const ws_model *m, const ws_adapter *pos, const ws_adapter *neg,
                             ws_contrast_mode mode, ws_delta_info *info, ws_err *err);
+/* The same at the sites where only[site] is not 0. */
+ws_status ws_delta_contrast_of(ws_delta **out, const ws_model *m, const ws_adapter *pos, const ws_adapter *neg,
+                               ws_contrast_mode mode, const char *only, ws_delta_info *info, ws_err *err);
+/* Of contrasts that stand already. */
+ws_status ws_delta_subtract(ws_delta **out, const ws_delta *pos, const ws_delta *neg, ws_contrast_mode mode,
+                            ws_delta_info *info, ws_err *err);
+/* Drops the sites where only[site] is 0; WS_EUSAGE when none is left. */
+ws_status ws_delta_keep(ws_delta *d, const char *only, ws_err *err);
+/* only [model sites] for ws_delta_keep: linears of layers first .. last-1, and of them those that a comma-separated list of
+ * names or endings ("q_proj,mlp.up_proj"; NULL: all) names. */
+ws_status ws_sites_pick(char **only, const ws_model *m, int first, int last, const char *modules, ws_err *err);
 ws_status ws_delta_from_adapter(ws_delta **out, const ws_model *m, const ws_adapter *a, ws_err *err);
 /* sum over i of alpha[i] d[i], n >= 1; exact but for the product with the strengths. */
 ws_status ws_delta_mix(ws_delta **out, const ws_model *m, int n, ws_delta *const *d, const double *alpha, ws_err *err);
@@ -31,6 +42,8 @@ void ws_delta_free(ws_delta *d);
 double ws_delta_dot(const ws_delta *a, const ws_delta *b);
 /* The part of the i-th site of a. */
 double ws_delta_site_dot(const ws_delta *a, int i, const ws_delta *b);
+/* "model.layers.12.mlp.up_proj" -> "mlp.up_proj": what linears of all layers have in common. */
+const char *ws_delta_kind(const char *site);
 int ws_delta_n_sites(const ws_delta *d);
 int ws_delta_site(const ws_delta *d, int i); /* model site number */
 const ws_edit *ws_delta_edit(const ws_delta *d, int i);

@@ -57,8 +57,6 @@ ws_status ws_export_run(const ws_export_ops *form, ws_export *x, const char *out
                         double max_kl, ws_agreement *agreement, ws_err *err);
 
 /* ---------- what rooms share ---------- */
-/* "mlp.up_proj" of "model.layers.3.mlp.up_proj" */
-const char *ws_export_kind(const char *site);
 /* The type that a number is rounded to, stored at `out`, and the value that it has then. */
 void ws_export_store(void *out, ws_dtype t, const float *x, int64_t n);
 ws_status ws_export_hang_back(ws_export *x, const char *where, ws_export_back *back, ws_err *err);

@@ -5,16 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *ws_export_kind(const char *site) {
-    const char *p = strstr(site, "layers.");
-    if (!p) return site;
-    p += strlen("layers.");
-    p += strspn(p, "0123456789");
-    return *p == '.' && p[1] ? p + 1 : site;
-}
-
 void ws_loss_add(ws_loss *l, const char *site, int64_t rank, double full, double lost) {
-    const char *kind = ws_export_kind(site);
+    const char *kind = ws_delta_kind(site);
     int i = 0;
     while (i < l->n && strcmp(l->kind[i].kind, kind)) i++;
     if (i == l->n) {

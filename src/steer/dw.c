@@ -1,6 +1,6 @@
 /* src/steer/dw.c - contrastive weight steering: W + alpha dW (Fierro & Roger 2025, arXiv:2511.05408).
  * Opens what `ws diff` writes, and adapters as dW = theta - base: PEFT directories and llama.cpp's LoRA GGUFs. */
-#include "delta/gguf_lora.h"
+#include "delta/side.h"
 #include "steer/steer.h"
 #include <stdlib.h>
 
@@ -8,15 +8,7 @@ WS_ROOM(dw)
 
 static ws_status load(ws_method *m, const ws_model *model, const char *path, int force, ws_err *err) {
     ws_delta *d = NULL;
-    if (ws_is_dir(path)) {
-        ws_adapter *a = NULL;
-        ws_status st = ws_adapter_check_base(model, path, force, err);
-        if (!st) st = ws_adapter_load(&a, model, path, err);
-        if (!st) st = ws_delta_from_adapter(&d, model, a, err);
-        ws_adapter_free(a);
-        if (st) return st;
-    } else if (ws_is_gguf(path) ? ws_delta_load_gguf(&d, model, path, err) : ws_delta_load(&d, model, path, force, err))
-        return err->code;
+    if (ws_delta_open(&d, model, path, force, err)) return err->code;
     const char *name = ws_delta_source(d, "name");
     if (name && *name) m->name = ws_xstrdup(name);
     m->impl = d;
