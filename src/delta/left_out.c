@@ -54,7 +54,7 @@ static void change_rows(void *arg, int64_t begin, int64_t end) {
     free(b);
 }
 
-static int64_t rows(const ws_tensor *t) { return t->dims > 1 ? t->dim[0] : 1; }
+static int64_t rows(const ws_tensor *t) { return t->dims > 0 ? t->dim[0] : 1; }
 static int64_t cols(const ws_tensor *t) { return rows(t) ? ws_tensor_numel(t) / rows(t) : 0; }
 
 /* How many rows both have.  Vocabularies are resized; another width was refused when the side was opened, by its config. */
