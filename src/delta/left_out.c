@@ -89,7 +89,7 @@ static ws_status one(ws_whole_report *r, const char *name, const ws_tensor *base
     ws_map_forget(base->data, base->bytes);
     for (int i = 0; i < 2; i++)
         if (both[i]) ws_map_forget(both[i]->data, both[i]->bytes);
-    if (!sum) return WS_OK;
+    if (sum == 0) return WS_OK;
     const char *kind = ws_delta_kind(name);
     int i = 0;
     while (i < r->n_left && strcmp(r->left[i].kind, kind)) i++;

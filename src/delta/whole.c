@@ -113,7 +113,7 @@ static ws_status measure_all(work *w, ws_delta_info *info, ws_err *err) {
         if ((st = measure(w, i, err)) || (st = ws_interrupt_check(err))) break;
         const squares *s = &w->sq[i];
         pp += s->pp, nn += s->nn, pn += s->pn, dd += s->dd;
-        if (is_kept(w, i)) ww += s->ww, info->sites++, info->sites_one_sided += !s->pp != !s->nn;
+        if (is_kept(w, i)) ww += s->ww, info->sites++, info->sites_one_sided += (s->pp > 0) != (s->nn > 0);
         forget(w, i);
         ws_progress_update(&bar, (done += at->d_out * at->d_in) / 1000000, NULL);
     }
