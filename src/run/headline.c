@@ -145,15 +145,17 @@ int ws_headline_sweep(const ws_results *r, ws_str *out) {
         list(known && worst == WS_BEATS_BOTH ? &more : &not_more, row->name);
     }
     if (control[0] || control[1])
-        ws_str_addf(out, "%s, at one KL budget, of %d rows: more than %s on both sides: %s; not shown: %s",
-                    ws_headline_title(h), adapters,
+        ws_str_addf(out, "%d row%s compared by the %s at one KL budget; more than %s on both sides: %s; not shown: %s",
+                    adapters, adapters == 1 ? "" : "s", ws_headline_title(h),
                     control[0] && control[1] ? "a random dW and one of shuffled answers"
                     : control[0]             ? "a random dW"
                                              : "a dW of shuffled answers",
                     more.n ? more.p : "none", not_more.n ? not_more.p : "none");
     else
-        ws_str_addf(out, "%s of %d rows at one KL budget; without controls nothing says what a random change does",
-                    ws_headline_title(h), adapters);
+        ws_str_addf(
+            out,
+            "%d row%s compared by the %s at one KL budget; without controls nothing says what a random change does",
+            adapters, adapters == 1 ? "" : "s", ws_headline_title(h));
     if (failed.n) ws_str_addf(out, "; failed: %s", failed.p);
     ws_str_free(&more), ws_str_free(&not_more), ws_str_free(&failed);
     return n_more;

@@ -21,8 +21,15 @@ typedef struct parts {
     ws_pictures pictures;
     ws_triple triple[WS_TRIPLES];
     int n_triples;
-    ws_str title, intro, verdict, honest, warning;
+    ws_str title, intro, verdict, honest, warning, samples; /* samples: how they were chosen */
 } parts;
+
+/* Whether a row of the sweep was evaluated: methods stand in the rows' order. */
+static int first_row(const ws_results *r) {
+    for (int i = 0; i < r->n_rows; i++)
+        if (r->row[i].method == 0) return 1;
+    return 0;
+}
 
 static void gather(const ws_results *r, parts *p) {
     ws_results *one = (ws_results *)r;
@@ -57,12 +64,20 @@ static void gather(const ws_results *r, parts *p) {
                 ". alpha is the strength of the steering, + is towards the POS persona, 0 is the base model bit "
                 "for bit.");
     if (!r->n) return;
+    ws_str_addf(
+        &p->samples,
+        "Three held-out prompts, chosen by the seed, at three strengths%s%s; first sample of each, nothing selected "
+        "by hand.",
+        r->n_rows ? " of the first row, " : "", r->n_rows ? r->m[0].name : "");
     p->n_triples = ws_triples_choose(&r->m[0], seed_of(r), WS_TRIPLES, p->triple);
     if (r->n_rows)
         ws_headline_sweep(r, &p->verdict);
     else
         ws_verdict_line(&r->m[0], &p->verdict);
-    ws_verdict_honest(r, &r->m[0], &p->honest);
+    if (!r->n_rows || first_row(r)) {
+        if (r->n_rows) ws_str_addf(&p->honest, "The first row alone, %s. ", r->m[0].name);
+        ws_verdict_honest(r, &r->m[0], &p->honest);
+    }
     if (ws_vignette_signal(&r->m[0], &sentence) == 0)
         ws_str_addf(&p->warning,
                     "The vignette readout carries no signal on this model, because %s. Nothing in its tables is marked "
@@ -74,7 +89,7 @@ static void release(parts *p) {
     ws_tables_free(&p->tables);
     ws_pictures_free(&p->pictures);
     ws_str_free(&p->title), ws_str_free(&p->intro), ws_str_free(&p->verdict);
-    ws_str_free(&p->honest), ws_str_free(&p->warning);
+    ws_str_free(&p->honest), ws_str_free(&p->warning), ws_str_free(&p->samples);
 }
 
 static ws_status put(const char *dir, const char *name, const char *ext, const ws_str *s, ws_err *err) {
@@ -85,12 +100,9 @@ static ws_status put(const char *dir, const char *name, const char *ext, const w
     return st;
 }
 
-static const char samples_intro[] =
-    "Three held-out prompts, chosen by the seed, at three strengths; first sample of each, nothing selected by hand.";
-
 static ws_status samples_page(const parts *p, const char *dir, ws_err *err) {
     ws_str s = {0};
-    ws_str_addf(&s, "# %s: samples\n\n%s\n\n", p->title.p, samples_intro);
+    ws_str_addf(&s, "# %s: samples\n\n%s\n\n", p->title.p, p->samples.p);
     ws_triples_markdown(p->triple, p->n_triples, &s);
     ws_status st = put(dir, "samples", ".md", &s, err);
     ws_str_free(&s);
@@ -104,7 +116,7 @@ static ws_status markdown_page(const parts *p, const char *dir, ws_err *err) {
     if (p->verdict.n) ws_str_addf(&s, "> %s\n\n", p->verdict.p);
     ws_str_addf(&s, "%s\n", p->intro.p);
     if (p->n_triples) {
-        ws_str_addf(&s, "\n## Samples\n\n%s\n\n", samples_intro);
+        ws_str_addf(&s, "\n## Samples\n\n%s\n\n", p->samples.p);
         ws_triples_markdown(p->triple, p->n_triples, &s);
     }
     ws_str_adds(&s, "\n## Plots\n");
@@ -143,7 +155,7 @@ static ws_status html_page(const parts *p, const char *dir, ws_err *err) {
     ws_html_paragraph(&s, p->intro.p);
     if (p->n_triples) {
         ws_html_heading(&s, 2, "Samples");
-        ws_html_paragraph(&s, samples_intro);
+        ws_html_paragraph(&s, p->samples.p);
         ws_triples_html(p->triple, p->n_triples, &s);
     }
     ws_html_heading(&s, 2, "Plots");
@@ -206,7 +218,7 @@ void ws_report_print(const ws_results *r, int width, int bold, ws_str *out) {
     parts p;
     gather(r, &p);
     if (p.n_triples) {
-        ws_str_addf(out, "%s\n\n", samples_intro);
+        ws_str_addf(out, "%s\n\n", p.samples.p);
         ws_triples_print(p.triple, p.n_triples, width, out);
         ws_str_addc(out, '\n');
     }
