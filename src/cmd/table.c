@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "io/file.h"
 #include "run/headline.h"
+#include "run/published.h"
 #include "run/report.h"
 #include "run/tables.h"
 #include "run/verdict.h"
@@ -13,12 +14,14 @@
 
 WS_ROOM(table)
 
-enum { K_FORMAT = 1, K_TABLE };
+enum { K_FORMAT = 1, K_TABLE, K_PUBLISHED };
 
 static const struct argp_option options[] = {
     {"format", K_FORMAT, "F", 0, "text, markdown, csv or json (text; --json is the same as json)", 0},
     {"table", K_TABLE, "NAME", 0,
      "this table alone, by its name: dose, margin, effect, dlogit, si, bare, calibration ...", 0},
+    {"published", K_PUBLISHED, "FILE", OPTION_ARG_OPTIONAL,
+     "the figures that others have published beside ours (the program's own data/published.csv)", 0},
     {0}};
 
 static const char doc[] =
@@ -26,11 +29,13 @@ static const char doc[] =
     "  ws table out/enthusiasm                            every table, for people\n"
     "  ws table out/enthusiasm out2/enthusiasm            two runs in the same tables\n"
     "  ws table out/authority --table si --format csv     one table for a program\n"
+    "  ws table out/authority --published                 published figures with ours of the same name below each\n"
     "  ws table out/enthusiasm --out report               report.md, report.html, plots and tables into a folder\v"
     "With --out and one RUN_DIR the whole report is written; nothing is read but the run's own files.";
 
 typedef struct args {
-    const char *format, *table;
+    const char *format, *table, *published;
+    int with_published;
     const char **run;
     int n;
 } args;
@@ -44,6 +49,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         a->format = arg;
         break;
     case K_TABLE: a->table = arg; break;
+    case K_PUBLISHED: a->with_published = 1, a->published = arg; break;
     case ARGP_KEY_ARG:
         a->run = ws_xrealloc(a->run, (size_t)(a->n + 1) * sizeof *a->run);
         a->run[a->n++] = arg;
@@ -108,6 +114,12 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     for (int i = 0; i < a.n && !st; i++) st = ws_results_load(&r[i], a.run[i], err);
     if (st) goto out;
     all = ws_tables_build(r, a.n);
+    if (a.with_published) {
+        ws_table *t;
+        if ((st = ws_published_table(&t, r, a.n, a.published, err))) goto out;
+        ws_tables_add(&all, t);
+        if (!a.table) a.table = ws_table_name(t);
+    }
     st = print(&all, &a, err);
     if (!st && c.out) st = ws_report_write(r[0], c.out, err);
     if (!st && c.out) ws_note("report in %s", c.out);

@@ -12,6 +12,7 @@ typedef struct ws_tables {
  * foundations, SI, bare model, calibration, data.  With several runs every row names its run.  Nothing is marked as best
  * where the vignette readout carries no signal, or where the runs differ in model or KL budget. */
 ws_tables ws_tables_build(ws_results *const *run, int n_runs);
+void ws_tables_add(ws_tables *all, ws_table *t); /* takes it */
 void ws_tables_free(ws_tables *t);
 /* 1: the readout carries signal in this evaluation; 0: it does not, and *sentence says why (a phrase without its full stop); -1: no vignettes were
  * asked. */

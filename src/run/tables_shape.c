@@ -4,13 +4,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+void ws_tables_add(ws_tables *all, ws_table *t) {
+    all->t = ws_xrealloc(all->t, (size_t)(all->n + 1) * sizeof *all->t);
+    all->t[all->n++] = t;
+}
+
 void ws_tab_keep(ws_tables *all, ws_table *t) {
     if (!ws_table_rows(t)) {
         ws_table_free(t);
         return;
     }
-    all->t = ws_xrealloc(all->t, (size_t)(all->n + 1) * sizeof *all->t);
-    all->t[all->n++] = t;
+    ws_tables_add(all, t);
 }
 
 void ws_tab_begin(const ws_show *s, ws_table *t, const char *first_key, const char *first_title) {
