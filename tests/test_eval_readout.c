@@ -69,14 +69,14 @@ static void agrees_with_the_restatement(void **state) {
             const int *t = strcmp(json_string_value(json_object_get(view, "which")), "draw") ? NULL : times;
             same_dlogit(ws_readout_dlogit(&g, &a[0], &a[1], -1, t), json_object_get(view, "all"));
             const json_t *h = json_object_get(view, "headline");
-            ws_headline r = ws_readout_headline(&g, &a[0], t);
+            ws_vig_headline r = ws_readout_headline(&g, &a[0], t);
             SAME(r.s_other, get(h, "s_other")), SAME(r.gap, get(h, "gap")), SAME(r.s_other_vig, get(h, "s_other_vig"));
             SAME(r.gap_vig, get(h, "gap_vig")), SAME(r.agreement, get(h, "agreement")),
                 SAME(r.human_r, get(h, "human_r"));
             SAME(r.n_human, get(h, "n_human")), SAME(r.pmass, get(h, "pmass")), SAME(r.n_cells, get(h, "n_cells")),
                 SAME(r.n_valid, get(h, "n_valid"));
             const int target[2] = {2, 0}, sign[2] = {-1, 1};
-            ws_effect x = ws_readout_effect(&g, &a[0], &a[1], target, sign, 2, t);
+            ws_vig_effect x = ws_readout_effect(&g, &a[0], &a[1], target, sign, 2, t);
             const json_t *want = json_object_get(view, "effect");
             SAME(x.target, get(want, "target")), SAME(x.others, get(want, "others")),
                 SAME(x.specific, get(want, "specific")), SAME(x.axis, get(want, "axis"));
@@ -145,7 +145,7 @@ static void a_draw_stays_within_foundations_and_is_repeatable(void **state) {
 static void the_signal_rule_says_why(void **state) {
     (void)state;
     char why[256];
-    ws_headline good = {.pmass = 0.9, .agreement = 0.6, .human_r = 0.4, .n_cells = 100, .n_valid = 90, .n_human = 50},
+    ws_vig_headline good = {.pmass = 0.9, .agreement = 0.6, .human_r = 0.4, .n_cells = 100, .n_valid = 90, .n_human = 50},
                 h;
     assert_true(ws_readout_signal(&good, 0.4, 0.2, why));
     h = good, h.pmass = 0.3;

@@ -1,16 +1,16 @@
 /* src/cmd/table.c - `ws table`: runs -> tables on stdout, and the whole report into a folder. */
 #include "cmd/cmd.h"
+#include "cmd/tables_out.h"
 #include "base/log.h"
 #include "io/file.h"
 #include "run/headline.h"
 #include "run/published.h"
+#include "run/questions.h"
 #include "run/report.h"
 #include "run/tables.h"
 #include "run/verdict.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 WS_ROOM(table)
 
@@ -44,8 +44,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     args *a = state->input;
     switch (key) {
     case K_FORMAT:
-        if (strcmp(arg, "text") && strcmp(arg, "markdown") && strcmp(arg, "csv") && strcmp(arg, "json"))
-            argp_error(state, "--format %s: text, markdown, csv or json", arg);
+        if (!ws_tables_format(arg)) argp_error(state, "--format %s: text, markdown, csv or json", arg);
         a->format = arg;
         break;
     case K_TABLE: a->table = arg; break;
@@ -59,49 +58,12 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     return 0;
 }
 
-static ws_status print(const ws_tables *all, const args *a, ws_err *err) {
-    int shown = 0, bold = isatty(1) && !getenv("NO_COLOR");
-    json_t *list = json_array();
-    ws_str s = {0};
-    for (int i = 0; i < all->n; i++) {
-        const ws_table *t = all->t[i];
-        if (a->table && strcmp(a->table, ws_table_name(t))) continue;
-        if (!strcmp(a->format, "json"))
-            json_array_append_new(list, ws_table_json(t));
-        else if (!strcmp(a->format, "csv")) {
-            if (!a->table) ws_str_addf(&s, "%s# %s\n", shown ? "\n" : "", ws_table_name(t));
-            ws_table_csv(t, &s);
-        } else {
-            if (shown) ws_str_addc(&s, '\n');
-            if (!strcmp(a->format, "markdown"))
-                ws_table_markdown(t, &s);
-            else
-                ws_table_print(t, &s, bold);
-        }
-        shown++;
-    }
-    if (!strcmp(a->format, "json")) {
-        ws_json_dump(list, &s, 0);
-        ws_str_addc(&s, '\n');
-    }
-    json_decref(list);
-    if (!shown) {
-        ws_str names = {0};
-        for (int i = 0; i < all->n; i++) ws_str_addf(&names, "%s%s", i ? ", " : "", ws_table_name(all->t[i]));
-        ws_fail(err, WS_EUSAGE, "--table %s: there is no such table; there are: %s", a->table ? a->table : "",
-                names.n ? names.p : "none");
-        ws_str_free(&names);
-    } else
-        fwrite(s.p, 1, s.n, stdout);
-    ws_str_free(&s);
-    return shown ? WS_OK : WS_EUSAGE;
-}
-
 static ws_status run(int argc, char **argv, ws_err *err) {
     args a = {.format = "text"};
     ws_common c;
     ws_results **r = NULL;
     ws_tables all = {0};
+    ws_questions q = {0};
     static const char *const without[] = {"model", "offline", "steer", "force", "template", NULL};
     ws_common_init(&c);
     c.without = without;
@@ -114,13 +76,17 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     for (int i = 0; i < a.n && !st; i++) st = ws_results_load(&r[i], a.run[i], err);
     if (st) goto out;
     all = ws_tables_build(r, a.n);
+    if (a.n == 1) {
+        q = ws_questions_of(r[0]);
+        ws_questions_tables(&q, &all);
+    }
     if (a.with_published) {
         ws_table *t;
         if ((st = ws_published_table(&t, r, a.n, a.published, err))) goto out;
         ws_tables_add(&all, t);
         if (!a.table) a.table = ws_table_name(t);
     }
-    st = print(&all, &a, err);
+    st = ws_tables_out(&all, a.table, a.format, err);
     if (!st && c.out) st = ws_report_write(r[0], c.out, err);
     if (!st && c.out) ws_note("report in %s", c.out);
     for (int i = 0; i < a.n && !st; i++)
@@ -134,7 +100,15 @@ static ws_status run(int argc, char **argv, ws_err *err) {
                     r[i]->n_rows ? "rows" : r[i]->m[k].name, s.p);
             ws_str_free(&s);
         }
+    if (!st && a.n == 1) {
+        ws_str s = {0};
+        ws_questions_answer(&q, &s);
+        for (const char *l = s.p; l && *l; l += strcspn(l, "\n"), l += *l == '\n')
+            ws_note("%.*s", (int)strcspn(l, "\n"), l);
+        ws_str_free(&s);
+    }
 out:
+    ws_questions_free(&q);
     ws_tables_free(&all);
     for (int i = 0; r && i < a.n; i++) ws_results_free(r[i]);
     free(r);

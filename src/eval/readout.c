@@ -135,9 +135,9 @@ ws_si ws_readout_si(const ws_grid *g, const ws_answers *base, const ws_answers *
     return r;
 }
 
-ws_effect ws_readout_effect(const ws_grid *g, const ws_answers *base, const ws_answers *x, const int *target,
+ws_vig_effect ws_readout_effect(const ws_grid *g, const ws_answers *base, const ws_answers *x, const int *target,
                             const int *sign, int n_targets, const int *times) {
-    ws_effect r = {NAN, NAN, NAN, 0};
+    ws_vig_effect r = {NAN, NAN, NAN, 0};
     double others = 0;
     int n = 0;
     for (int f = 0; f < g->n_foundations; f++) {
@@ -191,8 +191,8 @@ static void count(total *t, double x, int times) {
 }
 static double mean(total t) { return t.n ? t.sum / (double)t.n : NAN; }
 
-ws_headline ws_readout_headline(const ws_grid *g, const ws_answers *a, const int *times) {
-    ws_headline h = {0};
+ws_vig_headline ws_readout_headline(const ws_grid *g, const ws_answers *a, const int *times) {
+    ws_vig_headline h = {0};
     size_t room = (size_t)g->n * 2 + 1;
     pairs frames = {ws_xmalloc(room * sizeof(double)), ws_xmalloc(room * sizeof(double)),
                     ws_xmalloc(room * sizeof(int)), 0};
@@ -251,7 +251,7 @@ void ws_readout_draw(const ws_grid *g, uint64_t seed, int64_t draw, int *times) 
     free(of);
 }
 
-int ws_readout_signal(const ws_headline *h, double agreement_lo, double human_lo, char why[256]) {
+int ws_readout_signal(const ws_vig_headline *h, double agreement_lo, double human_lo, char why[256]) {
     double coverage = h->n_cells ? (double)h->n_valid / h->n_cells : 0;
     if (!(h->pmass >= 0.5))
         snprintf(why, 256, "only %.0f%% of the base model's probability falls on true or false", 100 * h->pmass);

@@ -56,22 +56,22 @@ typedef struct ws_si {
 ws_si ws_readout_si(const ws_grid *g, const ws_answers *base, const ws_answers *plus, const ws_answers *minus, int f,
                     int intent, double k, const int *times);
 
-typedef struct ws_effect {
+typedef struct ws_vig_effect {
     double target, others, specific; /* mean dlogit of the target; mean over the other foundations' means; difference */
     double axis;                     /* sum over targets of sign * mean dlogit; NaN if a part is NaN */
-} ws_effect;
-ws_effect ws_readout_effect(const ws_grid *g, const ws_answers *base, const ws_answers *steered, const int *target,
+} ws_vig_effect;
+ws_vig_effect ws_readout_effect(const ws_grid *g, const ws_answers *base, const ws_answers *steered, const int *target,
                             const int *sign, int n_targets, const int *times);
 
-typedef struct ws_headline {
+typedef struct ws_vig_headline {
     double s_other, gap; /* unweighted mean over foundations of s = 2w - 1 (third person), and of other - self */
     double s_other_vig, gap_vig; /* mean over vignettes */
     double agreement;            /* Pearson of p_true(wrong) and 1 - p_true(accept) over all cells */
     double human_r;              /* Pearson of human wrongness and s_other */
     double pmass, p_wrong, p_accept;
     int n_cells, n_valid, pmass_nan, n_human;
-} ws_headline;
-ws_headline ws_readout_headline(const ws_grid *g, const ws_answers *a, const int *times);
+} ws_vig_headline;
+ws_vig_headline ws_readout_headline(const ws_grid *g, const ws_answers *a, const int *times);
 
 typedef struct ws_foundation_row {
     double w, s_other, s_self, gap, pmass;
@@ -85,5 +85,5 @@ void ws_readout_draw(const ws_grid *g, uint64_t seed, int64_t draw, int *times);
 /* Does the readout carry signal on this model?  The rule, on the base: mean pmass at least 0.5, at least half of the
  * cells valid, agreement of the frames at least 0.3 with its interval above 0, and, where at least 10 vignettes have a
  * human rating, the human correlation's interval above 0.  `why` gets a sentence (256 bytes). */
-int ws_readout_signal(const ws_headline *h, double agreement_lo, double human_lo, char why[256]);
+int ws_readout_signal(const ws_vig_headline *h, double agreement_lo, double human_lo, char why[256]);
 #endif

@@ -36,8 +36,8 @@ static void statistics(const boot *b, const int *times, double *out) {
     for (int s = 0; s < b->S; s++) {
         const ws_answers *a = &w->answers[s];
         double *o = out + slot(b, s, 0);
-        ws_headline h = ws_readout_headline(&w->grid, a, times);
-        ws_effect x = ws_readout_effect(&w->grid, base, a, w->target, w->sign, w->n_targets, times);
+        ws_vig_headline h = ws_readout_headline(&w->grid, a, times);
+        ws_vig_effect x = ws_readout_effect(&w->grid, base, a, w->target, w->sign, w->n_targets, times);
         o[S_OTHER] = h.s_other, o[S_GAP] = h.gap, o[S_AGREEMENT] = h.agreement, o[S_HUMAN] = h.human_r;
         o[S_TARGET] = x.target, o[S_OTHERS] = x.others, o[S_SPECIFIC] = x.specific, o[S_AXIS] = x.axis;
         for (int f = 0; f < b->F; f++) {
@@ -86,7 +86,7 @@ static ws_status write_readout(const boot *b, ws_err *err) {
     for (int s = 0; s < b->S; s++) {
         const ws_setting *x = &w->e->setting[s];
         const ws_answers *a = &w->answers[s];
-        ws_headline h = ws_readout_headline(&w->grid, a, NULL);
+        ws_vig_headline h = ws_readout_headline(&w->grid, a, NULL);
         ws_col_setting(&r, x), ws_num(&r, w->grid.n), ws_num(&r, h.n_cells), ws_num(&r, h.n_valid),
             ws_num(&r, (double)h.n_valid / h.n_cells);
         ws_num(&r, h.pmass), ws_num(&r, h.pmass_nan), ws_num(&r, h.p_wrong), ws_num(&r, h.p_accept);
@@ -222,7 +222,7 @@ static void print(const boot *b, int signal, const char *why) {
     ws_str_adds(o, "   valid\n");
     for (int s = 1; s < b->S; s++) {
         const ws_setting *x = &w->e->setting[s];
-        ws_headline h = ws_readout_headline(&w->grid, &w->answers[s], NULL);
+        ws_vig_headline h = ws_readout_headline(&w->grid, &w->answers[s], NULL);
         ws_str_addf(o, "%-16s %+8.3f %6.2f", x->name, x->alpha, h.pmass);
         for (int f = 0; f < b->F; f++) {
             ws_dlogit d = ws_readout_dlogit(&w->grid, &w->answers[0], &w->answers[s], f, NULL);
@@ -278,7 +278,7 @@ ws_status ws_vigtables(ws_vigwork *w, ws_err *err) {
     ws_parallel_for(b.draws, 8, draw_some, &b);
 
     char why[256];
-    ws_headline h = ws_readout_headline(&w->grid, &w->answers[0], NULL);
+    ws_vig_headline h = ws_readout_headline(&w->grid, &w->answers[0], NULL);
     ws_interval agree = ws_interval_of(b.draw + (int64_t)slot(&b, 0, S_AGREEMENT) * b.draws, b.draws);
     ws_interval human = ws_interval_of(b.draw + (int64_t)slot(&b, 0, S_HUMAN) * b.draws, b.draws);
     int signal = ws_readout_signal(&h, agree.lo, human.lo, why);

@@ -3,6 +3,7 @@
 #include "report/html.h"
 #include "run/headline.h"
 #include "run/plots.h"
+#include "run/questions.h"
 #include "run/samples.h"
 #include "run/tables.h"
 #include "run/verdict.h"
@@ -21,7 +22,8 @@ typedef struct parts {
     ws_pictures pictures;
     ws_triple triple[WS_TRIPLES];
     int n_triples;
-    ws_str title, intro, verdict, honest, warning, samples; /* samples: how they were chosen */
+    ws_questions questions;
+    ws_str title, intro, verdict, honest, warning, answers, samples; /* samples: how they were chosen */
 } parts;
 
 /* Whether a row of the sweep was evaluated: methods stand in the rows' order. */
@@ -36,6 +38,9 @@ static void gather(const ws_results *r, parts *p) {
     const char *sentence;
     memset(p, 0, sizeof *p);
     p->tables = ws_tables_build(&one, 1);
+    p->questions = ws_questions_of(r);
+    ws_questions_tables(&p->questions, &p->tables);
+    ws_questions_answer(&p->questions, &p->answers);
     p->pictures = ws_pictures_build(r);
     ws_str_addf(&p->title, "Steering %s on %s", ws_results_behavior(r), ws_results_model(r));
     const json_t *options = json_object_get(r->manifest, "options");
@@ -87,6 +92,7 @@ static void gather(const ws_results *r, parts *p) {
 
 static void release(parts *p) {
     ws_tables_free(&p->tables);
+    ws_questions_free(&p->questions), ws_str_free(&p->answers);
     ws_pictures_free(&p->pictures);
     ws_str_free(&p->title), ws_str_free(&p->intro), ws_str_free(&p->verdict);
     ws_str_free(&p->honest), ws_str_free(&p->warning), ws_str_free(&p->samples);
@@ -114,6 +120,8 @@ static ws_status markdown_page(const parts *p, const char *dir, ws_err *err) {
     ws_str_addf(&s, "# %s\n\n", p->title.p);
     if (p->honest.n) ws_str_addf(&s, "%s\n\n", p->honest.p);
     if (p->verdict.n) ws_str_addf(&s, "> %s\n\n", p->verdict.p);
+    for (const char *l = p->answers.p; l && *l; l += strcspn(l, "\n"), l += *l == '\n')
+        ws_str_addf(&s, "%.*s\n\n", (int)strcspn(l, "\n"), l);
     ws_str_addf(&s, "%s\n", p->intro.p);
     if (p->n_triples) {
         ws_str_addf(&s, "\n## Samples\n\n%s\n\n", p->samples.p);
@@ -152,6 +160,11 @@ static ws_status html_page(const parts *p, const char *dir, ws_err *err) {
     ws_html_open(&s, p->title.p);
     if (p->honest.n) ws_html_paragraph(&s, p->honest.p);
     if (p->verdict.n) ws_html_note(&s, p->verdict.p);
+    for (const char *l = p->answers.p; l && *l; l += strcspn(l, "\n"), l += *l == '\n') {
+        char *line = ws_xstrndup(l, strcspn(l, "\n"));
+        ws_html_paragraph(&s, line);
+        free(line);
+    }
     ws_html_paragraph(&s, p->intro.p);
     if (p->n_triples) {
         ws_html_heading(&s, 2, "Samples");
@@ -223,6 +236,7 @@ void ws_report_print(const ws_results *r, int width, int bold, ws_str *out) {
         ws_str_addc(out, '\n');
     }
     if (p.warning.n) ws_str_addf(out, "%s\n\n", p.warning.p);
+    if (p.answers.n) ws_str_addf(out, "%s\n", p.answers.p);
     for (int i = 0; i < p.tables.n; i++) {
         if (i) ws_str_addc(out, '\n');
         ws_table_print(p.tables.t[i], out, bold);

@@ -189,13 +189,14 @@ static void dlogit(const ws_show *s, ws_tables *all, int few) {
 static void si(const ws_show *s, ws_tables *all) {
     static const ws_column c[] = {
         {INTERVAL("si", "SI [95%]", "%+.1f"), .best = WS_BEST_MAX},
+        {NUMBER("si_raw", "without pmass", "%+.2f"), .best = WS_BEST_MAX},
         {NUMBER("si_fwd", "SI fwd", "%+.2f"), .best = WS_BEST_MAX},
         {NUMBER("si_rev", "SI rev", "%+.2f"), .best = WS_BEST_MAX},
         {INTERVAL("separation", "separation [95%]", "%+.2f"), .lo = "sep_lo", .hi = "sep_hi", .best = WS_BEST_MAX},
         {NUMBER("pmass_scale", "pmass² x 100", "%.1f"), .best = WS_BEST_MAX},
         {NUMBER("n_cho", "n_cho", "%.0f")},
         {NUMBER("n_rej", "n_rej", "%.0f")}};
-    enum { OF_SI = 3 }; /* the first columns, which may be undefined */
+    enum { OF_SI = 4 }; /* the first columns, which may be undefined */
     ws_table *t = moral(s, "si", "Surgical informedness of the target foundation");
     ws_tab_begin(s, t, "method", "method");
     ws_table_column(t, "foundation", "foundation", WS_CELL_TEXT, NULL, WS_BEST_NONE);
@@ -212,7 +213,7 @@ static void si(const ws_show *s, ws_tables *all) {
         if (ws_sheet_num(&m->si, i, "defined") > 0)
             ws_tab_cells(t, c, OF_SI, &m->si, i);
         else
-            ws_table_none(t, "undefined: n < 10"), ws_table_none(t, "-"), ws_table_none(t, "-");
+            ws_table_none(t, "undefined: n < 10"), ws_table_none(t, "-"), ws_table_none(t, "-"), ws_table_none(t, "-");
         ws_tab_cells(t, c + OF_SI, (int)(sizeof c / sizeof *c) - OF_SI, &m->si, i);
         char *now = ws_sprintf("k = %g; cells weighted by %s", ws_sheet_num(&m->si, i, "k"),
                                ws_sheet_text(&m->si, i, "weighting"));
