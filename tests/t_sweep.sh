@@ -102,6 +102,11 @@ sweep "$T/a" --adapters ia3,lora --seeds 2 --plan >"$T/plan" 2>&1 && grep -q '^l
 check "--plan tells every row's stages" $? "$(head -n 3 "$T/plan")"
 hashes "$T/a" >"$T/a.sum"
 
+# ---- going on with other kernels, as on another machine ----
+cp -r "$T/k" "$T/o"
+WS_KERNELS=ref sweep "$T/o" --adapters ia3,lora,oft --controls none >/dev/null 2>"$T/o.err" && grep -q 'base is asked again' "$T/o.err" && [ "$(ran "$T/o.err")" = 6 ]
+check "a row of other kernels asks the base itself" $? "$(tail -n 1 "$T/o.err")"
+
 # ---- kill -9 while the rows are added, wherever it strikes ----
 killed=0
 for after in 0.05 0.3 0.15 0.45 0.25 0.1 0.35 0.2; do

@@ -35,7 +35,7 @@ typedef struct ws_eval_options {
     int fresh;      /* forget recorded results */
     /* Folder of an evaluation of the base alone with the same options and files: its answers are taken over instead of
      * being computed again.  NULL: none.  The caller vouches for the options; model, seed and every answer's place are
-     * checked. */
+     * checked; answers of other kernels are not taken. */
     const char *base;
 } ws_eval_options;
 enum { WS_DOSE_ANSWER = 60, WS_DOSE_THINK = 1280 };

@@ -1,4 +1,5 @@
 #include "eval/raw.h"
+#include "base/log.h"
 #include "io/csv.h"
 #include "kernel/kernel.h"
 #include <math.h>
@@ -68,7 +69,7 @@ static ws_status read_line(void *arg, json_t *v, long line, ws_err *err) {
 typedef struct base_reader {
     ws_raw *raw;
     const char *format;
-    int header;
+    int header, other_kernels;
 } base_reader;
 
 static ws_status base_line(void *arg, json_t *v, long line, ws_err *err) {
@@ -78,10 +79,12 @@ static ws_status base_line(void *arg, json_t *v, long line, ws_err *err) {
         const char *format = json_string_value(json_object_get(v, "format")),
                    *kernels = json_string_value(json_object_get(v, "kernels"));
         b->header = 1;
-        if (!format || strcmp(format, b->format) || !kernels || strcmp(kernels, ws_k.name))
-            return ws_fail(err, WS_ESTATE, "line %ld: no base answers of these kernels (%s)", line, ws_k.name);
+        if (!format || strcmp(format, b->format) || !kernels)
+            return ws_fail(err, WS_ESTATE, "line %ld: no header of \"%s\"", line, b->format);
+        b->other_kernels = strcmp(kernels, ws_k.name) != 0;
         return WS_OK;
     }
+    if (b->other_kernels) return WS_OK;
     r->base = ws_xrealloc(r->base, (size_t)(r->n_base + 1) * sizeof *r->base);
     r->base[r->n_base++] = json_incref(v);
     return WS_OK;
@@ -90,7 +93,7 @@ static ws_status base_line(void *arg, json_t *v, long line, ws_err *err) {
 static ws_status read_base(ws_raw *r, const ws_eval *e, const char *name, const char *format, ws_err *err) {
     char *about = ws_path_join(e->o->base, "eval.json"), *path = ws_path_join(e->o->base, name);
     json_t *j = NULL;
-    base_reader b = {r, format, 0};
+    base_reader b = {r, format, 0, 0};
     ws_status st = ws_json_load(&j, about, err);
     const char *hash = json_string_value(json_object_get(j, "model_hash"));
     if (!st && (!hash || strcmp(hash, ws_checkpoint_hash(ws_model_checkpoint(e->model))) ||
@@ -98,6 +101,8 @@ static ws_status read_base(ws_raw *r, const ws_eval *e, const char *name, const 
                 json_array_size(json_object_get(j, "settings")) != 1))
         st = ws_fail(err, WS_ESTATE, "%s is no evaluation of this base model alone with this seed", about);
     if (!st && (st = ws_jsonl_each(path, base_line, &b, err))) ws_fail_prefix(err, "%s", path);
+    if (!st && b.other_kernels) /* steered and unsteered answers of one table have the same rounding */
+        ws_note("%s is of other kernels than these (%s): the base is asked again for this row", path, ws_k.name);
     json_decref(j);
     free(about), free(path);
     return st;
