@@ -49,6 +49,7 @@ void ws_likeness_done(const ws_likeness *l, double *cosine, double *most) {
                 int64_t d = l->rows * l->s->at[i].d;
                 if (!x || !y) continue;
                 double c = ws_dot(x, y, d) / (ws_length(x, d) * ws_length(y, d));
+                if (!isfinite(c)) continue; /* one of them moves nothing here */
                 sum += c, size += fabs(c), n++;
             }
             cosine[a * l->methods + b] = cosine[b * l->methods + a] = n ? sum / n : NAN;
