@@ -124,7 +124,7 @@ says 2 "13 clusters need at least as many pairs, not 12" "more clusters than pai
 printf '{"user_msg": "Q", "suffix": "S"}\n{"user_msg": "Q", "suffix": "<think> "}\n' >"$D/s.jsonl"
 says 1 "s.jsonl:2" "an empty suffix is named by its line" extract "$D/x" --suffixes "$D/s.jsonl"
 printf '{"text": ""}\n' >"$D/n.jsonl"
-says 1 "--neutral $D/n.jsonl" "an empty neutral text" extract "$D/x" --methods mean_centred --neutral "$D/n.jsonl"
+says 1 "n.jsonl:1: a neutral text" "an empty neutral text is named by its line" extract "$D/x" --methods mean_centred --neutral "$D/n.jsonl"
 says 1 "spherical does something else" "a map that is no sum is no control vector" "$WS" export --model $T --steer "$D/v/spherical.safetensors" --to gguf-control-vector --out "$D/x"
 says 1 "one of pca cannot be added" "no sum of two methods" "$WS" export --model $T --steer "$D/v/mean_diff.safetensors" --steer "$D/v/pca.safetensors" --to gguf-control-vector --out "$D/x"
 says 1 "moves no weights" "a vector is no dW to export" "$WS" export --model $T --steer "$D/v/spherical.safetensors" --to peft --out "$D/x"

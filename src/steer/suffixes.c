@@ -115,31 +115,38 @@ static ws_status encode(const render *r, const char *persona, const char *user, 
     return st;
 }
 
+typedef struct texts {
+    json_t *list;
+    const char *path;
+} texts;
 static ws_status one_text(void *arg, json_t *v, long line, ws_err *err) {
-    json_t *list = arg;
+    texts *t = arg;
     const json_t *text = json_object_get(v, "text");
-    (void)line;
-    if (!json_is_string(text) || !json_string_length(text))
-        return ws_fail(err, WS_EFORMAT, "a neutral text is an object {\"text\": \"...\"} that is not empty");
-    json_array_append(list, (json_t *)(uintptr_t)text);
-    return WS_OK;
+    if (json_is_string(text) && json_string_length(text)) {
+        json_array_append(t->list, (json_t *)(uintptr_t)text);
+        return WS_OK;
+    }
+    char *where = ws_json_where(t->path, line);
+    ws_fail(err, WS_EFORMAT, "%s: a neutral text is an object {\"text\": \"...\"}, and not empty", where);
+    free(where);
+    return err->code;
 }
 
 static ws_status neutral_rows(ws_extract_pairs *p, const render *r, const ws_suffixes *pool, const char *path,
                               ws_err *err) {
-    json_t *texts = json_array();
-    ws_status st = ws_jsonl_each(path, one_text, texts, err);
-    size_t n = json_array_size(texts);
-    if (!st && !n) st = ws_fail(err, WS_EFORMAT, "there are no texts");
+    json_t *list = json_array();
+    ws_status st = ws_jsonl_each(path, one_text, &(texts){list, path}, err);
+    size_t n = json_array_size(list);
+    if (!st && !n) st = ws_fail(err, WS_EFORMAT, "%s: no texts in it", path);
     p->neutral = ws_xcalloc((size_t)p->n, sizeof *p->neutral);
     for (int i = 0; i < p->n && !st; i++) {
         int cut;
-        st = encode(r, NULL, json_string_value(json_array_get(texts, (size_t)i % n)), pool->row[p->pair[i].row].suffix,
+        st = encode(r, NULL, json_string_value(json_array_get(list, (size_t)i % n)), pool->row[p->pair[i].row].suffix,
                     p->pair[i].inside, &p->neutral[i], &cut, NULL, err);
         p->n_neutral = i + 1;
     }
-    json_decref(texts);
-    return st ? ws_fail_prefix(err, "--neutral %s", path) : WS_OK;
+    json_decref(list);
+    return st;
 }
 
 ws_status ws_extract_pairs_make(ws_extract_pairs *p, const ws_suffixes *pool, const ws_behavior *b, const ws_chat *c,
