@@ -161,7 +161,12 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         "prompt; the state is that of the last token, at the output of a layer or of a linear. What a method does to a "
         "token depends on that token alone. One file a method, METHOD.safetensors, and extract.json with the pairs, "
         "the "
-        "brackets and the likeness of the methods (docs/formats.md). Without --seed the pairs are drawn with seed 42.";
+        "brackets and the likeness of the methods (docs/formats.md). Without --seed the pairs are drawn with seed "
+        "42.\n\n"
+        "Methods, at blocks: mean_diff, mean_centred, pca, repeng, random_direction (a control), topk_clusters, "
+        "cosine_gated, "
+        "directional_ablation, spherical, angular_steering, linear_act, chars, super_sspace; at linears: sspace, "
+        "sspace_ablate, sspace_damp_amp.";
     args a = {.o = ws_extract_defaults()};
     ws_common c;
     ws_session s = {0};
