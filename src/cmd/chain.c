@@ -13,9 +13,13 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { K_MODE = 1, K_BOOTSTRAP, K_PLAN, K_CORES, K_FRESH, K_NO_WAIT };
+enum { K_MODE = 1, K_BOOTSTRAP, K_PLAN, K_CORES, K_FRESH, K_NO_WAIT, K_PAIRS };
 
 static const struct argp_option options[] = {
+    {"pairs", K_PAIRS, "FILE", 0,
+     "your own pairs instead of generated ones: JSON lines or CSV with prompt, and pos and neg or chosen and rejected; "
+     "--heldout of them are never trained on (a tenth, at most 36)",
+     0},
     {"plan", K_PLAN, 0, 0, "print stages, sizes, time and memory, and stop", 0},
     {"cores", K_CORES, "N", 0, "with --plan: also the time on N cores like the ones here", 0},
     {"fresh", K_FRESH, 0, 0, "start over: delete what another model or other options left in the same place", 0},
@@ -28,6 +32,7 @@ typedef struct args {
     ws_contrast_mode mode;
     int bootstrap; /* 0: not given */
     int plan, cores, fresh, no_wait;
+    const char *pairs;
 } args;
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
@@ -40,6 +45,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         if (ws_opt_int("--cores", arg, 1, 65536, &n, &err)) argp_error(state, "%s", err.msg);
         a->cores = (int)n;
         break;
+    case K_PAIRS: a->pairs = arg; break;
     case K_FRESH: a->fresh = 1; break;
     case K_NO_WAIT: a->no_wait = 1; break;
     case K_MODE:
@@ -132,6 +138,7 @@ static ws_status chain(const ws_chain_verb *v, const args *a, const stage_args *
                         .seed = c->seed,
                         .fresh = a->fresh,
                         .wait = !a->no_wait,
+                        .pairs = a->pairs,
                         .look = a->plan};
     if (a->cores && !a->plan) return ws_fail(err, WS_EUSAGE, "--cores belongs to --plan");
     if (a->bootstrap) o.calibrate.bootstrap = o.eval.bootstrap = a->bootstrap;
@@ -141,6 +148,11 @@ static ws_status chain(const ws_chain_verb *v, const args *a, const stage_args *
     if (rows.n) o.rows = &rows;
     if (rows.n && !of->eval.given_readouts) eval.o.readouts = o.eval.readouts = "vignettes,margin,dose,canaries";
     if (!st) st = ws_eval_args_check(&eval, err);
+    if (!st && a->pairs) st = ws_data_args_own(d, &o.pairs_held, err);
+    for (int i = 0; !st && a->pairs && i < 4; i++)
+        if (d->sampling.given[i] && !ws_eval_asked(&eval.o, "dose"))
+            st = ws_fail(err, WS_EUSAGE, "--%s: nothing is sampled, as --pairs brings the answers and no dose is asked",
+                         ws_sampling_given(&d->sampling));
     o.extract = ws_extract_defaults();
     if (v->pairs && *v->pairs) o.extract.n = *v->pairs;
     if (v->layers && v->layers[1]) o.extract.first = v->layers[0], o.extract.last = v->layers[1];

@@ -62,6 +62,27 @@ void ws_data_args_take(const ws_data_args *a, ws_contrast_options *o) {
     o->fresh = a->fresh;
 }
 
+ws_status ws_data_args_own(const ws_data_args *a, int *heldout, ws_err *err) {
+    static const struct {
+        int key;
+        const char *name;
+    } generation[] = {{K_TOPICS, "topics"},
+                      {K_PERSONAS, "personas"},
+                      {K_SAMPLES, "samples"},
+                      {K_MAX_NEW, "max-new-tokens"},
+                      {K_MIN_NEW, "min-new-tokens"}};
+    for (size_t i = 0; i < sizeof generation / sizeof *generation; i++)
+        if (a->given[generation[i].key])
+            return ws_fail(err, WS_EUSAGE, "--%s is about answers to generate, and --pairs brings them; leave one out",
+                           generation[i].name);
+    if (!a->given[K_BEHAVIOR])
+        return ws_fail(err, WS_EUSAGE,
+                       "--pairs: also name the behaviour that the pairs show (--behavior); its topics, counters and "
+                       "target foundations are what is evaluated");
+    *heldout = a->given[K_HELDOUT] ? (int)a->n[K_HELDOUT] : -1;
+    return WS_OK;
+}
+
 const struct argp ws_data_argp = {options, parse, 0, 0, 0, 0, 0};
 
 void ws_data_args_init(ws_data_args *a) {

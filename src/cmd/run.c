@@ -11,6 +11,7 @@ static const char doc[] =
     "  ws run --model SmolLM2-135M-Instruct.Q4_1.gguf --behavior enthusiasm\n"
     "  ws run --model Qwen/Qwen3.5-4B --plan --cores 64\n"
     "  ws run --model M --behavior my/behavior.json --target-kl 0.5 --out mine\n"
+    "  ws run --model M --behavior enthusiasm --pairs mine.jsonl       your own pairs instead of generated ones\n"
     "  ws run --model M --behavior authority --methods all --out table     every row at one KL budget\n\n"
     "The same command again skips what is up to date and goes on where a stopped run, even a killed one, left off.\v"
     "Results: OUT/BEHAVIOR/report/ (report.html, report.md, tables, plots), OUT/BEHAVIOR/ADAPTER/dw.safetensors for "

@@ -20,6 +20,9 @@ typedef struct ws_data_args { /* cmd/data.c */
 extern const struct argp ws_data_argp;
 void ws_data_args_init(ws_data_args *a);
 void ws_data_args_take(const ws_data_args *a, ws_contrast_options *o); /* what was given, over the defaults in *o */
+/* In a verb that takes a user's own pairs: WS_EUSAGE where options of generation were given, or no behaviour.  *heldout: as
+ * given; -1: not given. */
+ws_status ws_data_args_own(const ws_data_args *a, int *heldout, ws_err *err);
 
 typedef struct ws_train_args { /* cmd/train.c */
     const char *pairs, *side;
@@ -41,7 +44,7 @@ typedef struct ws_eval_args { /* cmd/eval.c */
     ws_sampling_args sampling;
     int dose_tokens; /* 0: not given */
     int given_readouts;
-    uint64_t given;  /* bits of the options' keys */
+    uint64_t given; /* bits of the options' keys */
 } ws_eval_args;
 extern const struct argp ws_eval_argp;
 void ws_eval_args_init(ws_eval_args *a);

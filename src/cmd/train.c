@@ -40,7 +40,10 @@ enum {
 };
 
 static const struct argp_option options[] = {
-    {"pairs", K_PAIRS, "FILE", 0, "pairs.jsonl as `ws data` writes it, or rows {\"prompt\", \"pos\", \"neg\"}", 0},
+    {"pairs", K_PAIRS, "FILE", 0,
+     "pairs as `ws data` writes them, or your own: JSON lines or CSV with prompt, and pos and neg or chosen and "
+     "rejected",
+     0},
     {"side", K_SIDE, "pos|neg", 0, "which answers to learn", 0},
     {"adapter", K_ADAPTER, "KIND", 0, "kind of adapter (lora):"
 #define X(name) " " #name

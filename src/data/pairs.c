@@ -1,9 +1,10 @@
 #include "data/pairs.h"
 #include "base/rng.h"
 #include "base/hash.h"
-#include "io/file.h"
+#include "io/csv.h"
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 char *ws_excerpt(const char *text, int max) {
     ws_str s = {0};
@@ -115,11 +116,20 @@ static ws_status maybe_think(ws_pair *p, const json_t *row, int side, const char
 ws_status ws_pair_parse(ws_pair *p, const json_t *row, const char *where, ws_err *err) {
     static const char *const pos_keys[] = {"response_pos", "pos", "chosen", NULL};
     static const char *const neg_keys[] = {"response_neg", "neg", "rejected", NULL};
-    const char *pos, *neg;
+    static const char *const single[] = {"messages", "completion", "text", NULL};
+    const char *pos, *neg, *only = NULL;
+    json_t *plain = NULL;
     memset(p, 0, sizeof *p);
     if (!json_is_object(row)) return ws_fail(err, WS_EFORMAT, "%s: a row must be a JSON object", where);
     ws_status st = one_of(row, pos_keys, &pos, where, err);
     if (!st) st = one_of(row, neg_keys, &neg, where, err);
+    for (int i = 0; single[i] && !only; i++)
+        if (json_object_get(row, single[i])) only = single[i];
+    if (!st && !pos && !neg && only)
+        st = ws_fail(err, WS_EFORMAT,
+                     "%s: '%s' is one answer; a pair needs two to the same prompt: {\"prompt\", \"pos\", \"neg\"} or "
+                     "{\"prompt\", \"chosen\", \"rejected\"}",
+                     where, only);
     if (!st && (!pos || !neg))
         st = ws_fail(
             err, WS_EFORMAT,
@@ -132,6 +142,8 @@ ws_status ws_pair_parse(ws_pair *p, const json_t *row, const char *where, ws_err
         if (neg_keys[form] != neg)
             st = ws_fail(err, WS_EFORMAT, "%s: '%s' goes with '%s', not with '%s'", where, pos, neg_keys[form], neg);
     }
+    if (!st) st = ws_pair_from_chat(&plain, row, pos, neg, where, err);
+    if (plain) row = plain;
     if (!st) st = text(row, "prompt", &p->prompt, where, err);
     if (!st) st = text(row, pos, &p->pos, where, err);
     if (!st) st = text(row, neg, &p->neg, where, err);
@@ -146,6 +158,7 @@ ws_status ws_pair_parse(ws_pair *p, const json_t *row, const char *where, ws_err
     if (!st) st = finish(row, "finish_reason_pos", &p->cut_pos, where, err);
     if (!st) st = finish(row, "finish_reason_neg", &p->cut_neg, where, err);
     for (int s = 0; s < 2 && !st; s++) st = maybe_think(p, row, s, where, err);
+    json_decref(plain);
     if (st) ws_pair_release(p);
     return st;
 }
@@ -211,9 +224,57 @@ static ws_status add(void *arg, json_t *value, long line, ws_err *err) {
         p->row = ws_xrealloc(p->row, (size_t)l->cap * sizeof *p->row);
     }
     ws_status st = ws_pair_parse(&p->row[p->n], value, where, err);
-    if (!st) p->n++;
+    if (!st) p->row[p->n++].line = line;
     free(where);
     return st;
+}
+
+/* Cells are texts; those of our own keys that are numbers or truth values become what JSON would have. */
+static ws_status numbers(json_t *row, const char *path, long line, ws_err *err) {
+    static const char *const key[] = {"topic_idx",    "persona_idx", "sample_idx", "n_tokens_pos",
+                                      "n_tokens_neg", "closed_pos",  "closed_neg"};
+    for (int i = 0; i < 7; i++) {
+        const char *cell = json_string_value(json_object_get(row, key[i]));
+        char *end = NULL;
+        if (!cell) continue;
+        if (i >= 5 && (!strcasecmp(cell, "true") || !strcasecmp(cell, "false"))) {
+            json_object_set_new(row, key[i], json_boolean(*cell == 't' || *cell == 'T'));
+            continue;
+        }
+        long v = strtol(cell, &end, 10);
+        if (i >= 5 || *end || end == cell)
+            return ws_fail(err, WS_EFORMAT, "%s:%ld: '%s' is not %s", path, line, key[i],
+                           i >= 5 ? "true or false" : "a whole number");
+        json_object_set_new(row, key[i], json_integer(v));
+    }
+    return WS_OK;
+}
+
+/* A row of a table is the object of its cells that are not empty. */
+static ws_status add_csv(loading *l, ws_err *err) {
+    ws_csv csv;
+    ws_status st = ws_csv_load(&csv, l->p->path, err);
+    for (int r = 0; !st && r < csv.rows; r++) {
+        json_t *row = json_object();
+        for (int c = 0; !st && c < csv.cols; c++) {
+            const char *cell = csv.cell[r * csv.cols + c];
+            json_t *v = *cell && csv.head[c][0] ? json_string(cell) : NULL;
+            if (*cell && csv.head[c][0] && !v)
+                st = ws_fail(err, WS_EFORMAT, "%s:%ld: column %d is not UTF-8 text", l->p->path, csv.line[r], c + 1);
+            if (v && json_object_set_new(row, csv.head[c], v))
+                st = ws_fail(err, WS_EFORMAT, "%s:1: the name of column %d is not UTF-8 text", l->p->path, c + 1);
+        }
+        if (!st) st = numbers(row, l->p->path, csv.line[r], err);
+        if (!st) st = add(l, row, csv.line[r], err);
+        json_decref(row);
+    }
+    ws_csv_free(&csv);
+    return st;
+}
+
+static int is_csv(const char *path) {
+    size_t n = strlen(path);
+    return n > 4 && !strcasecmp(path + n - 4, ".csv");
 }
 
 ws_status ws_pairs_load(ws_pairs **out, const char *path, ws_err *err) {
@@ -221,7 +282,9 @@ ws_status ws_pairs_load(ws_pairs **out, const char *path, ws_err *err) {
     loading l = {p, 0};
     *out = NULL;
     p->path = ws_xstrdup(path);
-    ws_status st = ws_jsonl_each(path, add, &l, err);
+    ws_status st = ws_is_dir(path) ? ws_fail(err, WS_EFORMAT, "%s is a folder; name a file of pairs in it", path)
+                   : is_csv(path)  ? add_csv(&l, err)
+                                   : ws_jsonl_each(path, add, &l, err);
     if (!st && p->n == 0) st = ws_fail(err, WS_EFORMAT, "%s: no rows", path);
     if (!st) st = ws_hash_file(path, p->hash, err);
     if (st)

@@ -93,7 +93,8 @@ ws_status ws_csv_load(ws_csv *c, const char *path, ws_err *err) {
             rc = ws_fail(err, WS_EFORMAT, "%s:%ld: has %zu fields, the header has %d", path, line, n - before, c->cols);
             goto done;
         }
-        c->rows++;
+        if (!(c->rows & (c->rows - 1))) c->line = ws_xrealloc(c->line, ((size_t)c->rows * 2 + 1) * sizeof *c->line);
+        c->line[c->rows++] = line;
     }
     c->head = v;
     c->cell = v + c->cols;
@@ -101,6 +102,7 @@ done:
     if (rc) {
         for (size_t i = 0; i < n; i++) free(v[i]);
         free(v);
+        free(c->line);
         *c = (ws_csv){0};
     }
     ws_str_free(&text);
@@ -112,6 +114,7 @@ void ws_csv_free(ws_csv *c) {
     for (size_t i = 0; i < (size_t)c->cols * (size_t)(c->rows + 1) && c->head; i++)
         free(c->head[i]); /* cell lies behind head */
     free(c->head);
+    free(c->line);
     *c = (ws_csv){0};
 }
 
@@ -123,6 +126,8 @@ int ws_csv_append(ws_csv *to, ws_csv *from) {
     to->head = ws_xrealloc(to->head, (n + more) * sizeof *to->head);
     to->cell = to->head + cols; /* cell lies behind head */
     memcpy(to->head + n, from->cell, more * sizeof *to->head);
+    to->line = ws_xrealloc(to->line, ((size_t)to->rows + (size_t)from->rows + 1) * sizeof *to->line);
+    if (from->rows) memcpy(to->line + to->rows, from->line, (size_t)from->rows * sizeof *to->line);
     to->rows += from->rows, from->rows = 0;
     ws_csv_free(from);
     return 1;

@@ -6,6 +6,7 @@ typedef struct ws_csv {
     int cols, rows;
     char **head; /* [cols] */
     char **cell; /* [rows * cols] */
+    long *line;  /* [rows] where each begins in its file, from 1 */
 } ws_csv;
 /* Every row must have `cols` fields: the error names the line. */
 ws_status ws_csv_load(ws_csv *c, const char *path, ws_err *err);

@@ -16,11 +16,17 @@ static void template_hash(const ws_pipeline *p, json_t *o) {
     put_str(o, "template", hex);
 }
 
+/* A user's own pairs are an input of the data stage, so their content is not among the options. */
 static void data_options(const ws_run_options *r, json_t *o) {
     const ws_contrast_options *d = &r->data;
-    put_int(o, "topics", d->topics), put_int(o, "personas", d->personas), put_int(o, "samples", d->samples);
-    put_int(o, "heldout", d->heldout);
-    put_int(o, "max-new-tokens", d->max_new), put_int(o, "min-new-tokens", d->min_new);
+    if (r->pairs) {
+        put_str(o, "pairs", "own");
+        if (r->pairs_held >= 0) put_int(o, "heldout", r->pairs_held);
+    } else {
+        put_int(o, "topics", d->topics), put_int(o, "personas", d->personas), put_int(o, "samples", d->samples);
+        put_int(o, "heldout", d->heldout);
+        put_int(o, "max-new-tokens", d->max_new), put_int(o, "min-new-tokens", d->min_new);
+    }
     put_num(o, "temperature", d->sampling.temperature), put_int(o, "top-k", d->sampling.top_k);
     put_num(o, "top-p", d->sampling.top_p), put_num(o, "min-p", d->sampling.min_p);
     put_int(o, "thinking", d->thinking);

@@ -164,6 +164,7 @@ static void set_stages(ws_pipeline *p) {
     ws_stage table = {0}; /* its inputs are gathered on the way */
     ws_stage *s = stage(p, STAGE_DATA, -1);
     s->one_bar = 1;
+    if (p->own.path) ws_stage_input(s, p->own.path);
     ws_stage_output(s, p->pairs);
     shown(s, &table, p->data, "report.json");
     if (p->heldout) ws_stage_output(s, p->heldout);
@@ -225,7 +226,7 @@ static ws_status check_readouts(const ws_pipeline *p, ws_err *err) {
             return ws_fail(err, WS_EUSAGE, "--readout: there is no readout \"%s\"; there are: %s", name,
                            ws_eval_names());
         if (!strcmp(name, "margin")) { /* its pairs are made by this run */
-            if (!p->in->behavior->n_heldout)
+            if (!p->own.path && !p->in->behavior->n_heldout)
                 return ws_fail(err, WS_EUSAGE, "%s has no \"heldout_topics\", which the readout margin needs",
                                p->in->behavior->path);
             if (p->o.data.heldout < 1)
@@ -251,8 +252,8 @@ static ws_status check_steps(const ws_pipeline *p, ws_err *err) {
     if (steps < 2 && t->warmup > 0)
         return ws_fail(err, WS_EUSAGE,
                        "%lld pairs make %lld step of %d x %d rows, and the first step has learning rate 0; take more "
-                       "pairs (--samples), more --epochs, or a smaller --batch or --accum",
-                       (long long)rows, (long long)steps, t->accum, t->batch);
+                       "pairs%s, more --epochs, or a smaller --batch or --accum",
+                       (long long)rows, (long long)steps, t->accum, t->batch, p->own.path ? "" : " (--samples)");
     return WS_OK;
 }
 
@@ -305,10 +306,12 @@ static void set_rows(ws_pipeline *p) {
 
 ws_status ws_pipeline_new(ws_pipeline **out, const ws_run_input *in, const ws_run_options *o, ws_err *err) {
     ws_pipeline *p = ws_xcalloc(1, sizeof *p);
+    json_t *identity = NULL;
     *out = NULL;
     err->code = WS_OK;
     p->in = in, p->o = *o, p->lock = -1;
-    p->o.data = ws_contrast_clamp(in->behavior, &o->data, 1);
+    if (!o->pairs) p->o.data = ws_contrast_clamp(in->behavior, &o->data, 1);
+    if (o->pairs && ws_own_open(p, err)) goto fail;
     const char *root = o->out ? o->out : "out";
     p->run = ws_sprintf("%s/%s", root, in->behavior->name);
     p->data = ws_sprintf("%s/data/%s/%s", root, ws_checkpoint_name(ws_model_checkpoint(in->model)), in->behavior->name);
@@ -317,7 +320,6 @@ ws_status ws_pipeline_new(ws_pipeline **out, const ws_run_input *in, const ws_ru
     p->base = ws_path_join(p->run, "base"), p->vectors = ws_path_join(p->run, "vectors"),
     p->report = ws_path_join(p->run, "report");
     set_rows(p);
-    json_t *identity = NULL;
     if (outside_files(p, err) || check(p, err)) goto fail;
     if (!o->look && (ws_mkdirs(p->run, err) || ws_lock(&p->lock, p->run, o->wait, err) || ws_tree_sweep(p->run, err) ||
                      ws_tree_sweep(p->data, err)))
@@ -371,6 +373,10 @@ ws_status ws_pipeline_run(ws_pipeline *p, ws_stages_result *r, ws_err *err) {
     ws_manifest_note(p->manifest, "compute", json_string("f32"));
     ws_manifest_note(p->manifest, "threads", json_integer(ws_threads()));
     if (ws_is_sweep(p)) ws_manifest_note(p->manifest, "rows", ws_rows_json(p));
+    if (p->own.path)
+        ws_manifest_note(p->manifest, "pairs",
+                         json_pack("{s:s, s:s, s:i, s:i}", "path", p->own.path, "sha256", p->own.hash, "rows",
+                                   p->o.data.topics, "heldout", p->o.data.heldout));
     if (ws_manifest_save(p->manifest, err)) return err->code;
     if (p->o.fresh) /* nothing of another run may be taken up again */
         for (int i = 0; i < p->n_stages; i++)

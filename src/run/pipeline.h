@@ -7,6 +7,7 @@
  *     data -> base -> extract -> (train pos -> train neg -> diff) x rows -> calibrate x rows -> eval x rows -> table
  *     OUT/<behavior>/base/  OUT/<behavior>/vectors/  OUT/<behavior>/<row>/ and its kl_calibration/
  * and a row that fails does not stop the others.
+ * With a user's own pairs the data stage takes them over instead of generating some.
  * An embedding program can call it; `ws run` does nothing else. */
 #ifndef WS_RUN_PIPELINE_H
 #define WS_RUN_PIPELINE_H
@@ -29,6 +30,8 @@ typedef struct ws_run_options {
     uint64_t seed;                  /* of every stage */
     int fresh;                      /* forget what another configuration left */
     int wait;                       /* for another run in the same place; 0: refuse */
+    const char *pairs;              /* a user's own pairs stand for generated ones (data/own_pairs.h); NULL: none */
+    int pairs_held;                 /* of these, set aside for the evaluation; -1: a tenth, at most WS_OWN_HELD */
     int look;                       /* only the plan is wanted: nothing is made or locked */
     const ws_rows *rows;            /* of a sweep; NULL: the one adapter of .train */
     ws_extract_options

@@ -16,6 +16,13 @@ typedef enum ws_stage_kind {
     STAGE_TABLE
 } ws_stage_kind;
 
+typedef struct ws_own { /* a user's own pairs */
+    const char *path;   /* NULL: the pairs are generated */
+    char hash[65];
+    double row, answer; /* mean tokens of a rendered pair's side, and of what is learnt of it */
+    int longest;        /* rendered side, in tokens */
+} ws_own;
+
 typedef struct ws_run_row {
     ws_row_spec spec;
     char *dir, *side[2], *geometry, *calibration;
@@ -41,6 +48,7 @@ struct ws_pipeline {
     char *run, *data, *base, *vectors, *report;
     char *suffixes;                                 /* from outside: prompts of the extraction; NULL: not needed */
     char *pairs, *heldout, *prompts, *vignettes[3]; /* files that come from elsewhere: NULL where not needed */
+    ws_own own;
     int n_rows;
     ws_run_row *row;
     int n_stages;
@@ -56,6 +64,10 @@ static inline ws_run_row *ws_task_row(const ws_task *t) { return t->row < 0 ? NU
 
 /* run/stages.c: does the work of one stage; `arg` is its ws_task. */
 ws_status ws_task_run(void *arg, ws_err *err);
+
+/* run/own.c: reads the user's pairs, and sets .own and the sizes in .o.data; what the data stage then does. */
+ws_status ws_own_open(ws_pipeline *p, ws_err *err);
+ws_status ws_own_write(const ws_pipeline *p, ws_err *err);
 
 /* What the whole run was asked for, as `ws run` spells its options; caller decrefs. */
 json_t *ws_run_options_json(const ws_pipeline *p);

@@ -47,8 +47,11 @@ int ws_plan_pairs(const ws_pipeline *p) { return p->o.data.topics * p->o.data.pe
 int ws_plan_in_flight(const ws_pipeline *p) { return p->o.data.max_rows ? p->o.data.max_rows : WS_GEN_ROWS; }
 /* A row of training or of the margin: the prompt and an answer, cut at --max-len where `cut`. */
 static double row_tokens(const ws_pipeline *p, int cut) {
-    double n = p->lengths.prompt + p->o.data.max_new;
+    double n = p->own.path ? p->own.row : p->lengths.prompt + p->o.data.max_new;
     return cut && n > p->o.max_len ? p->o.max_len : n;
+}
+static double longest_row(const ws_pipeline *p) {
+    return !p->own.path ? row_tokens(p, 1) : p->own.longest < p->o.max_len ? p->own.longest : p->o.max_len;
 }
 static double train_rows(const ws_pipeline *p) {
     const int n = ws_plan_pairs(p);
@@ -65,6 +68,7 @@ int ws_plan_dose_topics(const ws_pipeline *p) {
 /* ---------- seconds ---------- */
 static double data_seconds(const ws_pipeline *p, const ws_speed *v) {
     const ws_contrast_options *d = &p->o.data;
+    if (p->own.path) return 0.1; /* read and written again */
     double answers = 2.0 * (ws_plan_pairs(p) + d->heldout);
     return ws_speed_decode(v, answers * d->max_new, fmin(ws_plan_in_flight(p), answers)) +
            ws_speed_prefill(v, answers * (p->lengths.prompt + p->lengths.system), 0);
@@ -72,8 +76,9 @@ static double data_seconds(const ws_pipeline *p, const ws_speed *v) {
 
 static double train_seconds(const ws_pipeline *p, const ws_run_row *r, const ws_speed *v) {
     const ws_train_options *t = &p->o.train;
-    double row = row_tokens(p, 1), answer = fmax(row - p->lengths.prompt, 1), steps = train_steps(p);
+    double row = row_tokens(p, 1), steps = train_steps(p);
     double rows = t->max_steps ? steps * t->batch * t->accum : train_rows(p) * t->epochs;
+    double answer = p->own.path ? fmin(p->own.answer, row) : fmax(row - p->lengths.prompt, 1);
     double held = ws_plan_pairs(p) - train_rows(p),
            evals = t->eval_every > 0 ? floor(steps / (double)t->eval_every) + 1 : 1;
     return ws_speed_train(v, rows * row, rows * answer, r->above, r->train.recompute, (double)r->adapter_floats) +
@@ -92,7 +97,7 @@ static double calibrate_seconds(const ws_pipeline *p, const ws_speed *v) {
 /* `strengths` of the vignettes' and the margin's, `doses` of the dose's. */
 static double eval_seconds(const ws_pipeline *p, const ws_speed *v, int strengths, int doses) {
     const ws_eval_options *e = &p->o.eval;
-    double seconds = 0, row = row_tokens(p, 0), answer = p->o.data.max_new;
+    double seconds = 0, row = row_tokens(p, 0), answer = p->own.path ? p->own.answer : p->o.data.max_new;
     if (ws_eval_asked(e, "vignettes")) {
         double asked = 4.0 * strengths * p->lengths.vignettes, thought = asked * e->max_think;
         seconds += ws_speed_prefill(v, asked * p->lengths.vignette, asked);
@@ -187,6 +192,12 @@ static void describe(const ws_task *t, ws_stage *s, int reasons) {
     char *does = NULL;
     switch (t->kind) {
     case STAGE_DATA:
+        if (p->own.path) {
+            does = ws_sprintf("%d pairs of %s, and %d of it that are never trained on", d->topics, p->own.path,
+                              d->heldout);
+            s->disk = (int64_t)(2.0 * (d->topics + d->heldout) * p->own.row * 5);
+            break;
+        }
         does =
             ws_sprintf("%d pairs (%d topics x %d personas x %d samples) and %d held-out ones, %s of at most %d tokens",
                        ws_plan_pairs(p), d->topics, d->personas, d->samples, d->heldout,
@@ -229,7 +240,7 @@ ws_status ws_pipeline_estimate(ws_pipeline *p, int measure, ws_err *err) {
     if (measure && ws_speed_measure(&p->speed, m, err)) return err->code;
     ws_model_rest(m);
     for (int i = 0; i < p->n_rows; i++)
-        if (ws_row_trains(p->row[i].spec.kind) && train_plan(p, &p->row[i], (int64_t)ceil(row_tokens(p, 1)), err))
+        if (ws_row_trains(p->row[i].spec.kind) && train_plan(p, &p->row[i], (int64_t)ceil(longest_row(p)), err))
             return err->code;
     int reasons = ws_think_expected(form, p->in->chat, thinking);
     for (int i = 0; i < p->n_stages; i++) {

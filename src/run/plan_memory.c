@@ -29,6 +29,8 @@ static int64_t logits(const ws_model *m, int64_t rows) {
 /* Answers in flight, and prompts' beginnings that wait for answers not yet in flight. */
 static int64_t data(const ws_pipeline *p) {
     const ws_model *m = p->in->model;
+    if (p->own.path)
+        return (int64_t)(32.0 * (ws_plan_pairs(p) + p->o.data.heldout) * p->own.row); /* the texts, twice */
     const double prompt = p->lengths.prompt + p->lengths.system;
     const int64_t answers = 2LL * (ws_plan_pairs(p) + p->o.data.heldout), rows = least(answers, ws_plan_in_flight(p));
     return sequences(m, rows, prompt + p->o.data.max_new) + logits(m, rows) +
@@ -59,7 +61,7 @@ static int64_t eval(const ws_pipeline *p) {
     }
     if (ws_eval_asked(e, "margin")) {
         const int64_t texts = 6LL * p->o.data.heldout;
-        const double tokens = p->lengths.prompt + p->o.data.max_new;
+        const double tokens = p->own.path ? p->own.longest : p->lengths.prompt + p->o.data.max_new;
         bytes =
             most(bytes, least(room, sequences(m, texts, tokens)) +
                             least(EVAL_TOKENS, (int64_t)((double)texts * tokens)) * (ws_model_token_bytes(m) + row));

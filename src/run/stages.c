@@ -16,7 +16,10 @@ static ws_status run_data(const ws_task *t, ws_err *err) {
     ws_str s = {0};
     char *path = ws_path_join(p->data, "report.json");
     o.dir = p->data, o.seed = p->o.seed, o.fresh = p->o.fresh;
-    ws_status st = ws_contrast_run(p->in->model, p->in->tokenizer, p->in->chat, p->in->behavior, &o, &r, err);
+    ws_status st = p->own.path
+                       ? ws_own_write(p, err)
+                       : ws_contrast_run(p->in->model, p->in->tokenizer, p->in->chat, p->in->behavior, &o, &r, err);
+    if (p->own.path) r.heldout = o.heldout;
     if (!st) st = ws_pairs_load(&pairs, p->pairs, err);
     if (!st) st = ws_pairs_check(pairs, err);
     if (!st && r.heldout) st = ws_pairs_load(&held, p->heldout, err);
