@@ -479,3 +479,5 @@ ws_status ws_adapter_contrast_edit(const ws_adapter *a, const ws_adapter *b, int
     const int common = a->ops == b->ops && a->ops->contrast_edit && j >= 0 && a->site[i].rank == b->site[j].rank;
     return (common ? a->ops->contrast_edit : a->ops->edit)(&a->site[i], out, err);
 }
+int ws_adapter_merge_rounds(const ws_adapter *a) { return a->ops->merge_rounds; }
+int ws_adapter_residual(const ws_adapter *a) { return a->ops->contrast_edit != NULL; }

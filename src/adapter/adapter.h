@@ -81,7 +81,9 @@ ws_status ws_adapter_edit(const ws_adapter *a, int i, ws_edit *out, ws_err *err)
 /* The same up to a part that is equal for `a` and `b` (two sides of one contrast), where both are of a kind that knows one
  * and both adapt the module with one rank. */
 ws_status ws_adapter_contrast_edit(const ws_adapter *a, const ws_adapter *b, int i, ws_edit *out, ws_err *err);
-const char *const *ws_adapter_kinds(int *n); /* names of all rooms */
+int ws_adapter_merge_rounds(const ws_adapter *a); /* PEFT rounds theta - base to the base's type before it adds it */
+int ws_adapter_residual(const ws_adapter *a);     /* PEFT's base is changed: theta = rest + what contrast_edit gives */
+const char *const *ws_adapter_kinds(int *n);      /* names of all rooms */
 /* SHA-256 of an adapter directory's configuration and tensors as they stand in the files. */
 ws_status ws_adapter_dir_hash(const char *dir, char hex[65], ws_err *err);
 #endif

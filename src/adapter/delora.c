@@ -212,4 +212,5 @@ const ws_adapter_ops ws_adapter_delora = {
     .forward = forward,
     .backward = backward,
     .edit = edit,
+    .merge_rounds = 1,
 };

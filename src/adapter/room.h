@@ -103,6 +103,7 @@ struct ws_adapter_ops {
     /* theta - something that is the same for both sides of a contrast at a site that both adapt with one rank, where that is
      * simpler (PiSSA: s B A, without the residual); NULL: edit. */
     ws_status (*contrast_edit)(const ws_adapted *s, ws_edit *out, ws_err *err);
+    int merge_rounds; /* 1: PEFT's merge rounds theta - base to the base's type before it adds it */
 };
 
 struct ws_adapter {

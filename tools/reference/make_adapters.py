@@ -7,7 +7,7 @@ and stored as fp32 unless said.
 
 linear/   model/: a llama of one layer whose q_proj is the linear 48 -> 40 with a bias.  x, g: input and upstream gradient.
           For each case NAME: param.NAME.SUFFIX, grad.NAME.SUFFIX, y, y_plain (without bias), dx, dw (merged - W, every other
-          row), db; merged16: the merged weight of a bf16 base (every other row; and merged16_bias of IA3), PEFT's bits.
+          row), db; merged16: the merged weight of a bf16 base (every other row), PEFT's bits.
 llama/    on tests/fixtures/peft/model: KIND_pos, KIND_neg: directories saved by PEFT, every tensor perturbed by N(0, 0.05).
           KIND.logits.R of pos; KIND.grad.KEY of pos over two micro-batches; KIND.steered.ALPHA.R from dense merges;
           KIND.init.KEY, KIND.init16.KEY: fresh tensors on the fp32 and on a bf16 base
@@ -15,7 +15,7 @@ qwen35/   the same on tests/fixtures/models/qwen35_1x (delta, full attention, de
 trainer/  30 steps of transformers' Trainer (data of tests/fixtures/peft): final.KIND.KEY (fp32); pissa_start, delora_start
 configs/  configurations as they stand in files, what PEFT makes of them, the modules they match on the tiny llama and on Qwen3.5
 compat/   the reference program's arithmetic on the llama in bf16, all in bf16: KIND.dw.SITE = (pos - W) - (neg - W), pos and neg merged
-          by PEFT, for every third site
+          by PEFT, for every third site; by kind of module and in all ("") the norm of the exact dW, and what dW_ref and W + dW_ref lose
 """
 import json, os, shutil, sys, tempfile, warnings
 import torch, transformers, peft
@@ -102,7 +102,7 @@ def exact_residual(m, W):
         u, s, v = torch.linalg.svd(w, full_matrices=False)
         r = x.r["default"]
         exact = w - (u[:, :r] * s[:r]) @ v[:r]
-        assert (x.base_layer.weight - exact).abs().max() < 1e-5 * w.abs().max()
+        assert (x.base_layer.weight - exact).abs().max() < 1e-3 * w.abs().max()  # nearly equal singular values mix
         x.base_layer.weight.data.copy_(exact)
     return m
 
@@ -179,7 +179,6 @@ def linear():
             # a 16-bit base: PEFT's own load, merge and rounding
             m16 = PeftModel.from_pretrained(llama(base_dir, torch.bfloat16), d).merge_and_unload()
             T["merged16." + name] = plain(m16).weight.data[::2]
-            if kind == "ia3": T["merged16_bias." + name] = plain(m16).bias.data
         J["cases"].append(dict(name=name, kind=kind, config=c))
         if kind == "pissa": T["wres." + name] = inner(m).base_layer.weight.data.clone()[::2]
         m.double()
@@ -421,19 +420,30 @@ def compat():
     where, g, T, J = begin("compat")
     J["kinds"] = {}
     base = os.path.join(HERE, "peft/model")
-    W = llama(base, torch.bfloat16).state_dict()
+    W16 = llama(base, torch.bfloat16).state_dict()
     for kind in KINDS:
-        merged = {}
+        merged, exact, info, sites = {}, {}, {}, []
         for side in ("pos", "neg"):
-            merged[side] = PeftModel.from_pretrained(llama(base, torch.bfloat16), os.path.join(OUT, "llama", "%s_%s" % (kind, side))).merge_and_unload().state_dict()
-        sites = []
-        for k in W:
+            load = lambda model: PeftModel.from_pretrained(model, os.path.join(OUT, "llama", "%s_%s" % (kind, side)))
+            merged[side] = load(llama(base, torch.bfloat16)).merge_and_unload().state_dict()
+            exact[side] = load(llama(base, torch.bfloat16).float()).double()
+            if kind == "pissa": exact_residual(exact[side], W16)
+            exact[side] = exact[side].merge_and_unload().state_dict()
+        for k in W16:
             if not k.endswith("proj.weight"): continue
-            d = (merged["pos"][k] - W[k]) - (merged["neg"][k] - W[k])
-            assert d.dtype == torch.bfloat16
-            if (merged["pos"][k] != W[k]).any() or (merged["neg"][k] != W[k]).any(): sites.append((k[:-7], d))
+            d = (merged["pos"][k] - W16[k]) - (merged["neg"][k] - W16[k])
+            now = W16[k].clone(); now += 1.0 * d
+            assert d.dtype == now.dtype == torch.bfloat16
+            D = exact["pos"][k] - exact["neg"][k]
+            if D.abs().max() < 1e-9: continue
+            sites.append((k[:-7], d))
+            square = lambda x: (x ** 2).sum().item()
+            for name in (".".join(k.split(".")[3:5]), ""):
+                s = info.setdefault(name, [0, 0, 0])
+                for i, x in enumerate((D, d.double() - D, now.double() - W16[k].double() - D)): s[i] += square(x)
         for k, d in sites[::3]: T["%s.dw.%s" % (kind, k)] = d
-        J["kinds"][kind] = [k for k, _ in sites]
+        J["kinds"][kind] = dict(sites=[k for k, _ in sites], lost={n: [dw ** .5, (l / dw) ** .5, (a / dw) ** .5] for n, (dw, l, a) in info.items()})
+        print("%-6s lost %.3f, applied %.3f" % (kind, *J["kinds"][kind]["lost"][""][1:]))
     end(where, T, J)
 
 
