@@ -71,6 +71,12 @@ train neg neg && "$WS" diff --model $M "$T/pos" "$T/neg" --out "$T/dw.safetensor
 for a in 0 2; do "$WS" logits --model $M --ids "3 4 5 6" --steer "$T/dw.safetensors:$a" --out "$T/l$a" 2>"$T/err"; done
 "$WS" logits --model $M --ids "3 4 5 6" --out "$T/lbase" 2>"$T/err"
 cmp -s "$T/l0" "$T/lbase" && ! cmp -s "$T/l2" "$T/lbase" && ok "alpha 0 is the base bit for bit, alpha 2 is not" || no "alpha 0 is the base bit for bit, alpha 2 is not"
+# What BF16 would lose: told beside the same dW file; of adapters alone.
+"$WS" diff --model $M "$T/pos" "$T/neg" --compat --out "$T/dw2.safetensors" >"$T/diff" 2>"$T/err" && cmp -s "$T/dw.safetensors" "$T/dw2.safetensors" &&
+    grep -q '^all  .*%  .*%$' "$T/diff" && ok "--compat tells what BF16 loses and writes the same dW" || no "--compat tells what BF16 loses and writes the same dW"
+"$WS" diff --model $M "$T/pos" "$T/neg" --compat --mode bisector --out "$T/dw2.safetensors" >/dev/null 2>"$T/err"
+[ $? = 2 ] && "$WS" diff --model $M "$T/pos" $M --compat --out "$T/dw2.safetensors" >/dev/null 2>"$T/err"
+[ $? = 2 ] && grep -q 'two adapter directories' "$T/err" && ok "--compat is for two adapters" || no "--compat is for two adapters"
 "$WS" diff --model tests/fixtures/peft/model "$T/pos" "$T/neg" --out "$T/other" >/dev/null 2>"$T/err"
 [ $? = 1 ] && grep -q -- '--force' "$T/err" && [ ! -e "$T/other" ] && ok "adapters of another base are refused" || no "adapters of another base are refused"
 "$WS" diff --model $M "$T/pos" >/dev/null 2>"$T/err"

@@ -142,7 +142,7 @@ static void losses_are_counted_as_in_double(void **state) {
             const json_t *want = json_object_get(json_object_get(s.f.info, "kinds"), all_kinds[k]),
                          *lost = json_object_get(want, "lost");
             sides(&s, m, all_kinds[k]);
-            OK(ws_compat_loss(&part, &n, m, s.side[0], s.side[1], &err));
+            OK(ws_compat_loss(&part, &n, m, s.side[0], s.side[1], NULL, &err));
             assert_int_equal(n, (int)json_object_size(lost));
             assert_int_equal(part[n - 1].sites, (int)json_array_size(json_object_get(want, "sites")));
             for (int i = 0; i < n; i++) {

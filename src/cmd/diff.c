@@ -3,6 +3,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "cmd/cmd.h"
+#include "delta/compat.h"
 #include "delta/whole.h"
 #include "io/json.h"
 #include <math.h>
@@ -12,7 +13,7 @@
 
 WS_ROOM(diff)
 
-enum { K_MODE = 0x500, K_NAME, K_RANK, K_DENSE, K_DTYPE, K_LAYERS, K_MODULES };
+enum { K_MODE = 0x500, K_NAME, K_RANK, K_DENSE, K_DTYPE, K_LAYERS, K_MODULES, K_COMPAT };
 enum { RANK = 64 }; /* of whole checkpoints, unless asked otherwise */
 
 static const struct argp_option options[] = {
@@ -28,6 +29,11 @@ static const struct argp_option options[] = {
      2},
     {"dense", K_DENSE, 0, 0, "keep every number: a file as large as the touched weights", 2},
     {"dtype", K_DTYPE, "TYPE", 0, "of --dense: f32 (default), bf16 or f16", 2},
+    {"compat", K_COMPAT, 0, 0,
+     "tell how much of this dW the reference program would lose: it merges each adapter into BF16 weights and "
+     "subtracts "
+     "there, in steps as coarse as those of W.  What is written stays exact",
+     3},
     {0}};
 
 static const char doc[] =
@@ -38,6 +44,7 @@ static const char doc[] =
     "64\n"
     "  ws diff --model M tuned-pos/ tuned-neg/ --rank 128 --out dw.safetensors\n"
     "  ws diff --model M tuned-pos/ tuned-neg/ --dense --dtype bf16 --out dw.safetensors\n"
+    "  ws diff --model M lora/pos lora/neg --compat --out lora/dw.safetensors\n"
     "  ws diff --model M lora/pos lora/neg --layers 8:16 --modules o_proj,down_proj --out part.safetensors\n\n"
     "A side is an adapter directory (PEFT's are welcome), a LoRA GGUF, a dW file, or a checkpoint: a directory, a "
     ".gguf\n"
@@ -51,7 +58,7 @@ typedef struct args {
     const char *path[2];
     int n;
     ws_whole_options o;
-    int dense, has_dtype, first, last, part;
+    int dense, has_dtype, first, last, part, compat;
     const char *name, *modules;
 } args;
 
@@ -87,12 +94,17 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         a->first = (int)lo, a->last = (int)hi;
         break;
     case K_MODULES: a->modules = arg; break;
+    case K_COMPAT: a->compat = 1; break;
     case ARGP_KEY_ARG:
         if (a->n == 2) argp_error(state, "'%s': two sides are contrasted, not three", arg);
         a->path[a->n++] = arg;
         break;
     case ARGP_KEY_END:
         if (a->dense && a->o.rank) argp_error(state, "--rank and --dense are two ways to keep dW; give one of them");
+        if (a->compat && (a->n != 2 || a->dense || a->o.rank || a->o.mode != WS_CONTRAST_DW))
+            argp_error(state,
+                       "--compat is about the dW of two adapter directories as it is, without --rank, --dense and "
+                       "--mode bisector");
         if (a->has_dtype && !a->dense) argp_error(state, "--dtype is the type of --dense; factors are F32");
         break;
     default: return ARGP_ERR_UNKNOWN;
@@ -127,7 +139,36 @@ static void print_whole(const ws_whole_report *r, const ws_whole_options *o) {
     json_decref(j);
 }
 
-static void print(const args *a, const ws_whole_report *r, int whole, const char *out, int json) {
+/* What the reference program would have made of the same adapters. */
+typedef struct compat {
+    ws_compat_part *part;
+    int n;
+} compat;
+
+static void print_compat(const compat *c) {
+    printf("\n%-28s %7s %12s %12s %12s\n", "lost in BF16", "number", "||dW||/||W||", "of dW", "of W + dW");
+    for (int k = 0; k < c->n; k++) {
+        const ws_compat_part *p = &c->part[k];
+        printf("%-28s %7d %12.4g %11.3g%% %11.3g%%\n", p->kind ? p->kind : "all", p->sites, p->dw / p->w, 100 * p->lost,
+               100 * p->applied);
+    }
+    printf("The reference program merges, subtracts and adds in BF16: ||its dW - dW|| / ||dW||, and the same of what\n"
+           "W + its dW holds at strength 1.  The dW written here loses nothing.\n");
+}
+
+static json_t *compat_json(const compat *c) {
+    json_t *list = json_array();
+    for (int k = 0; k < c->n; k++) {
+        const ws_compat_part *p = &c->part[k];
+        json_t *lost = isfinite(p->lost) ? json_real(p->lost) : json_null(),
+               *applied = isfinite(p->applied) ? json_real(p->applied) : json_null();
+        json_array_append_new(list, json_pack("{s:s?, s:i, s:f, s:f, s:o, s:o}", "modules", p->kind, "number", p->sites,
+                                              "norm_dw", p->dw, "norm_w", p->w, "lost", lost, "lost_applied", applied));
+    }
+    return list;
+}
+
+static void print(const args *a, const ws_whole_report *r, int whole, const compat *bf16, const char *out, int json) {
     const ws_delta_info *i = &r->info;
     const struct {
         const char *key, *what;
@@ -151,6 +192,7 @@ static void print(const args *a, const ws_whole_report *r, int whole, const char
             if (a->n == 2 || !row[k].two)
                 json_object_set_new(j, row[k].key, isfinite(row[k].v) ? json_real(row[k].v) : json_null());
         if (whole) json_object_set_new(j, "whole", ws_whole_json(r, &a->o));
+        if (bf16->n) json_object_set_new(j, "compat", compat_json(bf16));
         ws_print_json(j, 1);
         return;
     }
@@ -165,13 +207,14 @@ static void print(const args *a, const ws_whole_report *r, int whole, const char
             printf("%-32s undefined\n", row[k].what);
     }
     if (whole) print_whole(r, &a->o);
+    if (bf16->n) print_compat(bf16);
 }
 
 /* ---------- the two ways ---------- */
 
 /* Adapters and what stands in factors already: exact. */
 static ws_status exact(const args *a, const ws_model *m, const ws_common *c, const char *only, const json_t *sources,
-                       ws_delta_info *info, ws_err *err) {
+                       ws_delta_info *info, compat *bf16, ws_err *err) {
     ws_adapter *side[2] = {NULL, NULL};
     ws_delta *d = NULL, *of[2] = {NULL, NULL};
     ws_status st = WS_OK;
@@ -183,6 +226,9 @@ static ws_status exact(const args *a, const ws_model *m, const ws_common *c, con
             if (!st) st = ws_adapter_load(&side[i], m, a->path[i], err);
         }
         if (!st) st = ws_delta_contrast_of(&d, m, side[0], side[1], a->o.mode, only, info, err);
+        if (!st && a->compat) st = ws_compat_loss(&bf16->part, &bf16->n, m, side[0], side[1], only, err);
+    } else if (a->compat) {
+        st = ws_fail(err, WS_EUSAGE, "--compat needs two adapter directories, which the reference program merges");
     } else {
         for (int i = 0; i < a->n && !st; i++) {
             st = ws_delta_open(&of[i], m, a->path[i], c->force, err);
@@ -242,6 +288,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_session s = {0};
     char *only = NULL;
     ws_whole_report r = {.n_kinds = 0};
+    compat bf16 = {NULL, 0};
     int edits = 1;
     ws_common_init(&c);
     c.without = without;
@@ -265,9 +312,11 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         json_object_set_new(sources, source[i], json_string(a.path[i]));
         edits &= ws_is_edits(a.path[i]);
     }
+    if (!st && a.compat && !edits)
+        st = ws_fail(err, WS_EUSAGE, "--compat needs two adapter directories, not checkpoints");
     const int factors = edits && !a.o.rank && !a.dense;
     if (a.name || !factors) json_object_set_new(sources, "name", json_string(a.name ? a.name : "full"));
-    if (!a.o.rank && !a.dense && !edits) {
+    if (!st && !a.o.rank && !a.dense && !edits) {
         a.o.rank = RANK;
         ws_note("a checkpoint's change has full rank: the best %d factors of every matrix are kept (--rank K, --dense)",
                 RANK);
@@ -280,10 +329,11 @@ static ws_status run(int argc, char **argv, ws_err *err) {
             st = ws_is_dir(a.path[i]) ? ws_adapter_dir_hash(a.path[i], hex, err) : ws_hash_file(a.path[i], hex, err);
             if (!st) json_object_set_new(sources, hash[i], json_string(hex));
         }
-        if (!st) st = exact(&a, s.model, &c, only, sources, &r.info, err);
+        if (!st) st = exact(&a, s.model, &c, only, sources, &r.info, &bf16, err);
     } else if (!st)
         st = whole(&a, s.model, &c, sources, &r, err);
-    if (!st) print(&a, &r, !factors, c.out, c.json);
+    if (!st) print(&a, &r, !factors, &bf16, c.out, c.json);
+    ws_compat_free(bf16.part, bf16.n);
     if (!st && !factors) advise(&a, &r);
     ws_whole_report_free(&r);
     json_decref(sources);

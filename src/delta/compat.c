@@ -150,9 +150,11 @@ static const char *kind_of(const char *name) {
     return kind ? kind + 1 : name;
 }
 
-static int touched(const ws_adapter *a, int site) {
-    for (int i = 0; i < ws_adapter_n_sites(a); i++)
-        if (ws_adapter_site(a, i) == site) return 1;
+static int touched(const ws_adapter *pos, const ws_adapter *neg, int site, const char *only) {
+    const ws_adapter *const a[2] = {pos, neg};
+    for (int s = 0; s < 2 && (!only || only[site]); s++)
+        for (int i = 0; i < ws_adapter_n_sites(a[s]); i++)
+            if (ws_adapter_site(a[s], i) == site) return 1;
     return 0;
 }
 
@@ -163,17 +165,17 @@ static ws_compat_part finished(char *kind, int sites, const sums *s) {
 }
 
 ws_status ws_compat_loss(ws_compat_part **out, int *n, const ws_model *m, const ws_adapter *pos, const ws_adapter *neg,
-                         ws_err *err) {
+                         const char *only, ws_err *err) {
     int sites = 0, done = 0, kinds = 0, *count = NULL;
     const char **kind = NULL;
     sums *sum = NULL, all = {0};
     ws_progress bar;
     ws_status st = WS_OK;
     *out = NULL, *n = 0;
-    for (int s = 0; s < ws_model_n_sites(m); s++) sites += touched(pos, s) || touched(neg, s);
+    for (int s = 0; s < ws_model_n_sites(m); s++) sites += touched(pos, neg, s, only);
     ws_progress_start(&bar, "compat", "modules", sites);
     for (int s = 0; s < ws_model_n_sites(m) && !st; s++) {
-        if (!touched(pos, s) && !touched(neg, s)) continue;
+        if (!touched(pos, neg, s, only)) continue;
         const char *name = kind_of(ws_model_site(m, s)->name);
         sums one = {0};
         int k = 0;

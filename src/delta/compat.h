@@ -21,8 +21,9 @@ typedef struct ws_compat_part {
     double lost;    /* ||dW_ref - dW|| / ||dW||; NaN where dW is 0 */
     double applied; /* the same of what W + dW_ref holds beyond W */
 } ws_compat_part;
-/* The kinds of modules in order of appearance, then all together: n parts, heap memory. */
+/* The kinds of modules in order of appearance, then all together: n parts, heap memory.  only [model sites]: 0 leaves a site
+ * out; NULL: none. */
 ws_status ws_compat_loss(ws_compat_part **out, int *n, const ws_model *m, const ws_adapter *pos, const ws_adapter *neg,
-                         ws_err *err);
+                         const char *only, ws_err *err);
 void ws_compat_free(ws_compat_part *p, int n);
 #endif
