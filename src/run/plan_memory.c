@@ -85,7 +85,7 @@ int64_t ws_task_memory(const ws_task *t) {
     case STAGE_POS:
     case STAGE_NEG: return always + r->train.activations + r->train.scratch + 7 * adapter + adapter / 2;
     /* two adapters with room for gradients, both sides' edits, and dW */
-    case STAGE_DIFF: return always + 11 * adapter;
+    case STAGE_DIFF: return always + 12 * adapter;
     case STAGE_CALIBRATE: return always + work + 3 * adapter + calibrate(p);
     /* H+ and H- of the chosen blocks and linears, and the pass over the prompts */
     case STAGE_EXTRACT:
