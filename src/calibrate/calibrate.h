@@ -18,8 +18,10 @@ typedef struct ws_calibrate_options {
     int thinking;  /* -1, 1: inside an open think block where the template writes one; 0: behind an empty one */
     int bootstrap; /* draws for the interval of p95 */
     uint64_t seed;
-    int64_t budget; /* bytes, see ws_kl_new */
-    int fresh;      /* forget recorded probes */
+    int64_t budget;       /* bytes, see ws_kl_new */
+    int fresh;            /* forget recorded probes */
+    const char *protocol; /* its name, which settles the others here (eval/protocol.h); NULL: none was asked for */
+    unsigned given; /* bits of what the command line asked for: 1 the number of prompts, 2 of tokens, 4 the bracket */
     /* Where what the base model reads of the prompts is handed from one call to the next with the same prompts (free with
      * ws_cal_keep_free); NULL: it is not kept. */
     struct ws_cal_keep **kept;

@@ -9,7 +9,19 @@
 #include <string.h>
 WS_ROOM(calibrate)
 
-enum { K_TARGET = 1, K_PROMPTS, K_N, K_TOKENS, K_AUDIT, K_BRACKET, K_THINKING, K_BOOTSTRAP, K_MEMORY, K_FRESH };
+enum {
+    K_TARGET = 1,
+    K_PROMPTS,
+    K_N,
+    K_TOKENS,
+    K_AUDIT,
+    K_BRACKET,
+    K_THINKING,
+    K_BOOTSTRAP,
+    K_MEMORY,
+    K_FRESH,
+    K_PROTOCOL
+};
 
 static const struct argp_option options[] = {
     {"target", K_TARGET, "NATS", 0, "95th percentile of the per-token KL to reach (1)", 0},
@@ -24,6 +36,8 @@ static const struct argp_option options[] = {
     {"cache-mib", K_MEMORY, "N", 0,
      "memory for what sequences remember (1024, more for Qwen3.5); changes speed, not the result", 0},
     {"fresh", K_FRESH, 0, 0, "forget the probes of an earlier run in --out", 0},
+    {"protocol", K_PROTOCOL, "P", 0,
+     "ours, ws (weight-steering's) or sl (steering-lite's): fixes prompts, tokens and bracket", 0},
     {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
@@ -35,22 +49,41 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     switch (key) {
     case K_TARGET: st = ws_opt_num(name, arg, 1e-6, 1e3, &o->target, &err); break;
     case K_PROMPTS: o->prompts = arg; break;
-    case K_N: st = ws_opt_int(name, arg, 1, 1000000, &n, &err), o->n = (int)n; break;
-    case K_TOKENS: st = ws_opt_int(name, arg, 1, 100000, &n, &err), o->tokens = (int)n; break;
+    case K_N: st = ws_opt_int(name, arg, 1, 1000000, &n, &err), o->n = (int)n, o->given |= 1; break;
+    case K_TOKENS: st = ws_opt_int(name, arg, 1, 100000, &n, &err), o->tokens = (int)n, o->given |= 2; break;
     case K_AUDIT: st = ws_opt_int(name, arg, 0, 1000000, &n, &err), o->audit = (int)n; break;
     case K_BRACKET:
-        st = ws_opt_range(name, arg, &o->lo, &o->hi, &err);
+        st = ws_opt_range(name, arg, &o->lo, &o->hi, &err), o->given |= 4;
         if (!st && !(o->lo > 0 && o->lo < o->hi)) argp_error(state, "%s %s: needs 0 < LO < HI", name, arg);
         break;
     case K_THINKING: st = ws_opt_on_off(name, arg, &o->thinking, &err); break;
     case K_BOOTSTRAP: st = ws_opt_int(name, arg, 1, 1000000, &n, &err), o->bootstrap = (int)n; break;
     case K_MEMORY: st = ws_opt_int(name, arg, 1, 1 << 24, &n, &err), o->budget = n << 20; break;
     case K_FRESH: o->fresh = 1; break;
+    case K_PROTOCOL: {
+        const ws_protocol *p;
+        st = ws_opt_protocol(arg, &p, &err), o->protocol = st ? NULL : p->name;
+        break;
+    }
     case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", arg); break;
     default: return ARGP_ERR_UNKNOWN;
     }
     if (st) argp_error(state, "%s", err.msg);
     return 0;
+}
+
+ws_status ws_protocol_fix_calibration(const ws_protocol *p, ws_calibrate_options *o, ws_err *err) {
+    const char *name = (o->given & 1) && o->n != p->kl_prompts       ? "number of calibration prompts"
+                       : (o->given & 2) && o->tokens != p->kl_tokens ? "number of tokens"
+                       : (o->given & 4) && p->hi > 0 && (o->lo != p->lo || o->hi != p->hi) ? "bracket"
+                                                                                           : NULL;
+    if (name)
+        return ws_fail(err, WS_EUSAGE,
+                       "--protocol %s fixes calibration (%d prompts x %d tokens%s): leave the %s out, or the protocol",
+                       p->name, p->kl_prompts, p->kl_tokens, p->hi > 0 ? ", its bracket" : "", name);
+    o->n = p->kl_prompts, o->tokens = p->kl_tokens;
+    if (p->hi > 0) o->lo = p->lo, o->hi = p->hi;
+    return WS_OK;
 }
 
 const struct argp ws_calibrate_argp = {options, parse, 0, 0, 0, 0, 0};
@@ -134,12 +167,14 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     if (!common.n_steer)
         return ws_fail(err, WS_EUSAGE, "--steer is missing: give the file of a method, as ws diff writes it");
     if (!common.out) return ws_fail(err, WS_EUSAGE, "--out is missing: give a folder for the results");
+    if (o.protocol && ws_protocol_fix_calibration(ws_protocol_find(o.protocol), &o, err)) return err->code;
     o.out = common.out, o.seed = common.seed;
     ws_method **m = ws_xcalloc((size_t)common.n_steer, sizeof *m);
     ws_status st = ws_session_open(&s, &common, err);
     if (!st) st = ws_session_chat(&s, &common, err);
     for (int i = 0; i < common.n_steer && !st; i++)
         st = ws_method_load(&m[i], s.model, common.steer[i], common.force, err);
+    if (!st) st = ws_session_fold(&s, o.protocol ? ws_protocol_find(o.protocol) : NULL, m, common.n_steer, err);
     if (!st) st = ws_calibrate(s.model, s.tokenizer, s.chat, m, common.n_steer, &o, &c, err);
     if (!st && common.json) print_json(&c, &o);
     if (!st && !common.json) print_table(&c, &o);

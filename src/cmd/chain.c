@@ -153,6 +153,12 @@ static ws_status chain(const ws_chain_verb *v, const args *a, const stage_args *
         if (d->sampling.given[i] && !ws_eval_asked(&eval.o, "dose"))
             st = ws_fail(err, WS_EUSAGE, "--%s: nothing is sampled, as --pairs brings the answers and no dose is asked",
                          ws_sampling_given(&d->sampling));
+    if (!st) st = ws_eval_args_protocol(&eval, err);
+    if (!st && eval.o.protocol) {
+        st = ws_protocol_fix_calibration(eval.o.protocol, &o.calibrate, err);
+        o.eval = eval.o;
+        if (a->bootstrap) o.eval.bootstrap = a->bootstrap;
+    }
     o.extract = ws_extract_defaults();
     if (v->pairs && *v->pairs) o.extract.n = *v->pairs;
     if (v->layers && v->layers[1]) o.extract.first = v->layers[0], o.extract.last = v->layers[1];
@@ -188,7 +194,7 @@ out:
 
 /* What the verbs' own options are called here, and what has no place in a run. */
 static const char *const not_data[] = {"fresh", NULL};
-static const char *const not_calibrate[] = {"fresh", "bootstrap", "cache-mib", "thinking", NULL};
+static const char *const not_calibrate[] = {"protocol", "fresh", "bootstrap", "cache-mib", "thinking", NULL};
 static const char *const not_eval[] = {"alpha",    "calibration", "behavior",        "fresh", "bootstrap",
                                        "pairs",    "temperature", "top-k",           "top-p", "min-p",
                                        "max-rows", "thinking",    "Readout margin:", NULL};

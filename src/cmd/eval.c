@@ -27,6 +27,7 @@ enum {
     K_MAX_THINK,
     K_MAX_ROWS,
     K_CANARIES,
+    K_PROTOCOL,
     N_KEYS
 };
 
@@ -36,6 +37,11 @@ static const struct argp_option options[] = {
     {"readout", K_READOUT, "LIST", 0, "of vignettes, margin, dose, canaries (the first three)", 0},
     {"behavior", K_BEHAVIOR, "NAME", 0,
      "behaviour (name or file): targets of the vignettes, topics and counters of dose", 0},
+    {"protocol", K_PROTOCOL, "P", 0,
+     "ours, ws (weight-steering's) or sl (steering-lite's): fixes thought, floor, k, weighting, sign rule and, in a "
+     "run, "
+     "calibration (ours, which leaves them to the options)",
+     0},
     {"fresh", K_FRESH, 0, 0, "forget the results of an earlier run in --out", 0},
     {"bootstrap", K_BOOTSTRAP, "N", 0, "draws for the intervals (1000)", 0},
     {"cache-mib", K_MEMORY, "N", 0,
@@ -92,6 +98,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case K_FRESH: o->fresh = 1; break;
     case K_MAX_THINK: st = ws_opt_int("--max-think", arg, 0, 1000000, &n, &err), o->max_think = (int)n; break;
     case K_CANARIES: st = ws_opt_int("--canary-prompts", arg, 1, 100000, &n, &err), o->canary_prompts = (int)n; break;
+    case K_PROTOCOL: st = ws_opt_protocol(arg, &o->protocol, &err); break;
     case K_MAX_ROWS: st = ws_opt_int("--max-rows", arg, 1, 4096, &n, &err), o->max_rows = (int)n; break;
     case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", arg); break;
     default: return ws_sampling_parse(&a->sampling, key, arg, state);
@@ -99,6 +106,40 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     if (st) argp_error(state, "%s", err.msg);
     if (key > 0 && key < N_KEYS) a->given |= (uint64_t)1 << key;
     return 0;
+}
+
+ws_status ws_opt_protocol(const char *arg, const ws_protocol **out, ws_err *err) {
+    *out = ws_protocol_find(arg);
+    return *out ? WS_OK
+                : ws_fail(err, WS_EUSAGE, "--protocol %s: there is no such protocol; there are %s", arg,
+                          ws_protocol_names());
+}
+
+ws_status ws_protocol_fix(const ws_protocol *p, ws_eval_options *o, int given_floor, int given_k, int given_loading,
+                          int given_think, ws_err *err) {
+    const struct {
+        int given;
+        double is, should;
+        const char *name;
+    } c[] = {{given_floor, o->floor, p->floor, "floor"},
+             {given_k, o->k, p->k, "k"},
+             {given_loading, o->loading_weighted, p->loading_weighted, "loading-weighted"},
+             {given_think, o->max_think, p->max_think, "max-think"}};
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++)
+        if (c[i].given && c[i].is != c[i].should)
+            return ws_fail(err, WS_EUSAGE, "--protocol %s fixes --%s (%g): leave the option out, or the protocol",
+                           p->name, c[i].name, c[i].should);
+    o->floor = p->floor, o->k = p->k, o->loading_weighted = p->loading_weighted, o->max_think = p->max_think;
+    return WS_OK;
+}
+
+ws_status ws_eval_args_protocol(ws_eval_args *a, ws_err *err) {
+    if (!a->o.protocol) return WS_OK;
+    if (!ws_eval_asked(&a->o, "vignettes"))
+        return ws_fail(err, WS_EUSAGE, "--protocol is for the readout vignettes, and --readout %s does not ask for it",
+                       a->o.readouts);
+    return ws_protocol_fix(a->o.protocol, &a->o, a->given >> K_FLOOR & 1, a->given >> K_K & 1,
+                           a->given >> K_LOADING & 1, a->given >> K_MAX_THINK & 1, err);
 }
 
 ws_status ws_eval_args_check(const ws_eval_args *a, ws_err *err) {
@@ -177,7 +218,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_eval_args_init(&a);
     if (ws_cmd_parse(argc, argv, options, parse, "", doc, &a, &common, err)) return err->code;
     ws_status st = WS_OK;
-    if (ws_eval_args_check(&a, err))
+    if (ws_eval_args_check(&a, err) || ws_eval_args_protocol(&a, err))
         st = err->code;
     else if (!common.out)
         st = ws_fail(err, WS_EUSAGE, "--out is missing: give a folder for the results");
@@ -198,6 +239,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     if (!st) st = ws_eval_args_take(&a, s.chat, a.sampling.thinking, &a.o, err);
     for (int i = 0; i < common.n_steer && !st; i++)
         st = ws_method_load(&m[i], s.model, common.steer[i], common.force, err);
+    if (!st) st = ws_session_fold(&s, a.o.protocol, m, common.n_steer, err);
     if (!st) st = ws_eval_run(s.model, s.tokenizer, s.chat, behavior, m, common.n_steer, &a.o, &report, &json, err);
     if (!st && common.json)
         ws_print_json(json_incref(json), 0);

@@ -1,6 +1,6 @@
 /* src/cmd/session.c - what most verbs open first. */
 #include "base/log.h"
-#include "cmd/cmd.h"
+#include "cmd/stages.h"
 #include "io/checkpoint.h"
 #include "io/hub.h"
 #include "model/model.h"
@@ -67,4 +67,19 @@ void ws_session_close(ws_session *s) {
     ws_tokenizer_free(s->tokenizer);
     ws_checkpoint_close(s->checkpoint);
     memset(s, 0, sizeof *s);
+}
+
+ws_status ws_session_fold(ws_session *s, const ws_protocol *p, ws_method *const *m, int n, ws_err *err) {
+    int folded = 0, prompts = 0;
+    for (int i = 0; i < n; i++)
+        if (m[i]->system_prompt[0]) prompts++, folded += !strcmp(m[i]->name, "prompt_only");
+    if (!p || !p->prompt_in_user || !folded) return WS_OK;
+    if (folded < prompts)
+        return ws_fail(
+            err, WS_EUSAGE,
+            "--protocol %s puts prompt_only in the user's message and other prompts in the system's: give them to "
+            "commands of their own",
+            p->name);
+    ws_chat_fold(s->chat, 1);
+    return WS_OK;
 }

@@ -4,6 +4,7 @@
 #ifndef WS_CMD_STAGES_H
 #define WS_CMD_STAGES_H
 #include "calibrate/calibrate.h"
+#include "cmd/cmd.h"
 #include "cmd/sampling.h"
 #include "eval/eval.h"
 #include "generate/contrast.h"
@@ -52,6 +53,17 @@ void ws_eval_args_init(ws_eval_args *a);
 ws_status ws_eval_args_take(const ws_eval_args *a, const ws_chat *c, int thinking, ws_eval_options *o, ws_err *err);
 /* WS_EUSAGE: an option was given that only readouts which are not asked for would use. */
 ws_status ws_eval_args_check(const ws_eval_args *a, ws_err *err);
+
+/* --protocol: settles what it fixes.  WS_EUSAGE: an option was given that says otherwise. */
+ws_status ws_eval_args_protocol(ws_eval_args *a, ws_err *err);
+ws_status ws_opt_protocol(const char *arg, const ws_protocol **out, ws_err *err);
+ws_status ws_protocol_fix(const ws_protocol *p, ws_eval_options *o, int given_floor, int given_k, int given_loading,
+                          int given_think, ws_err *err);
+/* The same for calibration. */
+ws_status ws_protocol_fix_calibration(const ws_protocol *p, ws_calibrate_options *o, ws_err *err);
+
+/* Where prompts of the methods stand, as the protocol has it; NULL: ours. */
+ws_status ws_session_fold(ws_session *s, const ws_protocol *p, ws_method *const *m, int n, ws_err *err);
 
 /* A copy of an option table without the options (or headings) in `leave_out`, those in `rename` ("old=new") renamed; both
  * are lists that end with NULL.  The caller frees. */

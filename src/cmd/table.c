@@ -1,5 +1,6 @@
 /* src/cmd/table.c - `ws table`: runs -> tables on stdout, and the whole report into a folder. */
 #include "cmd/cmd.h"
+#include "cmd/stages.h"
 #include "cmd/tables_out.h"
 #include "base/log.h"
 #include "io/file.h"
@@ -14,12 +15,13 @@
 
 WS_ROOM(table)
 
-enum { K_FORMAT = 1, K_TABLE, K_PUBLISHED };
+enum { K_FORMAT = 1, K_TABLE, K_PUBLISHED, K_PROTOCOL };
 
 static const struct argp_option options[] = {
     {"format", K_FORMAT, "F", 0, "text, markdown, csv or json (text; --json is the same as json)", 0},
     {"table", K_TABLE, "NAME", 0,
      "this table alone, by its name: dose, margin, effect, dlogit, si, bare, calibration ...", 0},
+    {"protocol", K_PROTOCOL, "P", 0, "refuse runs of another protocol than P (ours, ws, sl)", 0},
     {"published", K_PUBLISHED, "FILE", OPTION_ARG_OPTIONAL,
      "the figures that others have published beside ours (the program's own data/published.csv)", 0},
     {0}};
@@ -35,6 +37,7 @@ static const char doc[] =
 
 typedef struct args {
     const char *format, *table, *published;
+    const ws_protocol *protocol;
     int with_published;
     const char **run;
     int n;
@@ -42,12 +45,16 @@ typedef struct args {
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
     args *a = state->input;
+    ws_err err = {0};
     switch (key) {
     case K_FORMAT:
         if (!ws_tables_format(arg)) argp_error(state, "--format %s: text, markdown, csv or json", arg);
         a->format = arg;
         break;
     case K_TABLE: a->table = arg; break;
+    case K_PROTOCOL:
+        if (ws_opt_protocol(arg, &a->protocol, &err)) argp_error(state, "%s", err.msg);
+        break;
     case K_PUBLISHED: a->with_published = 1, a->published = arg; break;
     case ARGP_KEY_ARG:
         a->run = ws_xrealloc(a->run, (size_t)(a->n + 1) * sizeof *a->run);
@@ -73,7 +80,12 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     if (st) goto out;
     if (c.json) a.format = "json";
     r = ws_xcalloc((size_t)a.n, sizeof *r);
-    for (int i = 0; i < a.n && !st; i++) st = ws_results_load(&r[i], a.run[i], err);
+    for (int i = 0; i < a.n && !st; i++) {
+        st = ws_results_load(&r[i], a.run[i], err);
+        if (!st && a.protocol && strcmp(ws_results_protocol(r[i]), a.protocol->name) != 0)
+            st = ws_fail(err, WS_ESTATE, "%s was evaluated by protocol %s, not %s", a.run[i], ws_results_protocol(r[i]),
+                         a.protocol->name);
+    }
     if (st) goto out;
     all = ws_tables_build(r, a.n);
     if (a.n == 1) {

@@ -145,10 +145,14 @@ static json_t *describe(const ws_eval *e) {
         json_array_append_new(list, json_pack("{s:s, s:f, s:s}", "method", e->setting[s].name, "alpha",
                                               e->setting[s].alpha, "arm", ws_arm_name(e->setting[s].arm)));
     const ws_checkpoint *c = ws_model_checkpoint(e->model);
-    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:i, s:s?, s:o, s:o}", "format", "ws-eval", "version", 1, "model",
-                     ws_checkpoint_name(c), "model_hash", ws_checkpoint_hash(c), "kernels", ws_k.name, "seed",
-                     (json_int_t)e->o->seed, "bootstrap", e->o->bootstrap, "behavior",
-                     e->behavior ? e->behavior->name : NULL, "methods", methods, "settings", list);
+    json_t *j = json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:i, s:s?, s:o, s:o}", "format", "ws-eval", "version", 1,
+                          "model", ws_checkpoint_name(c), "model_hash", ws_checkpoint_hash(c), "kernels", ws_k.name,
+                          "seed", (json_int_t)e->o->seed, "bootstrap", e->o->bootstrap, "behavior",
+                          e->behavior ? e->behavior->name : NULL, "methods", methods, "settings", list);
+    WS_ASSERT(j);
+    json_object_set_new(j, "weights", json_string(ws_dtypes[ws_checkpoint_main_type(c)].name));
+    json_object_set_new(j, "protocol", json_string(e->o->protocol ? e->o->protocol->name : "ours"));
+    return j;
 }
 
 ws_status ws_eval_choose(const char *names, const ws_eval_ops **out, int *n, ws_err *err) {

@@ -7,6 +7,7 @@
 #define WS_EVAL_EVAL_H
 #include "data/behavior.h"
 #include "data/pairs.h"
+#include "eval/protocol.h"
 #include "generate/sample.h"
 #include "steer/steer.h"
 #include "text/think.h"
@@ -20,9 +21,10 @@ typedef struct ws_eval_options {
     const char *calibration; /* folder with summary.csv; used when n_alpha is 0 */
     const double *alpha;     /* [n_alpha] strengths for every method; 0 is the base and always there */
     int n_alpha;
-    double floor;         /* pmass below which a cell is NaN: 0.5 */
-    double k;             /* SI's price of a broken cell: 2 */
-    int loading_weighted; /* SI and separation weighted by loading shares instead of the foundation */
+    const ws_protocol *protocol; /* NULL: ours */
+    double floor;                /* pmass below which a cell is NaN: 0.5 */
+    double k;                    /* SI's price of a broken cell: 2 */
+    int loading_weighted;        /* SI and separation weighted by loading shares instead of the foundation */
     int max_think; /* vignettes: 0: the answer at once (mode A); else after at most so many tokens of thought (B) */
     int bootstrap; /* draws: 1000 */
     int dose_topics, dose_samples, dose_tokens, dose_min_tokens; /* topics 0: all held-out ones */

@@ -136,7 +136,7 @@ ws_si ws_readout_si(const ws_grid *g, const ws_answers *base, const ws_answers *
 }
 
 ws_vig_effect ws_readout_effect(const ws_grid *g, const ws_answers *base, const ws_answers *x, const int *target,
-                            const int *sign, int n_targets, const int *times) {
+                                const int *sign, int n_targets, const int *times) {
     ws_vig_effect r = {NAN, NAN, NAN, 0};
     double others = 0;
     int n = 0;

@@ -61,7 +61,7 @@ typedef struct ws_vig_effect {
     double axis;                     /* sum over targets of sign * mean dlogit; NaN if a part is NaN */
 } ws_vig_effect;
 ws_vig_effect ws_readout_effect(const ws_grid *g, const ws_answers *base, const ws_answers *steered, const int *target,
-                            const int *sign, int n_targets, const int *times);
+                                const int *sign, int n_targets, const int *times);
 
 typedef struct ws_vig_headline {
     double s_other, gap; /* unweighted mean over foundations of s = 2w - 1 (third person), and of other - self */

@@ -49,7 +49,9 @@ ws_status ws_vigask_check(const ws_eval *e, const ws_vigset *set, ws_err *err) {
         return ws_fail(err, WS_EUSAGE,
                        "--max-think: %s has no \"closing\", the sentence that ends a thought which reached the budget",
                        set->path[2]);
-    if (ws_think_check(e->chat, err)) return err->code;
+    if (ws_think_check(e->chat, err))
+        return e->o->protocol ? ws_fail_prefix(err, "--protocol %s lets the model think first", e->o->protocol->name)
+                              : err->code;
     ws_words w = {0};
     ws_status st = ws_words_after_thought(&w, e->tok, err);
     ws_words_free(&w);
@@ -90,7 +92,9 @@ static ws_status encode(const work *w, const char *system, int cell, prompt *out
     const ws_frame *f = frame(w, cell);
     int thinks = e->o->max_think > 0, more = 0;
     ws_str text = {0};
-    char *user = ws_sprintf("%s%s%s", vignette(w, cell)->text[cell / 2 % 2], thinks ? "\n\n" : "\n", f->question);
+    const char *preface = thinks && e->o->protocol ? e->o->protocol->preface : "";
+    char *user =
+        ws_sprintf("%s%s%s%s", vignette(w, cell)->text[cell / 2 % 2], thinks ? "\n\n" : "\n", preface, f->question);
     ws_status st = thinks ? ws_think_prompt(e->chat, system, user, &text, err)
                           : ws_render_open(e->chat, system, user, 0, &text, err);
     if (!st && !thinks) ws_str_adds(&text, f->prefill);

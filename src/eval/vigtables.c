@@ -181,6 +181,20 @@ static ws_status write_si(const boot *b, ws_err *err) {
     return st;
 }
 
+static int sign_after(const ws_vigwork *w) { return w->e->o->protocol && w->e->o->protocol->sign_after; }
+
+/* + is whichever side moves the target further in the intended direction: seen in the evaluated effect itself. */
+static void turn(const ws_vigwork *w, int *plus, int *minus) {
+    if (*plus < 0 || *minus < 0 || w->target[0] < 0) return;
+    double d[2];
+    for (int k = 0; k < 2; k++)
+        d[k] = w->sign[0] *
+               ws_readout_dlogit(&w->grid, &w->answers[0], &w->answers[k ? *minus : *plus], w->target[0], NULL).mean;
+    if (!(d[1] > d[0])) return;
+    int t = *plus;
+    *plus = *minus, *minus = t;
+}
+
 /* ---- the plain tables ---- */
 
 static void cell(ws_str *o, const boot *b, int i) {
@@ -232,8 +246,9 @@ static void print(const boot *b, int signal, const char *why) {
         }
         ws_str_addf(o, "   %d/%d\n", h.n_valid, h.n_cells);
     }
-    ws_str_addf(o, "\nSurgical Informedness, k = %g, weighted by %s, + is the side of positive alpha\n", w->e->o->k,
-                w->e->o->loading_weighted ? "loading shares" : "foundation");
+    ws_str_addf(o, "\nSurgical Informedness, k = %g, weighted by %s, + is the side of %s\n", w->e->o->k,
+                w->e->o->loading_weighted ? "loading shares" : "foundation",
+                sign_after(w) ? "the larger effect, chosen after the evaluation" : "positive alpha");
     for (int m = 0; m < b->M; m++)
         for (int f = 0; f < b->F; f++) {
             if (b->plus[m] < 0) continue;
@@ -264,6 +279,7 @@ ws_status ws_vigtables(ws_vigwork *w, ws_err *err) {
             if (e->setting[s].method == m && e->setting[s].arm == WS_ARM_MINUS) minus[m] = s;
         }
     }
+    for (int m = 0; m < e->n_methods && sign_after(w); m++) turn(w, &plus[m], &minus[m]);
     boot b = {.w = w,
               .S = e->n_settings,
               .F = w->grid.n_foundations,
@@ -300,6 +316,8 @@ ws_status ws_vigtables(ws_vigwork *w, ws_err *err) {
         if (!v) BUG("eval.json cannot be packed");
         json_object_set_new(v, "mode", json_string(e->o->max_think ? "B" : "A"));
         json_object_set_new(v, "max_think", json_integer(e->o->max_think));
+        json_object_set_new(v, "protocol", json_string(e->o->protocol ? e->o->protocol->name : "ours"));
+        json_object_set_new(v, "sign", json_string(sign_after(w) ? "chosen after the evaluation" : "persona"));
         json_object_set_new(e->json, "vignettes", v);
     }
     free(plus), free(minus), free(b.point), free(b.draw);

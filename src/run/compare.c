@@ -301,6 +301,7 @@ ws_status ws_compare_runs(ws_results *const *run, int n, const ws_compare_runs_o
                           run[i]->dir, json_string_value(at(moral(run[i]), "target")));
             break;
         }
+    ws_tables_whose(run, n, w.t);
     ws_tables_add(all, w.t);
     ws_tables_add(all, differs(run, n));
     if (ws_table_rows(w.left_out))

@@ -62,6 +62,7 @@ static void eval_options(const ws_run_options *r, json_t *o) {
     const ws_eval_options *e = &r->eval;
     put_str(o, "readout", e->readouts);
     put_num(o, "floor", e->floor), put_num(o, "k", e->k), put_int(o, "loading-weighted", e->loading_weighted);
+    if (e->protocol && strcmp(e->protocol->name, "ours")) put_str(o, "protocol", e->protocol->name);
     if (e->max_think) put_int(o, "max-think", e->max_think); /* a run without it is the same as before there was one */
     put_int(o, "bootstrap", e->bootstrap);
     put_int(o, "dose-topics", e->dose_topics), put_int(o, "dose-samples", e->dose_samples);
@@ -100,10 +101,11 @@ json_t *ws_run_identity(const ws_pipeline *p) {
     const ws_behavior *b = p->in->behavior;
     char tokenizer[65];
     ws_tokenizer_hash(p->in->tokenizer, tokenizer);
-    return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s}, s:o}", "tokenizer", "name",
+    return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s, s:s}, s:{s:s, s:s, s:s}, s:o}", "tokenizer", "name",
                      ws_checkpoint_name(c), "path", ws_checkpoint_path(c), "hash", tokenizer, "model", "name",
-                     ws_checkpoint_name(c), "path", ws_checkpoint_path(c), "hash", ws_checkpoint_hash(c), "behavior",
-                     "name", b->name, "path", b->path, "hash", b->hash, "options", ws_run_options_json(p));
+                     ws_checkpoint_name(c), "path", ws_checkpoint_path(c), "hash", ws_checkpoint_hash(c), "weights",
+                     ws_dtypes[ws_checkpoint_main_type(c)].name, "behavior", "name", b->name, "path", b->path, "hash",
+                     b->hash, "options", ws_run_options_json(p));
 }
 
 json_t *ws_stage_options_json(const ws_task *t) {
@@ -143,6 +145,7 @@ json_t *ws_stage_options_json(const ws_task *t) {
         break;
     case STAGE_CALIBRATE:
         calibrate_options(&p->o, o);
+        if (ws_task_folds(t)) put_int(o, "prompt-in-user", 1);
         put_int(o, "kl-bootstrap", p->o.calibrate.bootstrap);
         if (ws_chat_has(p->in->chat, WS_THINK_BEGIN)) put_int(o, "thinking", p->o.calibrate.thinking);
         break;

@@ -41,7 +41,7 @@ typedef struct ws_run_options {
 typedef struct ws_run_input {
     ws_model *model;
     const ws_tokenizer *tokenizer;
-    const ws_chat *chat;
+    ws_chat *chat; /* a stage may change how it folds a system text, and puts it back */
     const ws_behavior *behavior;
 } ws_run_input;
 

@@ -3,6 +3,7 @@
 #define WS_RUN_PIPELINE_IMPL_H
 #include "run/lengths.h"
 #include "run/speed.h"
+#include <string.h>
 
 typedef enum ws_stage_kind {
     STAGE_DATA,
@@ -61,6 +62,12 @@ struct ws_pipeline {
 };
 static inline int ws_is_sweep(const ws_pipeline *p) { return p->o.rows != NULL; }
 static inline ws_run_row *ws_task_row(const ws_task *t) { return t->row < 0 ? NULL : &t->p->row[t->row]; }
+
+static inline int ws_task_folds(const ws_task *t) {
+    const ws_run_row *row = ws_task_row(t);
+    const ws_protocol *p = t->p->o.eval.protocol;
+    return row && p && p->prompt_in_user && row->spec.kind == WS_ROW_PROMPT && !strcmp(row->spec.name, "prompt_only");
+}
 
 /* run/stages.c: does the work of one stage; `arg` is its ws_task. */
 ws_status ws_task_run(void *arg, ws_err *err);

@@ -117,6 +117,8 @@ static void table(const ws_questions *q, ws_tables *all, const char *name, const
     if (q->prompt >= 0)
         ws_table_note(t, "%s is the prompt with the largest effect at +, chosen after the fact, which favours it.",
                       q->run->row[q->prompt].name);
+    ws_results *one = (ws_results *)(uintptr_t)q->run;
+    ws_tables_whose(&one, 1, t);
     ws_tables_add(all, t);
 }
 

@@ -281,6 +281,17 @@ static const char *told(const ws_results *r, const char *what, const char *key, 
 }
 const char *ws_results_model(const ws_results *r) { return told(r, "model", "name", "model"); }
 const char *ws_results_model_hash(const ws_results *r) { return told(r, "model", "hash", "model_hash"); }
+const char *ws_results_weights(const ws_results *r) { return told(r, "model", "weights", "weights"); }
+const char *ws_results_protocol(const ws_results *r) {
+    const char *s = told(r, "options", "protocol", "protocol");
+    return strcmp(s, "?") ? s : "ours";
+}
+double ws_results_budget(const ws_results *r, const char *method) {
+    for (int i = 0; i < r->summary.csv.rows; i++)
+        if (!method || !strcmp(ws_sheet_text(&r->summary, i, "method"), method))
+            return ws_sheet_num(&r->summary, i, "target_p95");
+    return NAN;
+}
 const char *ws_results_behavior(const ws_results *r) {
     const char *s = told(r, "behavior", "name", "behavior");
     return strcmp(s, "?") ? s : r->name;

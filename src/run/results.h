@@ -60,6 +60,10 @@ void ws_results_free(ws_results *r);
 /* From the manifest, else from the first eval.json, else "?" (behaviour: the folder's name). */
 const char *ws_results_model(const ws_results *r);
 const char *ws_results_model_hash(const ws_results *r);
+const char *ws_results_weights(const ws_results *r);  /* type of most weights, "BF16"; "?" where it was not recorded */
+const char *ws_results_protocol(const ws_results *r); /* "ours" where nothing else was asked for */
+/* The KL budget that a method was calibrated to; NaN: unknown.  method NULL: of the first one. */
+double ws_results_budget(const ws_results *r, const char *method);
 const char *ws_results_behavior(const ws_results *r);
 /* Fills row from the manifest (results_rows.c). */
 ws_status ws_results_rows(ws_results *r, ws_err *err);

@@ -148,6 +148,11 @@ static ws_status write_prompt(const ws_task *t, ws_err *err) {
     return st ? st : ws_prompt_write(row->dw, row->spec.name, t->p->in->behavior, err);
 }
 
+/* The sl protocol puts this row's text in front of the user's (pipeline.md 6). */
+static void fold(const ws_task *t, int begin) {
+    if (ws_task_folds(t)) ws_chat_fold(t->p->in->chat, begin);
+}
+
 static ws_status run_calibrate(const ws_task *t, ws_err *err) {
     ws_pipeline *p = t->p;
     const ws_run_row *row = ws_task_row(t);
@@ -157,7 +162,9 @@ static ws_status run_calibrate(const ws_task *t, ws_err *err) {
     o.out = row->calibration, o.seed = p->o.seed;
     if (ws_is_sweep(p)) o.kept = &p->kept;
     ws_status st = ws_method_load(&m, p->in->model, row->dw, 0, err);
+    fold(t, 1);
     if (!st) st = ws_calibrate(p->in->model, p->in->tokenizer, p->in->chat, &m, 1, &o, &c, err);
+    fold(t, 0);
     for (int i = 0; !st && i < c.n; i++)
         for (int k = 0; k < c.row[i].n_sides; k++) {
             const ws_calibration_side *s = &c.row[i].side[k];
@@ -181,9 +188,11 @@ static ws_status run_eval(const ws_task *t, ws_err *err) {
     o.base = row && ws_is_sweep(p) ? p->base : NULL;
     o.pairs = p->heldout, o.seed = p->o.seed;
     ws_status st = row ? ws_method_load(&m, p->in->model, row->dw, 0, err) : WS_OK;
+    fold(t, 1);
     if (!st)
         st = ws_eval_run(p->in->model, p->in->tokenizer, p->in->chat, p->in->behavior, &m, row ? 1 : 0, &o, NULL, NULL,
                          err);
+    fold(t, 0);
     ws_method_free(m);
     ws_model_rest(p->in->model);
     return st;

@@ -1,4 +1,5 @@
 #include "run/tables_impl.h"
+#include "eval/protocol.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,16 +166,65 @@ static void canaries(const ws_show *s, ws_tables *all) {
     ws_tab_keep(all, t);
 }
 
+/* ---------- whose figures these are ---------- */
+static double or_else(const json_t *o, const char *key, double otherwise) {
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) ? json_number_value(v) : json_is_true(v) ? 1 : json_is_false(v) ? 0 : otherwise;
+}
+static void label(const ws_results *r, ws_str *s) {
+    const json_t *v = NULL;
+    for (int i = 0; i < r->n && !v; i++) v = json_object_get(r->m[i].eval, "vignettes");
+    ws_str_adds(s, "protocol ");
+    const ws_protocol *p = ws_protocol_find(ws_results_protocol(r));
+    if (p && json_is_object(v))
+        ws_protocol_label(p->name, (int)or_else(v, "max_think", p->max_think), or_else(v, "floor", p->floor),
+                          or_else(v, "k", p->k), (int)or_else(v, "loading_weighted", p->loading_weighted), s);
+    else
+        ws_str_adds(s, ws_results_protocol(r));
+    const char *weights = ws_results_weights(r);
+    ws_str_addf(s, ", base model %s, ", ws_results_model(r));
+    if (!strcmp(weights, "?"))
+        ws_str_adds(s, "type of weights not recorded");
+    else
+        ws_str_addf(s, "%s weights", weights);
+}
+
+void ws_tables_whose(ws_results *const *run, int n, ws_table *t) {
+    ws_str all = {0}, one = {0}, first = {0};
+    int same = 1;
+    label(run[0], &first);
+    for (int i = 1; i < n; i++) {
+        ws_str_clear(&one), label(run[i], &one);
+        same &= !strcmp(one.p, first.p);
+    }
+    for (int i = 0; i < n && !same; i++) {
+        ws_str_clear(&one), label(run[i], &one);
+        ws_str_addf(&all, "%s%s: %s", i ? "; " : "", run[i]->name, one.p);
+    }
+    char *text = same ? first.p : all.p;
+    if (*text == 'p' && same) *text = 'P';
+    ws_table_note(t, "%s.", text);
+    for (int i = 0; i < n; i++) {
+        const ws_protocol *p = ws_protocol_find(ws_results_protocol(run[i]));
+        if (p && *p->not_followed && strcmp(ws_table_name(t), "data")) ws_table_note(t, "%s", p->not_followed);
+    }
+    ws_str_free(&all), ws_str_free(&one), ws_str_free(&first);
+}
+
 ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
     ws_tables all = {0};
     ws_show s = {.run = run, .n = n_runs};
     for (int i = 1; i < n_runs && !s.no_best; i++) {
         if (strcmp(ws_results_model_hash(run[i]), ws_results_model_hash(run[0])))
             s.no_best = ws_xstrdup("the runs are of different base models.");
-        else if (run[i]->summary.csv.rows && run[0]->summary.csv.rows &&
-                 ws_sheet_num(&run[i]->summary, 0, "target_p95") != ws_sheet_num(&run[0]->summary, 0, "target_p95"))
-            s.no_best = ws_xstrdup("the runs have different KL budgets.");
+        else if (strcmp(ws_results_protocol(run[i]), ws_results_protocol(run[0])))
+            s.no_best = ws_xstrdup("the runs follow different protocols.");
     }
+    s.budget = ws_results_budget(run[0], NULL);
+    for (int i = 0; i < n_runs && !s.no_best; i++)
+        for (int k = 0; k < run[i]->summary.csv.rows && !s.no_best; k++)
+            if (ws_sheet_num(&run[i]->summary, k, "target_p95") != s.budget)
+                s.no_best = ws_sprintf("the %s have different KL budgets.", i ? "runs" : "rows");
     ws_tab_rows(&s, &all);
     dose(&s, &all);
     margin(&s, &all);
@@ -182,6 +232,7 @@ ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
     ws_tab_vignettes(&s, &all);
     calibration(&s, &all);
     data(&s, &all);
+    for (int i = 0; i < all.n; i++) ws_tables_whose(run, n_runs, all.t[i]);
     free(s.no_best);
     return all;
 }

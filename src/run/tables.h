@@ -13,6 +13,8 @@ typedef struct ws_tables {
  * where the vignette readout carries no signal, or where the runs differ in model or KL budget. */
 ws_tables ws_tables_build(ws_results *const *run, int n_runs);
 void ws_tables_add(ws_tables *all, ws_table *t); /* takes it */
+/* A note under the table: protocol, base model and type of weights of the runs. */
+void ws_tables_whose(ws_results *const *run, int n, ws_table *t);
 void ws_tables_free(ws_tables *t);
 /* 1: the readout carries signal in this evaluation; 0: it does not, and *sentence says why (a phrase without its full stop); -1: no vignettes were
  * asked. */

@@ -8,6 +8,7 @@
 typedef struct ws_show {
     ws_results *const *run;
     int n;
+    double budget;       /* KL budget of the first row; a row at another one carries a mark */
     char *no_best;       /* why nothing may be marked in any table, or NULL */
     int think, modes;    /* the mode of the vignette tables that are being made, and how many modes there are */
     char *no_best_moral; /* as no_best, for these tables */

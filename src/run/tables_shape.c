@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void ws_tables_add(ws_tables *all, ws_table *t) {
     all->t = ws_xrealloc(all->t, (size_t)(all->n + 1) * sizeof *all->t);
@@ -24,7 +25,17 @@ void ws_tab_begin(const ws_show *s, ws_table *t, const char *first_key, const ch
 void ws_tab_row(const ws_show *s, ws_table *t, const ws_results *r, const char *first) {
     ws_table_row(t);
     if (s->n > 1) ws_table_text(t, r->name);
-    ws_table_text(t, first);
+    size_t name = strcspn(first, " "); /* "lora at +4.10" */
+    char *method = ws_xstrndup(first, name);
+    double budget = ws_results_budget(r, method);
+    if (!isnan(budget) && !isnan(s->budget) && budget != s->budget) {
+        char *marked = ws_sprintf("%s (KL budget %g)", first, budget);
+        ws_table_text(t, marked);
+        ws_table_unranked(t);
+        free(marked);
+    } else
+        ws_table_text(t, first);
+    free(method);
 }
 void ws_tab_ci(ws_table *t, const ws_sheet *s, int r, const char *v, const char *lo, const char *hi) {
     ws_table_ci(t, ws_sheet_num(s, r, v), ws_sheet_num(s, r, lo), ws_sheet_num(s, r, hi));

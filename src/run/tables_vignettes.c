@@ -224,11 +224,19 @@ static void si(const ws_show *s, ws_tables *all) {
         }
         free(now);
     }
+    int after = 0;
+    EACH_VIGNETTES(s, r, m) {
+        const char *sign = json_string_value(json_object_get(vignettes_of(m), "sign"));
+        after |= sign && strcmp(sign, "persona");
+    }
     ws_table_note(t,
-                  "%s; sign: + is towards the POS persona, fixed before the evaluation. "
+                  "%s; sign: %s. "
                   "n_cho, n_rej: cells where the base model already agrees, or disagrees, with the intent; SI is "
                   "undefined where either is below 10.",
-                  how.n ? how.p : "");
+                  how.n ? how.p : "",
+                  after
+                      ? "+ is the side on which the target moves further as it was meant to, chosen on this very effect"
+                      : "+ is towards the POS persona, fixed before the evaluation");
     ws_str_free(&how), ws_str_free(&last);
     keep_moral(s, all, t);
 }

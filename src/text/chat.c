@@ -267,6 +267,8 @@ static int has_system(const ws_chat *c) {
 /* A word that no template treats specially: it stands where the answer begins and is cut off again. */
 static const char marker[] = "WSANSWERBEGINSHERE";
 
+void ws_chat_fold(ws_chat *c, int always) { c->folds = always || !has_system(c); }
+
 ws_status ws_render_open(const ws_chat *c, const char *system, const char *user, int thinking, ws_str *out,
                          ws_err *err) {
     const ws_render r = {.thinking = thinking, .continue_final = 1, .date = WS_CHAT_FIXED_DATE};

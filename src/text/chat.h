@@ -11,7 +11,7 @@ ws_status ws_chat_open(ws_chat **out, const ws_checkpoint *c, const ws_tokenizer
 ws_status ws_chat_from_text(ws_chat **out, const char *template_text, const char *name, const char *bos,
                             const char *eos, ws_err *err);
 void ws_chat_free(ws_chat *c);
-const char *ws_chat_template(const ws_chat *c);      /* the template's text */
+const char *ws_chat_template(const ws_chat *c); /* the template's text */
 /* 1: the template has no system role (it refuses system messages or leaves them out): ws_chat_render_plain and ws_render_open
  * put a system text in front of the user's, an empty line between them. */
 int ws_chat_folds(const ws_chat *c);
@@ -32,6 +32,8 @@ typedef struct ws_render {
 #define WS_CHAT_FIXED_DATE "2024-07-26"
 /* Append the rendered text.  `messages`: array of {"role","content",...}.  Errors carry the template's line. */
 ws_status ws_chat_render(const ws_chat *c, const json_t *messages, const ws_render *r, ws_str *out, ws_err *err);
+/* 1: a system text goes in front of the user's, whatever the template can; 0: as the template has it. */
+void ws_chat_fold(ws_chat *c, int always);
 /* Convenience: up to three plain messages; NULL content is left out.  Order system, user, assistant. */
 ws_status ws_chat_render_plain(const ws_chat *c, const char *system, const char *user, const char *assistant,
                                const ws_render *r, ws_str *out, ws_err *err);
