@@ -121,6 +121,26 @@ static void shipped_behaviors_load(void **state) {
     }
 }
 
+static void keys_with_slashes_are_comments(void **state) {
+    (void)state;
+    ws_behavior *b = NULL;
+    ws_err err = {0};
+    const char *text =
+        "{\"//\":1,\"format\":\"ws-behavior\",\"version\":1,\"// "
+        "name\":[\"x\"],\"name\":\"c\",\"personas\":[{\"pos\":\"a\","
+        "\"neg\":\"b\",\"// why\":\"because\"}],\"topic_template\":\"{x}?\",\"topics\":[{\"x\":\"q\",\"//\":\"odd\"}],"
+        "\"targets\":{\"//\":\"none\",\"Care\":1},\"counters\":[{\"//\":\"y\",\"name\":\"n\",\"words\":[\"w\"]}]}";
+    if (ws_behavior_load(&b, file_with("c.json", text), &err)) fail_msg("%s", err.msg);
+    assert_int_equal(b->n_targets, 1);
+    assert_string_equal(b->target[0], "Care");
+    assert_string_equal(b->topic[0], "q?");
+    ws_behavior_free(b);
+    refused("{\"/ name\":1,\"format\":\"ws-behavior\",\"version\":1}", "unknown key '/ name'");
+    assert_int_equal(ws_behavior_check_name("good-name_1.x", &err), WS_OK);
+    static const char *const bad[] = {"", ".x", "a b", "a/b", "../x", "\xc3\xa9"};
+    for (int i = 0; i < 6; i++) assert_int_equal(ws_behavior_check_name(bad[i], &err), WS_EUSAGE);
+}
+
 static void data_folder_is_searched_in_order(void **state) {
     (void)state;
     ws_err err = {0};
@@ -155,6 +175,7 @@ int main(void) {
         cmocka_unit_test(parts_are_put_together),
         cmocka_unit_test(counters_count_whole_words),
         cmocka_unit_test(shipped_behaviors_load),
+        cmocka_unit_test(keys_with_slashes_are_comments),
         cmocka_unit_test(data_folder_is_searched_in_order),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

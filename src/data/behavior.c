@@ -261,6 +261,32 @@ static ws_status engineered(ws_behavior *b, const json_t *root, const char *wher
 
 /* ---------- the whole file ---------- */
 
+/* JSON has no comments; here a key that begins with // is one, wherever it stands. */
+static void drop_comments(json_t *v) {
+    const char *key;
+    json_t *o;
+    void *next;
+    size_t i;
+    if (json_is_array(v)) json_array_foreach(v, i, o) drop_comments(o);
+    if (!json_is_object(v)) return;
+    json_object_foreach_safe(v, next, key, o) {
+        if (key[0] == '/' && key[1] == '/')
+            json_object_del(v, key);
+        else
+            drop_comments(o);
+    }
+}
+
+static int good_name(const char *name) {
+    return *name && *name != '.' &&
+           !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")];
+}
+
+ws_status ws_behavior_check_name(const char *name, ws_err *err) {
+    if (good_name(name)) return WS_OK;
+    return ws_fail(err, WS_EUSAGE, "\"%s\" cannot name a behaviour; use letters, digits, '.', '_' and '-'", name);
+}
+
 static ws_status parse(ws_behavior *b, const json_t *root, const char *where, ws_err *err) {
     static const char *const keys[] = {
         "format", "version",        "name",    "title",    "axis",       "system_template", "personas",
@@ -279,7 +305,7 @@ static ws_status parse(ws_behavior *b, const json_t *root, const char *where, ws
         optional(root, "title", name, &title, where, err) || optional(root, "axis", name, &axis, where, err) ||
         optional(root, "topic_template", "{topic}", &tmpl, where, err))
         return err->code;
-    if (name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] || *name == '.')
+    if (!good_name(name))
         return ws_fail(err, WS_EFORMAT,
                        "%s: 'name' is \"%s\"; it names folders, so use letters, digits, '.', '_' and '-'", where, name);
     b->name = ws_xstrdup(name), b->title = ws_xstrdup(title), b->axis = ws_xstrdup(axis);
@@ -311,6 +337,7 @@ ws_status ws_behavior_load(ws_behavior **out, const char *name_or_path, ws_err *
     b->path = path;
     ws_status st = ws_json_load(&root, path, err);
     if (!st) st = ws_hash_file(path, b->hash, err);
+    if (!st) drop_comments(root);
     if (!st) st = parse(b, root, path, err);
     json_decref(root);
     if (st) {

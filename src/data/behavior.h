@@ -13,7 +13,7 @@
  *   "counters": [ {"name": "positive words", "weight": 1, "words": ["joy", ...]},
  *                 {"name": "sighs", "weight": -1, "regex": "..."} ],
  *   "engineered": {"pos": "...", "neg": "..."} }         longer written prompts
- * Words match whole words without case. */
+ * Words match whole words without case.  A key that begins with // is a comment, at any depth. */
 typedef struct ws_counter {
     char *name;
     double weight;
@@ -34,6 +34,8 @@ typedef struct ws_behavior {
 /* `name_or_path`: a path to a .json file, or a name found in the data folder (WS_DATA_DIR, ./data, the installed one). */
 ws_status ws_behavior_load(ws_behavior **out, const char *name_or_path, ws_err *err);
 void ws_behavior_free(ws_behavior *b);
+/* WS_EUSAGE: not a name for a behaviour, which names folders and files. */
+ws_status ws_behavior_check_name(const char *name, ws_err *err);
 /* Sum over counters of weight * matches. */
 ws_status ws_behavior_score(const ws_behavior *b, const char *text, size_t n, double *score, ws_err *err);
 /* Path of a file below the data folder ("prompts.jsonl"); caller frees; NULL + err when there is none. */
