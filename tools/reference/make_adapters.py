@@ -1,7 +1,7 @@
 """Writes tests/fixtures/adapters/: the seven adapters as PEFT computes, saves, merges and trains them.
 Usage: make_adapters.py [PART ...]           parts: linear llama qwen35 trainer configs compat; none: all of them
-       make_adapters.py verify MODEL_DIR ADAPTER_DIR LOGITS.safetensors IDS.json     an adapter that ws wrote: PEFT loads it without a
-                                             warning and computes the logits of `ws logits` (1e-6 of the largest), else exit 1
+       make_adapters.py verify WS     every kind trained and saved by WS on a tiny llama and a tiny Qwen3.5: PEFT loads it without a
+                                      warning and says the same logits in double (3e-6 of the largest; the hybrid 1e-5), else exit 1
 A part is a folder with oracle.json (seeds, versions, cases) and oracle.safetensors; inputs are fp32, results were computed in double
 and stored as fp32 unless said.
 
@@ -26,21 +26,6 @@ import transformers.models.llama.modeling_llama as ml
 warnings.filterwarnings("ignore")
 torch.set_num_threads(1)
 transformers.utils.logging.disable_progress_bar()
-
-if sys.argv[1:2] == ["verify"]:
-    model_dir, adapter, logits, ids = sys.argv[2:6]
-    base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32, attn_implementation="eager").eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("error", UserWarning)  # missing or unexpected keys only warn in PEFT
-        m = PeftModel.from_pretrained(base, adapter)
-    ours, worst = load_file(logits), 0.0
-    with torch.no_grad():
-        for r, x in enumerate(json.load(open(ids))):
-            want = m(torch.tensor([x]), use_cache=False).logits[0]
-            worst = max(worst, ((ours["logits.%d" % r] - want).abs().max() / want.abs().max()).item())
-    print("PEFT %s loads %s without a warning; largest logit error / largest logit = %.3g" % (peft.__version__, adapter, worst))
-    sys.exit(worst > 1e-6)
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tests/fixtures")
 OUT, SEED, INIT_SEED, TRAIN_SEED, ALPHAS = os.path.join(HERE, "adapters"), 20261201, 7, 42, [-2, -1, 0, 0.5, 1, 3]
@@ -217,6 +202,19 @@ def sides(kind, pos, neg):
             IA3Config(feedforward_modules=[], **dict(drop(neg), target_modules=["q_proj", "v_proj", "down_proj"])))
 
 
+def doubled(m, kind, exact, W):
+    """A model with its adapter in double; exact(): the class whose fp32 islands are in double, None: m's own."""
+    if exact:
+        config, state = m.peft_config["default"], {k: v.double() for k, v in m.state_dict().items()}
+        if kind == "pissa": config = LoraConfig(**{**config.to_dict(), "init_lora_weights": True, "peft_type": None, "task_type": "CAUSAL_LM"})
+        m = get_peft_model(exact(), config).double()
+        miss = m.load_state_dict(state, strict=False)
+        assert not miss.missing_keys and not miss.unexpected_keys, miss
+        assert {p.dtype for p in m.parameters()} == {torch.float64}
+    m.double().eval()
+    return exact_residual(m, W) if kind == "pissa" else m
+
+
 def measure(m, ids, rows, shown):
     """Logits of some rows, loss over all tokens, mean of the micro-batches' losses, gradients of the first loss."""
     flat = [r for batch in rows for r in batch]
@@ -251,14 +249,7 @@ def whole(part, fresh, exact, context, vocab, pos, neg, rows, shown, steered, in
             if kind == "pissa": exact_residual(merged[side], W)
             merged[side] = merged[side].merge_and_unload().state_dict()
         m = PeftModel.from_pretrained(fresh(), os.path.join(where, kind + "_pos"), is_trainable=True).eval()
-        state = {k: v.double() for k, v in m.state_dict().items()}
-        if exact:  # PEFT on the double class, with what it computed on the fp32 one (PiSSA's residual)
-            m = get_peft_model(exact(), LoraConfig(**{**configs[0].to_dict(), "init_lora_weights": True, "peft_type": None, "task_type": "CAUSAL_LM"}) if kind == "pissa" else configs[0]).double()
-            miss = m.load_state_dict(state, strict=False)
-            assert not miss.missing_keys and not miss.unexpected_keys, miss
-            assert {p.dtype for p in m.parameters()} == {torch.float64}
-        m.double().eval()
-        if kind == "pissa": exact_residual(m, W)
+        m = doubled(m, kind, exact, W)
         with context():
             L, info["loss"], info["mean_loss"], G = measure(m, ids, rows, shown)
         # the same by PEFT in fp32: how far that is off says what fp32 can give on this model
@@ -447,4 +438,49 @@ def compat():
     end(where, T, J)
 
 
+# ---------- the other way round ----------
+def verify(ws):
+    import subprocess
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from make_qwen35 import in_double
+    class nothing:
+        def __enter__(self): pass
+        def __exit__(self, *a): pass
+    good, double = True, in_double()
+    for model, limit in (("tiny-chat", 3e-6), ("thinkchat35", 1e-5)):
+        where = os.path.join(HERE, model)
+        fresh = lambda: AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, attn_implementation="eager").eval()
+        hybrid = "35" in model
+        def exact(): return double.Qwen3_5ForCausalLM(fresh().config).eval()
+        with tempfile.TemporaryDirectory() as d:
+            pairs, ids, out = (os.path.join(d, f) for f in ("pairs.jsonl", "ids.json", "logits.safetensors"))
+            with open(pairs, "w") as f:
+                for i in range(12): f.write(json.dumps(dict(prompt="Question %d, what now?" % i, pos="Joy %d is here and we like it." % i, neg="Grief %d." % i)) + "\n")
+            rows = [[3, 4, 5, 6, 7, 8, 9, 10], [20, 11, 5], [7] * 17]
+            json.dump(rows, open(ids, "w"))
+            run = lambda *a: subprocess.run([ws, *a, "-q"], check=True, stdout=subprocess.DEVNULL)
+            for kind in KINDS:
+                adapter = os.path.join(d, kind)
+                rank = [] if kind in ("oft", "boft", "ia3") else ["--rank", "4"]
+                run("train", "--model", where, "--pairs", pairs, "--side", "pos", "--adapter", kind, *rank, "--lr", "5e-3", "--epochs", "8", "--out", adapter)
+                run("logits", "--model", where, "--ids-file", ids, "--steer", adapter, "--out", out)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FutureWarning)
+                    warnings.simplefilter("error", UserWarning)  # missing or unexpected keys only warn in PEFT
+                    warnings.filterwarnings("ignore", ".*CUDA extension.*|.*boft_n_butterfly_factor to 1.*")  # of this machine
+                    m = PeftModel.from_pretrained(fresh(), adapter)
+                m = doubled(m, kind, exact if hybrid else None, fresh().state_dict())
+                ours, worst, moved = load_file(out), 0.0, 0.0
+                off = lambda a, b: ((a - b).abs().max() / b.abs().max()).item()
+                with torch.no_grad(), nothing() if hybrid else precise():
+                    for r, x in enumerate(rows):
+                        want = m(torch.tensor([x]), use_cache=False).logits[0]
+                        worst = max(worst, off(ours["logits.%d" % r].double(), want))
+                        with m.disable_adapter(): moved = max(moved, off(m(torch.tensor([x]), use_cache=False).logits[0], want))
+                good &= worst <= limit
+                print("%-12s %-7s PEFT %s loads it; logits moved by %.2g of the largest, error %.2g%s" % (model, kind, peft.__version__, moved, worst, "" if worst <= limit else "  TOO MUCH"), flush=True)
+    sys.exit(not good)
+
+
+if PARTS[0] == "verify": verify(PARTS[1])
 for part in PARTS: dict(linear=linear, llama=on_llama, qwen35=on_qwen35, trainer=trainer, configs=configs, compat=compat)[part]()
