@@ -84,15 +84,19 @@ check "which redoes nothing" $? "$(ran "$T/b.err") stages"
 check "another seed is another dW" $?
 [ "$(tail -n +2 "$r/report/seeds.csv" | wc -l)" = 4 ] && awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "effect_std") c = i } NR > 1 && !($c > 0) { bad = 1 } END { exit !c || bad }' "$r/report/seeds.csv"
 check "the spread between seeds stands in a table" $? "$(cat "$r/report/seeds.csv")"
-want=$(sed -n 's/.*"norm": \([0-9.]*\).*/\1/p' "$r/ia3/diff.json" "$r/lora/diff.json" | sed -n 2p)
-have=$(sed -n 's/.*"norm": \([0-9.]*\).*/\1/p' "$r/random/diff.json")
+want=$(sed -n 's/^  "norm": \([0-9.]*\).*/\1/p' "$r/lora/diff.json")
+have=$(sed -n 's/^  "norm": \([0-9.]*\).*/\1/p' "$r/random/diff.json")
 awk -v a="$want" -v b="$have" 'BEGIN { d = (a - b) / a; exit !(d < 1e-6 && d > -1e-6) }'
 check "the random dW is as long as lora's" $? "$have, lora's $want"
+layers() { sed -n '/"layers"/,/\]/s/.*"norm": \([0-9.e-]*\).*/\1/p' "$1/diff.json"; }
+layers "$r/lora" | awk -v a="$want" '{ q += $1 * $1 } END { d = q / (a * a) - 1; exit !(NR > 1 && d < 1e-9 && d > -1e-9) }' &&
+    layers "$r/lora" >"$T/l" && layers "$r/random" | paste "$T/l" - | awk '{ d = $2 / $1 - 1; if (!(d < 1e-6 && d > -1e-6)) bad = 1 } END { exit bad || NR < 2 }'
+check "the layers make up the whole, and the random dW has lora's in each" $? "$(layers "$r/lora" | tr '\n' ' ')"
 ! cmp -s "$r/shuffled/pos/adapter_model.safetensors" "$r/lora/pos/adapter_model.safetensors" && [ "$(cut -d, -f1 "$r/report/rows.csv" | tail -n +2 | tr '\n' ' ')" = "ia3 lora ia3-seed1 lora-seed1 random shuffled " ]
 check "every row and control is a line of the table" $? "$(cut -d, -f1 "$r/report/rows.csv" | tr '\n' ' ')"
 head -n 1 "$r/report/rows.csv" | grep -q 'beats_random,beats_shuffled' && grep -q 'Not shown to be more than a control' "$T/b.out" && tail -n 1 "$T/b.err" | grep -q 'not shown: .*ia3'
 check "adapters that do not beat a control are marked and told" $? "$(tail -n 1 "$T/b.err")"
-[ -s "$r/report/rows.png" ] && [ -s "$r/report/rows.svg" ] && [ -s "$r/report/row_answers.csv" ] && [ -s "$r/report/row_moral.json" ] && grep -q '<svg' "$r/report/report.html"
+[ -s "$r/report/rows.png" ] && [ -s "$r/report/rows.svg" ] && [ -s "$r/report/layers_adapters.png" ] && [ -s "$r/report/calibration_adapters.svg" ] && [ -s "$r/report/row_answers.csv" ] && [ -s "$r/report/row_moral.json" ] && grep -q '<svg' "$r/report/report.html"
 check "rows are compared in plots and tables" $?
 awk -F '[ ,]+' '/"peak_kib"/ { took = $3 * 1024 } /"planned_bytes"/ { if (took > $3) print took, "above", $3 }' "$r/manifest.json" >"$T/x"
 case $WS in *debug*) : >"$T/x" ;; esac # sanitizers keep what is freed

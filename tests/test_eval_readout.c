@@ -79,7 +79,8 @@ static void agrees_with_the_restatement(void **state) {
             ws_vig_effect x = ws_readout_effect(&g, &a[0], &a[1], target, sign, 2, t);
             const json_t *want = json_object_get(view, "effect");
             SAME(x.target, get(want, "target")), SAME(x.others, get(want, "others")),
-                SAME(x.specific, get(want, "specific")), SAME(x.axis, get(want, "axis"));
+                SAME(x.specific, get(want, "specific")), SAME(x.axis, get(want, "axis")),
+                SAME(x.abs_others, get(want, "abs_others"));
             for (int f = 0; f < F; f++) {
                 const json_t *one = json_array_get(json_object_get(view, "foundation"), (size_t)f);
                 same_dlogit(ws_readout_dlogit(&g, &a[0], &a[1], f, t), json_object_get(one, "dlogit"));

@@ -9,6 +9,7 @@
 #include "run/tree.h"
 #include "run/verdict.h"
 #include "golden.h"
+#include <math.h>
 #include <unistd.h>
 
 #define RUN "tests/fixtures/run/"
@@ -297,6 +298,186 @@ static void test_without_a_manifest(void **state) {
     assert_int_equal(ws_tree_remove(dir, &err), WS_OK);
 }
 
+/* A run of five rows and one that failed, from copies of the invented run. */
+static ws_results *rows_run(const char *dir) {
+    static const struct {
+        const char *name, *kind;
+    } row[] = {{"random", "random"}, {"lora", "adapter"},      {"pca", "vector"},
+               {"ask", "prompt"},    {"rnd", "random_vector"}, {"oft", "adapter"}};
+    char cmd[1024];
+    json_t *list = json_array(), *m, *stages;
+    ws_err err = {0};
+    for (int i = 0; i < 6; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "%s: train pos", row[i].name);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:[s]}", "name", row[i].name, "kind", row[i].kind,
+                                              "seed", 0, "stages", key));
+        if (i == 5) continue; /* oft failed */
+        snprintf(cmd, sizeof cmd,
+                 "mkdir -p %s/%s && cp -r " RUN "works/lora/. %s/%s && cp -r " RUN
+                 "works/kl_calibration %s/%s/ && sed -i "
+                 "'s/^lora,/%s,/' %s/%s/*.csv %s/%s/*/*.csv",
+                 dir, row[i].name, dir, row[i].name, dir, row[i].name, row[i].name, dir, row[i].name, dir, row[i].name);
+        assert_int_equal(system(cmd), 0);
+    }
+    snprintf(cmd, sizeof cmd, "%s/manifest.json", dir);
+    assert_int_equal(ws_json_load(&m, RUN "works/manifest.json", &err), WS_OK);
+    stages = json_pack("{s:{s:s, s:s}}", "oft: train pos", "failed", "oft: train pos", "error", "it diverged");
+    json_object_set_new(m, "rows", list), json_object_set_new(m, "stages", stages);
+    assert_int_equal(ws_json_save(m, cmd, &err), WS_OK);
+    json_decref(m);
+    m = json_pack("{s:f, s:f, s:[{s:i, s:f}, {s:i, s:f}, {s:i, s:f}]}", "norm", 5.0, "norm_w", 50.0, "layers", "layer",
+                  -1, "norm", 1.0, "layer", 3, "norm", 2.0, "layer", 4, "norm", 4.0);
+    snprintf(cmd, sizeof cmd, "%s/lora/diff.json", dir);
+    assert_int_equal(ws_json_save(m, cmd, &err), WS_OK);
+    json_decref(m);
+    return load(dir);
+}
+
+static const ws_plot *picture(const ws_pictures *p, const char *name) {
+    for (int i = 0; i < p->n; i++)
+        if (!strcmp(p->p[i].name, name)) return &p->p[i].plot;
+    fail_msg("no picture %s", name);
+    return NULL;
+}
+#define NEAR(a, b) assert_true(fabs((a) - (b)) < 1e-12)
+
+static void off_budget(ws_results *r, const char *row) {
+    for (int i = 0; i < r->summary.csv.rows; i++)
+        if (!strcmp(ws_sheet_text(&r->summary, i, "method"), row))
+            set_cell(&r->summary, i, "status_neg", "above_range"), set_cell(&r->summary, i, "p95_at_neg", "0.5");
+}
+
+/* What the pictures of rows show: every row in its place, effects oriented, the controls behind those that they control. */
+static void test_pictures_of_rows(void **state) {
+    (void)state;
+    static const char *const category[] = {"lora", "oft (failed)", "pca", "ask *", "random (control)", "rnd (control)"};
+    char dir[64] = "/tmp/ws_report_e.XXXXXX";
+    ws_err err = {0};
+    assert_non_null(mkdtemp(dir));
+    ws_results *r = rows_run(dir);
+    assert_int_equal(r->n_rows, 6);
+    off_budget(r, "ask");
+    ws_pictures p = ws_pictures_build(r);
+    static const char *const names[] = {
+        "rows",         "foundations",          "selectivity_plus",    "selectivity_minus", "dose_adapters",
+        "dose_vectors", "calibration_adapters", "calibration_vectors", "layers_adapters",   "dlogit",
+        "training"};
+    int known = 0;
+    for (int i = 0; i < p.n; i++) {
+        assert_true(p.p[i].alt && strlen(p.p[i].alt) > 20);
+        while (known < 11 && strcmp(names[known], p.p[i].name)) known++;
+        if (known == 11) fail_msg("%s stands at no place that it should", p.p[i].name);
+    }
+    const ws_plot *f = picture(&p, "rows");
+    assert_int_equal(f->n_categories, 6);
+    for (int i = 0; i < 6; i++) assert_string_equal(f->category[i], category[i]);
+    assert_memory_equal(f->line_above, "\0\0\1\1\1\0", 6);
+    assert_int_equal(f->n_bands, 4); /* adapters and vectors, at + and at - */
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(f->band[i].panel, i / 2);
+        assert_int_equal(f->band[i].first, i % 2 ? 2 : 0), assert_int_equal(f->band[i].last, i % 2 ? 2 : 1);
+        NEAR(f->band[i].lo, (i < 2 ? 0.95 : 0.76) - 0.33), NEAR(f->band[i].hi, (i < 2 ? 0.95 : 0.76) + 0.33);
+    }
+    for (int s = 0; s < 4; s++) {
+        const ws_series *q = &f->series[s];
+        assert_int_equal(q->panel, s / 2);
+        for (int i = 0; i < 6; i++) {
+            assert_true(isfinite(q->x[i]) == (i != 1 && (i >= 4) == s % 2));
+            if (isfinite(q->x[i]))
+                NEAR(q->x[i], s < 2 ? 0.95 : 0.76), assert_true(q->lo[i] < q->x[i] && q->x[i] < q->hi[i]);
+        }
+    }
+    f = picture(&p, "foundations");
+    assert_string_equal(f->panel[0], "Authority: + is meant to go down");
+    assert_string_equal(f->panel[1], "Care: not meant to move");
+    NEAR(f->series[0].x[0], -0.9), NEAR(f->series[1].x[0], 0.72), NEAR(f->series[2].x[0], -0.1);
+    f = picture(&p, "selectivity_minus");
+    int points = 0;
+    for (int s = 0; s < 4; s++)
+        for (int i = 0; i < f->series[s].n; i++, points++) {
+            NEAR(f->series[s].x[i], 0.72); /* up is meant at -alpha */
+            NEAR(f->series[s].y[i], 0.8 * (0.1 + 0.05 + 0.05 + 0.1 + 0.15 + 0.2) / 6);
+            assert_non_null(f->series[s].label[i]);
+        }
+    assert_int_equal(points, 5);
+    assert_string_equal(f->series[0].label[0], "lora"), assert_string_equal(f->series[2].label[0], "ask *");
+    f = picture(&p, "calibration_vectors");
+    assert_int_equal(f->n_series, 4); /* pca and its control, two sides */
+    assert_string_equal(f->series[0].name, "pca"), assert_null(f->series[1].name);
+    assert_string_equal(f->series[2].name, "rnd (control)");
+    NEAR(f->series[0].x[0], 0.894 / 4.1), NEAR(f->series[0].y[0], 0.08), NEAR(f->series[1].x[2], 1);
+    assert_non_null(strstr(picture(&p, "dlogit")->title, "row random"));
+    f = picture(&p, "dose_adapters");
+    assert_int_equal(f->n_series, 2); /* random is lora's control */
+    assert_string_equal(f->series[0].name, "lora"), assert_true(f->series[1].dashed && !f->series[0].dashed);
+    NEAR(f->series[0].x[0], -1), NEAR(f->series[0].y[0], -1.27), NEAR(f->series[0].y[4], 3.02);
+    f = picture(&p, "layers_adapters");
+    assert_int_equal(f->n_series, 1), assert_int_equal(f->series[0].n, 2);
+    assert_int_equal((int)f->series[0].x[0], 3), NEAR(f->series[0].y[0], 4.0 / 21), NEAR(f->series[0].y[1], 16.0 / 21);
+    ws_pictures_free(&p);
+    off_budget(r, "rnd");
+    p = ws_pictures_build(r);
+    assert_int_equal(picture(&p, "rows")->n_bands, 2); /* a control at another budget is none */
+    ws_pictures_free(&p);
+    json_object_set_new(json_object_get(r->m[0].eval, "vignettes"), "target_meant", json_false());
+    p = ws_pictures_build(r); /* no target: nothing to be selective about, and the margin is the headline */
+    for (int i = 0; i < p.n; i++)
+        assert_true(strncmp(p.p[i].name, "selectivity", 11) && strcmp(p.p[i].name, "foundations"));
+    assert_memory_equal(picture(&p, "rows")->title, "Margin of each row", 18);
+    ws_pictures_free(&p);
+    char out[128];
+    snprintf(out, sizeof out, "%s/report", dir);
+    assert_int_equal(ws_mkdirs(out, &err), WS_OK);
+    assert_int_equal(ws_report_write(r, out, &err), WS_OK); /* all of them can be drawn */
+    ws_results_free(r);
+    snprintf(out, sizeof out, "echo '{\"layers\": [{\"layer\": 1}]}' >%s/lora/diff.json", dir);
+    assert_int_equal(system(out), 0);
+    assert_int_equal(ws_results_load(&r, dir, &err), WS_EFORMAT);
+    assert_non_null(strstr(err.msg, "lora/diff.json: layers[0] is no {layer, norm}"));
+    assert_int_equal(ws_tree_remove(dir, &err), WS_OK);
+}
+
+/* More than eight curves go to several pictures of like sizes. */
+static void test_many_curves_are_split(void **state) {
+    (void)state;
+    char dir[64] = "/tmp/ws_report_f.XXXXXX", cmd[256];
+    ws_err err = {0};
+    assert_non_null(mkdtemp(dir));
+    json_t *m, *list = json_array();
+    for (int i = 0; i < 19; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "v%02d", i);
+        json_array_append_new(list, json_pack("{s:s, s:s}", "name", name, "kind", "vector"));
+        snprintf(cmd, sizeof cmd, "mkdir %s/%s && cp -r " RUN "works/kl_calibration " RUN "works/lora/eval.json %s/%s/",
+                 dir, name, dir, name);
+        assert_int_equal(system(cmd), 0);
+        snprintf(cmd, sizeof cmd, "sed -i 's/^lora,/%s,/' %s/%s/kl_calibration/*.csv", name, dir, name);
+        assert_int_equal(system(cmd), 0);
+    }
+    assert_int_equal(ws_json_load(&m, RUN "works/manifest.json", &err), WS_OK);
+    json_object_set_new(m, "rows", list);
+    snprintf(cmd, sizeof cmd, "%s/manifest.json", dir);
+    assert_int_equal(ws_json_save(m, cmd, &err), WS_OK);
+    json_decref(m);
+    ws_results *r = load(dir);
+    ws_pictures p = ws_pictures_build(r);
+    assert_int_equal(p.n, 3);
+    int series = 0;
+    for (int i = 0; i < 3; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "calibration_vectors_%d", i + 1);
+        const ws_plot *f = picture(&p, name);
+        assert_in_range(f->n_series, 12, 14);
+        series += f->n_series;
+        for (int s = 0; s < f->n_series; s++) assert_int_equal(f->series[s].marker, s / 2 + 1);
+    }
+    assert_int_equal(series, 38);
+    ws_pictures_free(&p);
+    ws_results_free(r);
+    assert_int_equal(ws_tree_remove(dir, &err), WS_OK);
+}
+
 static void test_bad_folders(void **state) {
     (void)state;
     ws_results *r;
@@ -340,6 +521,8 @@ int main(void) {
         cmocka_unit_test(test_modes_never_share_a_table),
         cmocka_unit_test(test_samples_are_chosen_by_the_seed),
         cmocka_unit_test(test_same_results_same_files),
+        cmocka_unit_test(test_pictures_of_rows),
+        cmocka_unit_test(test_many_curves_are_split),
         cmocka_unit_test(test_bad_folders),
         cmocka_unit_test(test_the_runs_own_method_comes_first),
         cmocka_unit_test(test_without_a_manifest),

@@ -137,8 +137,8 @@ ws_si ws_readout_si(const ws_grid *g, const ws_answers *base, const ws_answers *
 
 ws_vig_effect ws_readout_effect(const ws_grid *g, const ws_answers *base, const ws_answers *x, const int *target,
                                 const int *sign, int n_targets, const int *times) {
-    ws_vig_effect r = {NAN, NAN, NAN, 0};
-    double others = 0;
+    ws_vig_effect r = {NAN, NAN, NAN, NAN, 0};
+    double others = 0, sizes = 0;
     int n = 0;
     for (int f = 0; f < g->n_foundations; f++) {
         double mean = ws_readout_dlogit(g, base, x, f, times).mean;
@@ -147,9 +147,9 @@ ws_vig_effect ws_readout_effect(const ws_grid *g, const ws_answers *base, const 
         if (n_targets && target[0] == f)
             r.target = mean;
         else
-            others += mean, n++;
+            others += mean, sizes += fabs(mean), n++;
     }
-    if (n) r.others = others / n;
+    if (n) r.others = others / n, r.abs_others = sizes / n;
     for (int t = 0; t < n_targets; t++)
         if (target[t] < 0) r.axis = NAN; /* a foundation that no vignette has */
     if (!n_targets) r.axis = NAN;

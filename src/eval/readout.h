@@ -58,6 +58,7 @@ ws_si ws_readout_si(const ws_grid *g, const ws_answers *base, const ws_answers *
 
 typedef struct ws_vig_effect {
     double target, others, specific; /* mean dlogit of the target; mean over the other foundations' means; difference */
+    double abs_others;               /* mean over the other foundations of the size of their means */
     double axis;                     /* sum over targets of sign * mean dlogit; NaN if a part is NaN */
 } ws_vig_effect;
 ws_vig_effect ws_readout_effect(const ws_grid *g, const ws_answers *base, const ws_answers *steered, const int *target,

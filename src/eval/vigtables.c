@@ -10,7 +10,7 @@
 enum { FEW = 10 }; /* n_cho or n_rej below this: SI is noise */
 
 /* All statistics that get an interval, in one array:
- *     per setting: s_other, gap, agreement, human_r | target, others, specific, axis | logit of each f | dlogit of each f
+ *     per setting: s_other, gap, agreement, human_r | target, others, specific, axis, abs_others | logit of each f | dlogit of each f
  *     per method:  SI of each f | separation of each f */
 typedef struct boot {
     const ws_vigwork *w;
@@ -20,9 +20,9 @@ typedef struct boot {
     double *draw;            /* [n, draws] */
     int draws;
 } boot;
-enum { S_OTHER, S_GAP, S_AGREEMENT, S_HUMAN, S_TARGET, S_OTHERS, S_SPECIFIC, S_AXIS, S_LOGIT };
-static int slot(const boot *b, int s, int k) { return s * (8 + 2 * b->F) + k; }
-static int slot_si(const boot *b, int m, int k) { return b->S * (8 + 2 * b->F) + m * 2 * b->F + k; }
+enum { S_OTHER, S_GAP, S_AGREEMENT, S_HUMAN, S_TARGET, S_OTHERS, S_SPECIFIC, S_AXIS, S_ABS_OTHERS, S_LOGIT };
+static int slot(const boot *b, int s, int k) { return s * (S_LOGIT + 2 * b->F) + k; }
+static int slot_si(const boot *b, int m, int k) { return b->S * (S_LOGIT + 2 * b->F) + m * 2 * b->F + k; }
 
 static int intent_of(const ws_vigwork *w, int f) {
     for (int t = 0; t < w->n_targets; t++)
@@ -40,6 +40,7 @@ static void statistics(const boot *b, const int *times, double *out) {
         ws_vig_effect x = ws_readout_effect(&w->grid, base, a, w->target, w->sign, w->n_targets, times);
         o[S_OTHER] = h.s_other, o[S_GAP] = h.gap, o[S_AGREEMENT] = h.agreement, o[S_HUMAN] = h.human_r;
         o[S_TARGET] = x.target, o[S_OTHERS] = x.others, o[S_SPECIFIC] = x.specific, o[S_AXIS] = x.axis;
+        o[S_ABS_OTHERS] = x.abs_others;
         for (int f = 0; f < b->F; f++) {
             o[S_LOGIT + f] = ws_readout_dlogit(&w->grid, NULL, a, f, times).mean;
             o[S_LOGIT + b->F + f] = ws_readout_dlogit(&w->grid, base, a, f, times).mean;
@@ -122,8 +123,9 @@ static ws_status write_deltas(const boot *b, ws_err *err) {
     const ws_vigwork *w = b->w;
     ws_str d = {0}, x = {0};
     ws_str_adds(&d, "method,alpha,arm,foundation,mean,lo,hi,std,n,n_total,to_wrong,to_right,net,n_flips\n");
-    ws_str_adds(&x, "method,alpha,arm,target,sign,d_target,d_target_lo,d_target_hi,d_others,d_others_lo,d_others_hi,"
-                    "specific,specific_lo,specific_hi,axis_delta,axis_lo,axis_hi,n\n");
+    ws_str_adds(
+        &x, "method,alpha,arm,target,sign,d_target,d_target_lo,d_target_hi,d_others,d_others_lo,d_others_hi,"
+            "specific,specific_lo,specific_hi,axis_delta,axis_lo,axis_hi,abs_others,abs_others_lo,abs_others_hi,n\n");
     for (int s = 1; s < b->S; s++) {
         const ws_setting *y = &w->e->setting[s];
         for (int f = 0; f < b->F; f++) {
@@ -137,7 +139,7 @@ static ws_status write_deltas(const boot *b, ws_err *err) {
         ws_col_setting(&x, y), ws_col(&x, w->target_name), ws_num(&x, w->sign[0]);
         with_interval(&x, b, slot(b, s, S_TARGET)), with_interval(&x, b, slot(b, s, S_OTHERS)),
             with_interval(&x, b, slot(b, s, S_SPECIFIC));
-        with_interval(&x, b, slot(b, s, S_AXIS)),
+        with_interval(&x, b, slot(b, s, S_AXIS)), with_interval(&x, b, slot(b, s, S_ABS_OTHERS)),
             ws_num(&x, w->target[0] < 0
                            ? 0
                            : ws_readout_dlogit(&w->grid, &w->answers[0], &w->answers[s], w->target[0], NULL).n);
@@ -287,7 +289,7 @@ ws_status ws_vigtables(ws_vigwork *w, ws_err *err) {
               .plus = plus,
               .minus = minus,
               .draws = e->o->bootstrap};
-    b.n = b.S * (8 + 2 * b.F) + b.M * 2 * b.F;
+    b.n = slot_si(&b, b.M, 0); /* one behind the last */
     b.point = ws_xmalloc((size_t)b.n * sizeof *b.point);
     b.draw = ws_xmalloc((size_t)b.n * (size_t)b.draws * sizeof *b.draw);
     statistics(&b, NULL, b.point);

@@ -1,11 +1,13 @@
 #include "report/plot.h"
 #include "report/axis.h"
+#include "report/labels.h"
 #include <cairo-svg.h>
 #include <cairo.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { W = 760, MARGIN_R = 24, SIZE = 14 };
+enum { W = 760, MARGIN_R = 24, SIZE = 14, GAP = 22, MOST_PANELS = 4, MANY_ROWS = 12 };
 #define FONT "DejaVu Sans"
 
 static const double palette[8][3] = {{0.000, 0.447, 0.698}, {0.835, 0.369, 0.000}, {0.000, 0.620, 0.451},
@@ -16,9 +18,18 @@ typedef struct canvas {
     cairo_t *c;
     const ws_plot *p;
     ws_axis x, y;
-    double left, top, right, bottom, height; /* of the plotting area; whole height */
+    double left, top, right, bottom, height; /* of the plotting area (of the panel in hand); whole height */
+    double start;                            /* left end of the first panel */
     double legend_y;
+    int panel;
 } canvas;
+
+static int panels(const ws_plot *p) { return p->n_panels > 1 ? p->n_panels : 1; }
+static void enter(canvas *k, int panel) {
+    int n = panels(k->p);
+    double w = (W - MARGIN_R - k->start - GAP * (n - 1)) / n;
+    k->panel = panel, k->left = k->start + panel * (w + GAP), k->right = k->left + w;
+}
 
 static void colour(cairo_t *c, int i, double alpha) {
     const double *k = palette[((i % 8) + 8) % 8];
@@ -93,10 +104,13 @@ static int range(const ws_plot *p, int vertical, double *lo, double *hi) {
             any = 1;
             grow(lo, hi, vertical ? q->y[i] : q->x[i], log);
             if (q->lo && vertical != forest) grow(lo, hi, q->lo[i], log), grow(lo, hi, q->hi[i], log);
+            if (q->xlo && !vertical && !forest) grow(lo, hi, q->xlo[i], log), grow(lo, hi, q->xhi[i], log);
         }
     }
     for (int i = 0; any && i < p->n_rules; i++)
         if (p->rule[i].vertical != vertical) grow(lo, hi, p->rule[i].at, log);
+    for (int i = 0; any && !vertical && i < p->n_bands; i++)
+        grow(lo, hi, p->band[i].lo, log), grow(lo, hi, p->band[i].hi, log);
     return any;
 }
 
@@ -135,19 +149,62 @@ static double legend(canvas *k, int measure) {
     return h;
 }
 
-static void marker(cairo_t *c, int kind, double x, double y, double r) {
-    switch (kind % 4) {
+static int kind_of(const ws_series *q) { return q->marker ? q->marker - 1 : q->colour % 4; }
+
+static void outline(cairo_t *c, int kind, double x, double y, double r) {
+    switch (kind % WS_MARKERS) {
     case 0: cairo_arc(c, x, y, r, 0, 2 * M_PI); break;
     case 1: cairo_rectangle(c, x - r * 0.9, y - r * 0.9, r * 1.8, r * 1.8); break;
     case 2:
         cairo_move_to(c, x, y - r * 1.25), cairo_line_to(c, x + r * 1.15, y + r * 0.85);
         cairo_line_to(c, x - r * 1.15, y + r * 0.85), cairo_close_path(c);
         break;
-    default:
+    case 3:
         cairo_move_to(c, x, y - r * 1.3), cairo_line_to(c, x + r * 1.3, y);
         cairo_line_to(c, x, y + r * 1.3), cairo_line_to(c, x - r * 1.3, y), cairo_close_path(c);
+        break;
+    case 4:
+        cairo_move_to(c, x, y + r * 1.25), cairo_line_to(c, x + r * 1.15, y - r * 0.85);
+        cairo_line_to(c, x - r * 1.15, y - r * 0.85), cairo_close_path(c);
+        break;
+    case 5: /* a cross of two bars, upright; then one that stands on its corners */
+    case 6:
+        for (int i = 0; i < 12; i++) {
+            static const double at[12][2] = {{-1, -3}, {1, -3}, {1, -1}, {3, -1}, {3, 1},   {1, 1},
+                                             {1, 3},   {-1, 3}, {-1, 1}, {-3, 1}, {-3, -1}, {-1, -1}};
+            double u = at[i][0] * r * 0.42, v = at[i][1] * r * 0.42, h = kind % WS_MARKERS == 6 ? M_SQRT1_2 : 0;
+            double s = h > 0 ? h * (u - v) : u, t = h > 0 ? h * (u + v) : v;
+            if (i == 0)
+                cairo_move_to(c, x + s, y + t);
+            else
+                cairo_line_to(c, x + s, y + t);
+        }
+        cairo_close_path(c);
+        break;
+    default:
+        for (int i = 0; i < 10; i++) { /* a star */
+            double w = -M_PI / 2 + i * M_PI / 5, f = (i % 2 ? 0.62 : 1.45) * r;
+            if (i == 0)
+                cairo_move_to(c, x + f * cos(w), y + f * sin(w));
+            else
+                cairo_line_to(c, x + f * cos(w), y + f * sin(w));
+        }
+        cairo_close_path(c);
     }
-    cairo_fill(c);
+}
+
+static void marker(cairo_t *c, const ws_series *q, double x, double y) {
+    cairo_new_path(c);
+    outline(c, kind_of(q), x, y, 4.4);
+    if (!q->hollow) {
+        cairo_fill(c);
+        return;
+    }
+    cairo_set_source_rgb(c, 1, 1, 1);
+    cairo_fill_preserve(c);
+    colour(c, q->colour, 1);
+    cairo_set_line_width(c, 1.8);
+    cairo_stroke(c);
 }
 
 static void legend_markers(canvas *k) {
@@ -160,7 +217,7 @@ static void legend_markers(canvas *k) {
         if (!first && x + w > W - MARGIN_R) x = k->left, y += 21;
         first = 0;
         colour(k->c, q->colour, 1);
-        if (!q->no_marker) marker(k->c, q->colour, x + 14, y - 5, 4.4);
+        if (!q->no_marker) marker(k->c, q, x + 14, y - 5);
         x += w;
     }
 }
@@ -187,15 +244,27 @@ static void axes(canvas *k) {
         text(c, k->left - 8, y + 5, k->y.label[i], 1);
     }
     for (int i = 0; i < p->n_categories; i++) {
+        double y = floor(row_y(k, i - 0.5)) + 0.5;
         grey(c, 0.2);
-        text(c, k->left - 10, row_y(k, i) + 5, p->category[i], 1);
+        if (!k->panel) text(c, k->left - 10, row_y(k, i) + 5, p->category[i], 1);
+        if (!p->line_above || !p->line_above[i]) continue;
+        grey(c, 0.72);
+        cairo_move_to(c, k->panel ? k->left : 18, y), cairo_line_to(c, k->right, y), cairo_stroke(c);
+    }
+    if (p->panel && p->panel[k->panel]) {
+        grey(c, 0.1);
+        font(c, SIZE - 1, 1);
+        text(c, (k->left + k->right) / 2, k->top - 9, p->panel[k->panel], 0.5);
     }
     grey(c, 0.45);
     cairo_move_to(c, k->left, k->bottom + 0.5), cairo_line_to(c, k->right, k->bottom + 0.5), cairo_stroke(c);
     if (!forest) cairo_move_to(c, k->left - 0.5, k->top), cairo_line_to(c, k->left - 0.5, k->bottom), cairo_stroke(c);
     grey(c, 0.1);
     font(c, SIZE, 0);
-    text(c, (k->left + k->right) / 2, k->bottom + 45, p->xlabel, 0.5);
+    if (!k->panel) { /* a long one moves to the left rather than out of the picture */
+        double room = W - MARGIN_R / 2.0 - width_of(c, p->xlabel) / 2;
+        text(c, fmin((k->start + W - MARGIN_R) / 2, room), k->bottom + 45, p->xlabel, 0.5);
+    }
     if (p->ylabel && !forest) {
         cairo_save(c);
         cairo_translate(c, 22, (k->top + k->bottom) / 2);
@@ -229,24 +298,35 @@ static void rules(canvas *k) {
     }
 }
 
-static void interval(canvas *k, const ws_series *q, int i) {
+/* A bar along x (at y) or, `upright`, along y (at x), with its ends. */
+static void bar(canvas *k, int upright, double at, double lo, double hi, double end) {
     cairo_t *c = k->c;
-    int forest = k->p->n_categories > 0;
-    if (!shown(q->lo[i], forest ? k->p->xlog : k->p->ylog) || !shown(q->hi[i], forest ? k->p->xlog : k->p->ylog))
-        return;
-    cairo_set_line_width(c, 1.8);
-    if (forest) {
-        double y = row_y(k, q->y[i]), a = px(k, q->lo[i]), b = px(k, q->hi[i]);
-        cairo_move_to(c, a, y), cairo_line_to(c, b, y);
-        cairo_move_to(c, a, y - 4), cairo_line_to(c, a, y + 4);
-        cairo_move_to(c, b, y - 4), cairo_line_to(c, b, y + 4);
+    if (upright) {
+        cairo_move_to(c, at, lo), cairo_line_to(c, at, hi);
+        cairo_move_to(c, at - end, lo), cairo_line_to(c, at + end, lo);
+        cairo_move_to(c, at - end, hi), cairo_line_to(c, at + end, hi);
     } else {
-        double x = px(k, q->x[i]), a = py(k, q->lo[i]), b = py(k, q->hi[i]);
-        cairo_move_to(c, x, a), cairo_line_to(c, x, b);
-        cairo_move_to(c, x - 4, a), cairo_line_to(c, x + 4, a);
-        cairo_move_to(c, x - 4, b), cairo_line_to(c, x + 4, b);
+        cairo_move_to(c, lo, at), cairo_line_to(c, hi, at);
+        cairo_move_to(c, lo, at - end), cairo_line_to(c, lo, at + end);
+        cairo_move_to(c, hi, at - end), cairo_line_to(c, hi, at + end);
     }
-    cairo_stroke(c);
+}
+
+static void interval(canvas *k, const ws_series *q, int i) {
+    int forest = k->p->n_categories > 0, xlog = k->p->xlog, log = forest ? xlog : k->p->ylog;
+    double end = q->faint ? 2.5 : 4;
+    cairo_set_line_width(k->c, q->faint ? 1.1 : 1.8);
+    if (q->faint) colour(k->c, q->colour, 0.5);
+    if (q->lo && shown(q->lo[i], log) && shown(q->hi[i], log)) {
+        if (forest)
+            bar(k, 0, row_y(k, q->y[i]), px(k, q->lo[i]), px(k, q->hi[i]), end);
+        else
+            bar(k, 1, px(k, q->x[i]), py(k, q->lo[i]), py(k, q->hi[i]), end);
+    }
+    if (q->xlo && !forest && shown(q->xlo[i], xlog) && shown(q->xhi[i], xlog))
+        bar(k, 0, py(k, q->y[i]), px(k, q->xlo[i]), px(k, q->xhi[i]), end);
+    cairo_stroke(k->c);
+    if (q->faint) colour(k->c, q->colour, 1);
 }
 
 static void band(canvas *k, const ws_series *q) {
@@ -289,9 +369,66 @@ static void series(canvas *k, const ws_series *q) {
     cairo_set_dash(c, dash, 0, 0);
     for (int i = 0; i < q->n; i++) {
         if (!shown(q->x[i], k->p->xlog) || !shown(q->y[i], k->p->ylog)) continue;
-        if (q->lo && !q->band) interval(k, q, i);
-        if (!q->no_marker) marker(c, q->colour, px(k, q->x[i]), forest ? row_y(k, q->y[i]) : py(k, q->y[i]), 4.4);
+        if ((q->lo && !q->band) || q->xlo) interval(k, q, i);
+        if (!q->no_marker) marker(c, q, px(k, q->x[i]), forest ? row_y(k, q->y[i]) : py(k, q->y[i]));
     }
+}
+
+static void bands(canvas *k) {
+    for (int i = 0; i < k->p->n_bands; i++) {
+        const ws_band *b = &k->p->band[i];
+        if (b->panel != k->panel || !shown(b->lo, k->p->xlog) || !shown(b->hi, k->p->xlog)) continue;
+        double x = px(k, b->lo), y = row_y(k, b->first - 0.5);
+        grey(k->c, 0.88);
+        cairo_rectangle(k->c, x, y, px(k, b->hi) - x, row_y(k, b->last + 0.5) - y);
+        cairo_fill(k->c);
+    }
+}
+
+enum { NEAR = 9 }; /* pixels from a point; a name further away is joined to it by a line */
+
+static void name_points(canvas *k, int n, const ws_box *point, const ws_box *at, const char *const *name) {
+    cairo_t *c = k->c;
+    for (int i = 0; i < n; i++) {
+        double x = (point[i].x0 + point[i].x1) / 2, y = (point[i].y0 + point[i].y1) / 2;
+        double u = fmax(at[i].x0, fmin(x, at[i].x1)), v = fmax(at[i].y0, fmin(y, at[i].y1));
+        if (hypot(u - x, v - y) <= NEAR) continue;
+        grey(c, 0.55);
+        cairo_set_line_width(c, 0.9);
+        cairo_move_to(c, x, y), cairo_line_to(c, u, v), cairo_stroke(c);
+    }
+    for (int i = 0; i < n; i++) { /* bars and lines below a name are paled, not hidden */
+        cairo_set_source_rgba(c, 1, 1, 1, 0.75);
+        cairo_rectangle(c, at[i].x0, at[i].y0, at[i].x1 - at[i].x0, at[i].y1 - at[i].y0), cairo_fill(c);
+        grey(c, 0.1);
+        text(c, at[i].x0, at[i].y1 - 3, name[i], 0);
+    }
+}
+
+static void labels(canvas *k) {
+    const ws_plot *p = k->p;
+    int most = 0, n = 0, all = 0;
+    for (int s = 0; s < p->n_series; s++) most += p->series[s].n;
+    ws_box *point = ws_xcalloc((size_t)most * 2 + 1, sizeof *point), *at = point + most;
+    const char **name = ws_xcalloc((size_t)most + 1, sizeof *name);
+    double *width = ws_xcalloc((size_t)most + 1, sizeof *width);
+    font(k->c, SIZE - 2, 0);
+    for (int named = 1; named >= 0; named--) /* points without a name are only in the way */
+        for (int s = 0; s < p->n_series; s++) {
+            const ws_series *q = &p->series[s];
+            for (int i = 0; i < q->n && q->panel == k->panel && !q->no_marker; i++) {
+                if ((q->label && q->label[i]) != named) continue;
+                if (!shown(q->x[i], p->xlog) || !shown(q->y[i], p->ylog)) continue;
+                double x = px(k, q->x[i]), y = p->n_categories ? row_y(k, q->y[i]) : py(k, q->y[i]);
+                point[all++] = (ws_box){x - 6, y - 6, x + 6, y + 6};
+                if (named) name[n] = q->label[i], width[n] = width_of(k->c, q->label[i]), n++;
+            }
+        }
+    if (n) {
+        ws_labels_place(n, all, point, width, SIZE + 1, (ws_box){k->left, k->top, k->right, k->bottom}, at);
+        name_points(k, n, point, at, name);
+    }
+    free(point), free(name), free(width);
 }
 
 /* Margins from the widths of what stands in them; the height of a forest from its rows. */
@@ -300,7 +437,8 @@ static ws_status layout(canvas *k, ws_err *err) {
     double xlo, xhi, ylo, yhi, widest = 0, head;
     if (!range(p, 0, &xlo, &xhi) || !range(p, 1, &ylo, &yhi))
         return ws_fail(err, WS_EFORMAT, "plot \"%s\": no finite point to draw", p->title);
-    ws_axis_fit(&k->x, xlo, xhi, p->xlog, 8, 1);
+    if (panels(p) > MOST_PANELS) BUG("a plot of %d panels", panels(p));
+    ws_axis_fit(&k->x, xlo, xhi, p->xlog, panels(p) == 1 ? 8 : panels(p) == 2 ? 6 : 4, 1);
     font(k->c, SIZE - 1, 0);
     if (p->n_categories) {
         for (int i = 0; i < p->n_categories; i++) widest = fmax(widest, width_of(k->c, p->category[i]));
@@ -310,15 +448,17 @@ static ws_status layout(canvas *k, ws_err *err) {
         for (int i = 0; i < k->y.n; i++) widest = fmax(widest, width_of(k->c, k->y.label[i]));
         k->left = widest + (p->ylabel ? 50 : 26);
     }
-    k->right = W - MARGIN_R;
+    k->start = k->left, k->right = W - MARGIN_R;
     font(k->c, SIZE + 3, 1);
     head = 14 + 22 * paragraph(k->c, 0, 0, p->title, W - 36, 22, 1);
     font(k->c, SIZE - 1, 0);
     if (p->subtitle) head += 4 + 18 * paragraph(k->c, 0, 0, p->subtitle, W - 36, 18, 1);
     k->legend_y = head + 22;
     head += legend(k, 1);
-    k->top = head + 18;
-    k->bottom = k->top + (p->n_categories ? 34.0 * p->n_categories : 320);
+    k->top = head + 18 + (p->panel ? 20 : 0);
+    k->bottom = k->top + (p->n_categories ? (p->n_categories > MANY_ROWS ? 25.0 : 34.0) * p->n_categories
+                          : p->height > 0 ? p->height
+                                          : 320);
     k->height = k->bottom + 62;
     return WS_OK;
 }
@@ -336,9 +476,15 @@ static void draw(canvas *k) {
     if (p->subtitle) paragraph(c, 18, 14 + 22 * lines + 18, p->subtitle, W - 36, 18, 0);
     legend(k, 0);
     legend_markers(k);
-    axes(k);
-    rules(k);
-    for (int s = 0; s < p->n_series; s++) series(k, &p->series[s]);
+    for (int i = 0; i < panels(p); i++) {
+        enter(k, i);
+        bands(k);
+        axes(k);
+        rules(k);
+        for (int s = 0; s < p->n_series; s++)
+            if (p->series[s].panel == i) series(k, &p->series[s]);
+        labels(k);
+    }
 }
 
 static cairo_status_t into(void *arg, const unsigned char *bytes, unsigned n) {

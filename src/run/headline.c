@@ -120,6 +120,16 @@ ws_beats ws_row_beats(ws_headline h, const ws_results *r, const ws_row_results *
     return ws_headline_beats(h, &r->m[row->method], &r->m[c->method]);
 }
 
+const char *ws_row_broken(const ws_results *r, const ws_row_results *row) {
+    if (row->method < 0 || !r->m[row->method].canaries.csv.rows) return "-";
+    const ws_sheet *s = &r->m[row->method].canaries;
+    int at[2] = {0};
+    for (int i = 0; i < s->csv.rows; i++)
+        for (int k = 0; k < 2; k++)
+            at[k] |= !strcmp(ws_sheet_text(s, i, "arm"), k ? "minus" : "plus") && ws_sheet_num(s, i, "broken") > 0;
+    return at[0] && at[1] ? "at both" : at[0] ? "at +" : at[1] ? "at -" : "no";
+}
+
 static void list(ws_str *s, const char *name) { ws_str_addf(s, "%s%s", s->n ? ", " : "", name); }
 
 int ws_headline_sweep(const ws_results *r, ws_str *out) {

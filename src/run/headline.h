@@ -31,6 +31,8 @@ ws_beats ws_row_beats(ws_headline h, const ws_results *r, const ws_row_results *
 const ws_row_results *ws_results_control(const ws_results *r, const char *kind);
 /* The control of that kind that a row is compared with: a vector with the random direction; NULL: none. */
 const ws_row_results *ws_results_control_of(const ws_results *r, const ws_row_results *row, const char *kind);
+/* Where the canaries say that the model no longer works: "at both", "at +", "at -", "no"; "-": not looked at. */
+const char *ws_row_broken(const ws_results *r, const ws_row_results *row);
 /* Of a sweep in words: which rows are more than the controls on both sides, which are not, which failed.  Returns how many are. */
 int ws_headline_sweep(const ws_results *r, ws_str *out);
 const char *ws_beats_name(ws_beats b); /* "no", "at + only", "at - only", "yes", "-" */

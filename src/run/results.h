@@ -41,6 +41,9 @@ typedef struct ws_row_results {
     double peak;                   /* bytes, while it was trained */
     double parameters, length;     /* numbers trained on each side; ||dW|| / ||W||; NaN: not known */
     int method;                    /* index into m; -1: not evaluated */
+    int n_layers;                  /* of dW; 0: none, or an earlier version wrote diff.json */
+    int *layer;                    /* [n_layers] */
+    double *layer_share;           /* [n_layers] of ||dW||^2 */
 } ws_row_results;
 
 typedef struct ws_results {

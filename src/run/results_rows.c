@@ -36,6 +36,25 @@ static void stages_of(const json_t *manifest, const json_t *names, ws_row_result
     }
 }
 
+/* Shares of ||dW||^2; what stands outside the layers (-1) counts in the whole. */
+static ws_status layers_of(const json_t *list, const char *path, ws_row_results *row, ws_err *err) {
+    size_t n = json_array_size(list), i;
+    double whole = 0;
+    const json_t *v;
+    row->layer = ws_xcalloc(n + 1, sizeof *row->layer), row->layer_share = ws_xcalloc(n + 1, sizeof *row->layer_share);
+    json_array_foreach(list, i, v) {
+        json_int_t layer = json_integer_value(json_object_get(v, "layer"));
+        double norm = number_at(v, "norm");
+        if (!json_is_integer(json_object_get(v, "layer")) || !isfinite(norm) || layer < -1 || layer > INT32_MAX)
+            return ws_fail(err, WS_EFORMAT, "%s: layers[%zu] is no {layer, norm}", path, i);
+        whole += norm * norm;
+        if (layer < 0) continue;
+        row->layer[row->n_layers] = (int)layer, row->layer_share[row->n_layers++] = norm * norm;
+    }
+    for (int k = 0; k < row->n_layers; k++) row->layer_share[k] /= whole;
+    return WS_OK;
+}
+
 static ws_status geometry_of(const ws_results *r, ws_row_results *row, ws_err *err) {
     char *path = ws_sprintf("%s/%s/diff.json", r->dir, row->name);
     json_t *j = NULL;
@@ -43,6 +62,7 @@ static ws_status geometry_of(const ws_results *r, ws_row_results *row, ws_err *e
     if (ws_file_exists(path) && !(st = ws_json_load(&j, path, err))) {
         row->length = number_at(j, "norm") / number_at(j, "norm_w");
         row->parameters = number_at(j, "parameters");
+        st = layers_of(json_object_get(j, "layers"), path, row, err);
     }
     json_decref(j);
     free(path);
@@ -88,6 +108,7 @@ ws_status ws_results_rows(ws_results *r, ws_err *err) {
                                 .length = NAN,
                                 .method = -1};
         if (!row->kind) row->kind = ws_xstrdup("adapter");
+        if (!row->adapter && !strcmp(row->kind, "adapter")) row->adapter = ws_xstrdup(name);
         stages_of(r->manifest, json_object_get(v, "stages"), row);
         if (geometry_of(r, row, err)) return err->code;
     }
@@ -99,6 +120,7 @@ void ws_results_rows_free(ws_results *r) {
     for (int i = 0; i < r->n_rows; i++) {
         ws_row_results *row = &r->row[i];
         free(row->name), free(row->kind), free(row->adapter), free(row->failed), free(row->error);
+        free(row->layer), free(row->layer_share);
     }
     free(r->row);
     r->row = NULL, r->n_rows = 0;

@@ -5,6 +5,7 @@
 #include "run/pipeline_impl.h"
 #include "run/report.h"
 #include "steer/prompt.h"
+#include <math.h>
 #include <stdlib.h>
 
 static ws_status run_data(const ws_task *t, ws_err *err) {
@@ -63,6 +64,22 @@ static ws_status run_train(const ws_task *t, ws_err *err) {
     return st;
 }
 
+/* Frobenius norm of dW in each layer that it touches, in their order; -1: outside the layers. */
+static json_t *layer_norms(const ws_delta *d, const ws_model *m) {
+    json_t *list = json_array();
+    for (int layer = -1; layer < ws_model_dims(m)->layers; layer++) {
+        double square = 0;
+        int any = 0;
+        for (int i = 0; i < ws_delta_n_sites(d); i++) {
+            if (ws_model_site(m, ws_delta_site(d, i))->layer != layer) continue;
+            double norm = ws_delta_site_norm(d, i);
+            square += norm * norm, any = 1;
+        }
+        if (any) json_array_append_new(list, json_pack("{s:i, s:f}", "layer", layer, "norm", sqrt(square)));
+    }
+    return list;
+}
+
 static ws_status run_diff(const ws_task *t, ws_err *err) {
     const ws_pipeline *p = t->p;
     const ws_run_row *row = ws_task_row(t);
@@ -80,6 +97,7 @@ static ws_status run_diff(const ws_task *t, ws_err *err) {
                               i.cos_pos_neg_flipped, "asymmetry", i.asymmetry, "drift_ratio", i.drift_ratio,
                               "cos_drift", i.cos_drift, "sites", i.sites, "sites_one_sided", i.sites_one_sided);
         if (j) json_object_set_new(j, "parameters", json_integer((json_int_t)ws_adapter_size(a[0])));
+        if (j) json_object_set_new(j, "layers", layer_norms(d, p->in->model));
         if (i.norm == 0)
             st = ws_fail(
                 err, WS_EUNSUPPORTED,
@@ -117,7 +135,10 @@ static ws_status draw_random(const ws_task *t, ws_err *err) {
         ws_delta_set_source(d, "behavior", p->in->behavior->name);
         j = json_pack("{s:f, s:f, s:i, s:s}", "norm", norm, "norm_w", norm_w, "sites", ws_delta_n_sites(d), "norms_of",
                       of->spec.name);
-        if (!j) st = ws_fail(err, WS_ENONFINITE, "the norms of %s are not finite", of->dw);
+        if (j)
+            json_object_set_new(j, "layers", layer_norms(d, p->in->model));
+        else
+            st = ws_fail(err, WS_ENONFINITE, "the norms of %s are not finite", of->dw);
     }
     if (!st) st = ws_json_save(j, row->geometry, err);
     if (!st) st = ws_delta_save(d, row->dw, err);

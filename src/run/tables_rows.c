@@ -53,17 +53,6 @@ static void effect(ws_table *t, ws_headline h, const ws_results *r, const ws_row
     }
 }
 
-/* Where the canaries say that the model no longer works. */
-static const char *broken_at(const ws_results *r, const ws_row_results *row) {
-    if (row->method < 0 || !r->m[row->method].canaries.csv.rows) return "-";
-    const ws_sheet *s = &r->m[row->method].canaries;
-    int at[2] = {0};
-    for (int i = 0; i < s->csv.rows; i++)
-        for (int k = 0; k < 2; k++)
-            at[k] |= !strcmp(ws_sheet_text(s, i, "arm"), k ? "minus" : "plus") && ws_sheet_num(s, i, "broken") > 0;
-    return at[0] && at[1] ? "at both" : at[0] ? "at +" : at[1] ? "at -" : "no";
-}
-
 /* One line for all rows that the same failure ended. */
 static void failures(ws_table *t, const ws_results *r) {
     for (int i = 0; i < r->n_rows; i++) {
@@ -123,9 +112,9 @@ static void rows(const ws_show *s, ws_tables *all) {
                 ws_table_text(t, ws_beats_name(b));
                 beaten |= b != WS_BEATS_BOTH && b != WS_BEATS_UNKNOWN;
             }
-            ws_table_text(t, broken_at(r, row));
+            ws_table_text(t, ws_row_broken(r, row));
             /* a broken model wins nothing, nor does one at another strength of the budget */
-            if (!rival || !kept || *broken_at(r, row) == 'a') ws_table_unranked(t);
+            if (!rival || !kept || *ws_row_broken(r, row) == 'a') ws_table_unranked(t);
             beaten |= rival && !kept && row->method >= 0;
             if (beaten) ws_str_addf(&weak, "%s%s", weak.n ? ", " : "", row->name);
         }

@@ -232,7 +232,8 @@ for n, hole, floor, k, with_minus in ((41, 0, .5, 2, True), (41, .06, .5, 2, Tru
             if which == 'once': one['flips'] = flips(view, base, plus, f, floor)
             v['foundation'].append(one)
         others = [m['mean'] for i, m in enumerate(means) if i != 2]
-        v['effect'] = dict(target=means[2]['mean'], others=sum(others) / len(others), specific=means[2]['mean'] - sum(others) / len(others), axis=means[0]['mean'] - means[2]['mean'])
+        v['effect'] = dict(target=means[2]['mean'], others=sum(others) / len(others), specific=means[2]['mean'] - sum(others) / len(others), axis=means[0]['mean'] - means[2]['mean'],
+                           abs_others=sum(abs(o) for o in others) / len(others))
         out['views'].append(v)
     cases.append(out)
 save('eval_readout.json', dict(foundations=NAMES, cases=cases))
