@@ -198,6 +198,8 @@ static ws_status outside_files(ws_pipeline *p, ws_err *err) {
     int vectors = 0;
     for (int i = 0; i < p->n_rows; i++) vectors |= ws_row_is_vector(p->row[i].spec.kind);
     if (vectors) {
+        int first, last;
+        if (ws_extract_layers(p->in->model, &p->o.extract, &first, &last, err)) return err->code;
         p->suffixes = p->o.extract.suffixes ? ws_xstrdup(p->o.extract.suffixes) : ws_data_path("suffixes.jsonl", err);
         if (!p->suffixes) return err->code;
     }

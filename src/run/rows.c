@@ -1,5 +1,7 @@
 #include "run/rows.h"
+#include "steer/extract.h"
 #include "steer/prompt.h"
+#include "steer/steer.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,8 +33,12 @@ static void all_adapters(names *l) {
             if ((strcmp(all[i], "lora") == 0) == lora) push(l, all[i]);
 }
 static void all_vectors(names *l) {
-    for (const ws_steer_ops *const *r = ws_steer_rooms(); *r; r++)
-        if ((*r)->hidden) push(l, (*r)->name);
+    const ws_steer_ops **room;
+    int n;
+    ws_err none = {0};
+    if (ws_extract_methods("all", &room, &n, &none)) return;
+    for (int i = 0; i < n; i++) push(l, room[i]->name);
+    free(room);
 }
 static void all_prompts(names *l) {
     for (const char *const *p = ws_prompt_names(); *p; p++) push(l, *p);

@@ -128,7 +128,7 @@ ws_status ws_extract_methods(const char *list, const ws_steer_ops ***out, int *n
 
 /* ---- where ---- */
 
-static ws_status layer_range(const ws_model *m, const ws_extract_options *o, int *first, int *last, ws_err *err) {
+ws_status ws_extract_layers(const ws_model *m, const ws_extract_options *o, int *first, int *last, ws_err *err) {
     int L = ws_model_dims(m)->layers;
     *first = o->first, *last = o->last;
     if (o->first < 0) {
@@ -136,12 +136,13 @@ static ws_status layer_range(const ws_model *m, const ws_extract_options *o, int
         if (*first >= *last)
             return ws_fail(
                 err, WS_EUSAGE,
-                "a model of %d layers has none between the first and the last fifth; name some: --layers A:B "
-                "takes A up to, not with, B",
+                "a model of %d layers has none between the first and the last fifth to extract from; name some: A:B "
+                "(A up to, not with, B) behind --layers, in a run behind --vector-layers",
                 L);
     }
     if (*first < 0 || *last > L || *first >= *last)
-        return ws_fail(err, WS_EUSAGE, "--layers %d:%d: the model has layers 0:%d, and A must be less than B", *first,
+        return ws_fail(err, WS_EUSAGE,
+                       "layers %d:%d to extract from: the model has layers 0:%d, and A must be less than B", *first,
                        *last, L);
     return WS_OK;
 }
@@ -368,7 +369,7 @@ ws_status ws_extract_run(ws_model *m, const ws_tokenizer *t, const ws_chat *c, c
     *r = (ws_extract_result){.told = json_array()};
     json_t *about = json_object(), *list = json_array();
     ws_status st = check(o, behavior, err);
-    if (!st) st = layer_range(m, o, &r->first, &r->last, err);
+    if (!st) st = ws_extract_layers(m, o, &r->first, &r->last, err);
     if (!st) st = ws_extract_methods(o->methods, &r->method, &r->n, err);
     if (!st) st = choose_sites(m, o, r->first, r->last, r->method, r->n, &site, &n_sites, err);
     if (!st && o->keep_states) st = ws_out_try(o->keep_states, err);

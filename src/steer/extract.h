@@ -38,6 +38,8 @@ typedef struct ws_extract_result {
 ws_status ws_extract_run(ws_model *m, const ws_tokenizer *t, const ws_chat *c, const ws_behavior *behavior,
                          const ws_extract_options *o, ws_extract_result *r, ws_err *err);
 void ws_extract_result_free(ws_extract_result *r);
+/* The layers [first, last) that it will take; WS_EUSAGE where the model has not those. */
+ws_status ws_extract_layers(const ws_model *m, const ws_extract_options *o, int *first, int *last, ws_err *err);
 
 /* One method's vector from states (tests, and programs that have their own). */
 ws_status ws_extract_vector(ws_vector **out, ws_extraction *x, const struct ws_steer_ops *method,
