@@ -2,7 +2,9 @@
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "cmd/cmd.h"
+#include "cmd/inspect_edits.h"
 #include "cmd/inspect_vector.h"
+#include "delta/side.h"
 #include "family/family.h"
 #include "io/json.h"
 #include "io/peft.h"
@@ -17,7 +19,7 @@ WS_ROOM(inspect)
 enum { K_NORMS = 1, K_TENSORS };
 static const struct argp_option options[] = {
     {"norms", K_NORMS, 0, 0, "Frobenius norm of every tensor of a model too (reads all weights)", 0},
-    {"tensors", K_TENSORS, 0, 0, "a line per tensor of a model, instead of one for all layers", 0},
+    {"tensors", K_TENSORS, 0, 0, "a line per tensor, of a model instead of one for all layers", 0},
     {0}};
 
 typedef struct args {
@@ -229,57 +231,10 @@ static ws_status adapter(json_t *report, const char *path, ws_err *err) {
     json_object_set(report, "adapter", json_object_get(d.config, "peft_type"));
     json_object_set(report, "base", json_object_get(d.config, "base_model_name_or_path"));
     st = add_tensors(report, ws_safetensors_count(d.tensors), from_safetensors, d.tensors, 1, err);
+    if (!st) ws_inspect_adapter(report, d.tensors);
     json_object_set(report, "config", d.config);
     ws_peft_close(&d);
     return st;
-}
-
-/* ||U V||_F = sqrt(tr((U'U)(V V'))): k x k products in double, nothing of the size of W.  NaN when out of memory. */
-static double product_norm(const ws_tensor *tu, const ws_tensor *tv) {
-    int64_t k = tv->dim[0], out = tu->dim[0], in = tv->dim[1];
-    float *u = ws_tensor_f32(tu), *v = ws_tensor_f32(tv);
-    double sum = 0;
-    for (int64_t i = 0; u && v && i < k; i++)
-        for (int64_t j = 0; j <= i; j++) {
-            double a = 0, b = 0;
-            for (int64_t r = 0; r < out; r++) a += (double)u[r * k + i] * (double)u[r * k + j];
-            for (int64_t c = 0; c < in; c++) b += (double)v[i * in + c] * (double)v[j * in + c];
-            sum += (i == j ? 1 : 2) * a * b;
-        }
-    if (!u || !v) sum = NAN;
-    free(u), free(v);
-    return sqrt(sum > 0 || isnan(sum) ? sum : 0);
-}
-
-static void add_sites(json_t *report, const ws_safetensors *s) {
-    json_t *sites = json_array();
-    double total = 0;
-    int whole = 1; /* every tensor is a plain factor, so that ||dW|| is known without the base */
-    for (size_t i = 0; i < ws_safetensors_count(s); i++) {
-        const ws_tensor *u = ws_safetensors_at(s, i);
-        size_t n = strlen(u->name);
-        if (n < 3 || strcmp(u->name + n - 2, ".U")) {
-            whole &= n > 2 && !strcmp(u->name + n - 2, ".V");
-            continue;
-        }
-        char *site = ws_xstrndup(u->name, n - 2), *vn = ws_sprintf("%s.V", site);
-        const ws_tensor *v = ws_safetensors_find(s, vn);
-        json_t *o = json_object();
-        set_str(o, "site", site);
-        if (v && u->dims == 2 && v->dims == 2 && u->dim[1] == v->dim[0] && ws_dtypes[u->type].is_weight &&
-            ws_dtypes[v->type].is_weight) {
-            double norm = product_norm(u, v);
-            set_int(o, "rank", u->dim[1]);
-            json_object_set_new(o, "shape", json_pack("[I,I]", (json_int_t)u->dim[0], (json_int_t)v->dim[1]));
-            set_num(o, "norm", norm);
-            total += norm * norm;
-        } else
-            whole = 0;
-        json_array_append_new(sites, o);
-        free(site), free(vn);
-    }
-    json_object_set_new(report, "sites", sites);
-    if (whole) set_num(report, "norm", sqrt(total));
 }
 
 static ws_status tensor_file(json_t *report, const char *path, ws_err *err) {
@@ -292,7 +247,7 @@ static ws_status tensor_file(json_t *report, const char *path, ws_err *err) {
     if (!ws_inspect_vector(report, s)) set_str(report, "kind", dw ? "dw" : "safetensors");
     set_str(report, "path", path);
     st = add_tensors(report, ws_safetensors_count(s), from_safetensors, s, 1, err);
-    if (dw && !st) add_sites(report, s);
+    if (dw && !st) ws_inspect_dw(report, s);
     if (meta) json_object_set(report, "metadata", (json_t *)(uintptr_t)meta);
     ws_safetensors_close(s);
     return st;
@@ -354,26 +309,6 @@ static void print_tensors(const json_t *list, int each) {
     printf("\n%5s  %-52s %-16s %-5s%s\n", "count", "tensor", "shape", "type", norms ? "  Frobenius norm" : "");
     json_object_foreach(rows, row, count) printf("%5lld  %s\n", (long long)json_integer_value(count), row);
     json_decref(rows);
-}
-
-static void print_sites(const json_t *report) {
-    const json_t *norm = json_object_get(report, "norm");
-    json_t *s;
-    size_t i;
-    if (json_is_number(norm)) printf("%-12s %.9g\n", "||dW||", json_number_value(norm));
-    printf("\n%-44s %6s %-16s %s\n", "site", "rank", "shape", "||U V||");
-    json_array_foreach(json_object_get(report, "sites"), i, s) {
-        ws_str shape = {0};
-        shape_text(json_object_get(s, "shape"), &shape);
-        const json_t *n = json_object_get(s, "norm");
-        printf("%-44s %6lld %-16s ", str(s, "site"), (long long)json_integer_value(json_object_get(s, "rank")),
-               shape.p);
-        if (json_is_number(n))
-            printf("%.6g\n", json_number_value(n));
-        else
-            puts("NaN or infinite");
-        ws_str_free(&shape);
-    }
 }
 
 static void print_object(const char *title, const json_t *o) {
@@ -443,10 +378,8 @@ static void print_text(const json_t *r, const args *a) {
                str(v, "text"));
     print_object("configuration", json_object_get(r, "config"));
     print_object("metadata", json_object_get(r, "metadata"));
-    if (json_object_get(r, "sites"))
-        print_sites(r);
-    else
-        print_tensors(json_object_get(r, "tensors"), a->tensors);
+    if (json_object_get(r, "sites")) ws_inspect_print_sites(r);
+    if (!json_object_get(r, "sites") || a->tensors) print_tensors(json_object_get(r, "tensors"), a->tensors);
 }
 
 /* ---- which kind ---- */
@@ -488,28 +421,44 @@ static ws_status look(json_t *report, const args *a, const ws_common *common, ws
     return st;
 }
 
+static ws_status on_base(json_t *report, const char *path, const ws_common *common, ws_err *err) {
+    ws_session s;
+    ws_status st = ws_session_open_weights(&s, common, err);
+    if (st) return st;
+    set_str(report, "base", ws_checkpoint_name(s.checkpoint));
+    st = ws_inspect_on_base(report, s.model, path, common->force, err);
+    ws_session_close(&s);
+    return st;
+}
+
 static ws_status run(int argc, char **argv, ws_err *err) {
     args a = {0};
     ws_common c;
     ws_sink sink;
-    static const char *const without[] = {"steer", "force", "template", NULL};
+    static const char *const without[] = {"steer", "template", NULL};
     ws_common_init(&c);
     c.without = without;
-    ws_status st = ws_cmd_parse(argc, argv, options, parse, "PATH",
-                                "Say what a model, GGUF, adapter directory, dW, vector or safetensors file is.\n\n"
-                                "  ws inspect SmolLM2-135M-Instruct.Q4_1.gguf\n"
-                                "  ws inspect out/enthusiasm/lora/dw.safetensors\n"
-                                "  ws inspect out/authority/vectors/mean_diff.safetensors\n"
-                                "  ws inspect out/enthusiasm/lora/pos --json\n\n"
-                                "A model's tensors are spoken of in Hugging Face names and shapes, from a GGUF too.",
-                                &a, &c, err);
+    ws_status st =
+        ws_cmd_parse(argc, argv, options, parse, "PATH",
+                     "Say what a model, GGUF, adapter directory, dW, vector or safetensors file is.\n\n"
+                     "  ws inspect SmolLM2-135M-Instruct.Q4_1.gguf\n"
+                     "  ws inspect out/enthusiasm/lora/dw.safetensors\n"
+                     "  ws inspect out/authority/vectors/mean_diff.safetensors\n"
+                     "  ws inspect out/enthusiasm/lora/pos --json\n"
+                     "  ws inspect out/enthusiasm/oft/dw.safetensors --model M        how far it moves M, by layer\n\n"
+                     "A model's tensors are spoken of in Hugging Face names and shapes, from a GGUF too.",
+                     &a, &c, err);
     if (st) return st;
-    if (a.path && c.model) return ws_fail(err, WS_EUSAGE, "a path and --model are two things; give one of them");
+    const char *base = a.path ? c.model : NULL;
+    if (base && !ws_is_edits(a.path))
+        return ws_fail(err, WS_EUSAGE, "%s is no adapter and no dW, so --model says nothing of it; give one of them",
+                       a.path);
     if (!a.path) a.path = c.model;
     if (!a.path)
         return ws_fail(err, WS_EUSAGE, "give a path: a model, a .gguf, an adapter directory, a dW or safetensors file");
     json_t *report = json_object();
     st = look(report, &a, &c, err);
+    if (!st && base) st = on_base(report, a.path, &c, err);
     if (!st && !(st = ws_sink_open(&sink, c.out, err))) {
         if (c.json)
             ws_print_json(json_incref(report), 0);

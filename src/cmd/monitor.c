@@ -12,7 +12,7 @@
 WS_ROOM(monitor)
 
 enum { K_DW = 0x500, K_DRAWS, K_MATRIX };
-enum { MOST_LINES = 100 }; /* of the table by layer on the terminal */
+enum { MOST_LINES = 40 }; /* of the table by layer on the terminal */
 
 static const struct argp_option options[] = {
     {"dw", K_DW, "DW", 0, "the direction: a dW file, an adapter directory or a LoRA GGUF", 0},
@@ -36,6 +36,8 @@ static const char doc[] =
 typedef struct args {
     const char *dw;
     int draws, matrix;
+    const char **arg;
+    int n_args;
     ws_things things;
 } args;
 
@@ -52,10 +54,8 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         break;
     case K_MATRIX: a->matrix = 1; break;
     case ARGP_KEY_ARG:
-        if (ws_things_add(&a->things, arg, &err)) {
-            if (err.code == WS_EUSAGE) argp_error(state, "%s", err.msg);
-            argp_failure(state, 1, 0, "%s", err.msg);
-        }
+        a->arg = ws_xrealloc(a->arg, (size_t)(a->n_args + 1) * sizeof *a->arg);
+        a->arg[a->n_args++] = arg;
         break;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -290,7 +290,8 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_interrupt_says(WS_STARTS_OVER);
     ws_status st = ws_cmd_parse(argc, argv, options, parse, "THING...", doc, &a, &c, err);
     if (!st && !a.dw) st = ws_fail(err, WS_EUSAGE, "--dw is missing: the dW that things are compared with");
-    if (!st && !a.things.n) st = ws_fail(err, WS_EUSAGE, "nothing to compare: give adapters, checkpoints or dW files");
+    if (!st && !a.n_args) st = ws_fail(err, WS_EUSAGE, "nothing to compare: give adapters, checkpoints or dW files");
+    for (int i = 0; i < a.n_args && !st; i++) st = ws_things_add(&a.things, a.arg[i], err);
     if (!st) st = ws_session_open_weights(&s, &c, err);
     if (!st) st = ws_delta_open(&dw, s.model, a.dw, c.force, err);
     if (!st && c.out) st = ws_mkdirs(c.out, err);
@@ -321,6 +322,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     for (int i = 0; i < a.things.n; i++) ws_monitor_free(&m[i]), close_thing(&o[i]);
     free(m), free(o);
     ws_things_free(&a.things);
+    free(a.arg);
     ws_delta_free(dw);
     ws_session_close(&s);
     return st;

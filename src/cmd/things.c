@@ -71,7 +71,7 @@ static ws_status add_folder(ws_things *l, const char *dir, ws_err *err) {
     if (n) qsort(name, (size_t)n, sizeof *name, by_name);
     for (int i = 0; i < n; i++) {
         char *path = ws_path_join(dir, name[i]);
-        add(l, n > 1 || itself ? name[i] : path, path, NULL);
+        add(l, path, path, NULL);
         free(path), free(name[i]);
     }
     free(name);

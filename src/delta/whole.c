@@ -271,7 +271,7 @@ static ws_status keep_all(const work *w, ws_delta *d, ws_whole_report *r, ws_err
     ws_status st = WS_OK;
     for (int i = 0; i < ws_model_n_sites(w->m); i++)
         if (is_kept(w, i)) total += cost(ws_model_site(w->m, i));
-    ws_progress_start(&bar, w->o->rank ? "dW: singular vectors" : "dW: rounding", "units", (int64_t)(total * 1000) + 1);
+    ws_progress_start(&bar, w->o->rank ? "dW: singular vectors" : "dW: rounding", "Gflop", (int64_t)total + 1);
     for (int i = 0; i < ws_model_n_sites(w->m) && !st; i++) {
         const ws_site *at = ws_model_site(w->m, i);
         double full, lost, square;
@@ -290,7 +290,7 @@ static ws_status keep_all(const work *w, ws_delta *d, ws_whole_report *r, ws_err
         st = ws_delta_add(d, i, &e, err);
         forget(w, i);
         if (!st) st = ws_interrupt_check(err);
-        ws_progress_update(&bar, (int64_t)((done += cost(at)) * 1000), at->name);
+        ws_progress_update(&bar, (int64_t)(done += cost(at)), at->name);
     }
     ws_progress_end(&bar);
     return st;
