@@ -259,14 +259,17 @@ static ws_status open_side(ws_side *s, const ws_model *m, const char *path, cons
     return ws_side_from_checkpoint(s, m, ck, err);
 }
 
-static ws_status whole(const args *a, const ws_model *m, const ws_common *c, json_t *sources, ws_whole_report *r,
-                       ws_err *err) {
+static ws_status whole(const args *a, const ws_model *m, const ws_common *c, json_t *sources, int say_rank,
+                       ws_whole_report *r, ws_err *err) {
     static const char *const hash[] = {"pos_hash", "neg_hash"};
     ws_side side[2] = {{0}, {0}};
     ws_status st = WS_OK;
     for (int i = 0; i < a->n && !st; i++)
         if (!(st = open_side(&side[i], m, a->path[i], c, err)))
             json_object_set_new(sources, hash[i], json_string(side[i].hash));
+    if (!st && say_rank)
+        ws_note("a checkpoint's change has full rank: the best %d factors of every matrix are kept (--rank K, --dense)",
+                RANK);
     if (!st) st = ws_whole_save(&side[0], a->n == 2 ? &side[1] : NULL, &a->o, sources, c->out, r, err);
     for (int i = 0; i < 2; i++) ws_side_close(&side[i]);
     return st;
@@ -316,11 +319,8 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         st = ws_fail(err, WS_EUSAGE, "--compat needs two adapter directories, not checkpoints");
     const int factors = edits && !a.o.rank && !a.dense;
     if (a.name || !factors) json_object_set_new(sources, "name", json_string(a.name ? a.name : "full"));
-    if (!st && !a.o.rank && !a.dense && !edits) {
-        a.o.rank = RANK;
-        ws_note("a checkpoint's change has full rank: the best %d factors of every matrix are kept (--rank K, --dense)",
-                RANK);
-    }
+    const int rank_chosen = a.o.rank || a.dense;
+    if (!rank_chosen && !edits) a.o.rank = RANK;
     a.o.only = only;
     if (!st && factors) {
         static const char *const hash[] = {"pos_hash", "neg_hash"};
@@ -331,7 +331,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         }
         if (!st) st = exact(&a, s.model, &c, only, sources, &r.info, &bf16, err);
     } else if (!st)
-        st = whole(&a, s.model, &c, sources, &r, err);
+        st = whole(&a, s.model, &c, sources, !rank_chosen, &r, err);
     if (!st) print(&a, &r, !factors, &bf16, c.out, c.json);
     ws_compat_free(bf16.part, bf16.n);
     if (!st && !factors) advise(&a, &r);
