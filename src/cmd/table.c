@@ -15,13 +15,14 @@
 
 WS_ROOM(table)
 
-enum { K_FORMAT = 1, K_TABLE, K_PUBLISHED, K_PROTOCOL };
+enum { K_FORMAT = 1, K_TABLE, K_PUBLISHED, K_PROTOCOL, K_VIGNETTES };
 
 static const struct argp_option options[] = {
     {"format", K_FORMAT, "F", 0, "text, markdown, csv or json (text; --json is the same as json)", 0},
     {"table", K_TABLE, "NAME", 0,
      "this table alone, by its name: dose, margin, effect, dlogit, si, bare, calibration ...", 0},
     {"protocol", K_PROTOCOL, "P", 0, "refuse runs of another protocol than P (ours, ws, sl)", 0},
+    {"vignettes", K_VIGNETTES, "DIR", 0, "vignettes of a folder of steering-lite: with them SI is computed too", 0},
     {"published", K_PUBLISHED, "FILE", OPTION_ARG_OPTIONAL,
      "the figures that others have published beside ours (the program's own data/published.csv)", 0},
     {0}};
@@ -31,12 +32,13 @@ static const char doc[] =
     "  ws table out/enthusiasm                            every table, for people\n"
     "  ws table out/enthusiasm out2/enthusiasm            two runs in the same tables\n"
     "  ws table out/authority --table si --format csv     one table for a program\n"
+    "  ws table out/authority sl/sweep --vignettes V      a folder of steering-lite's JSON beside ours\n"
     "  ws table out/authority --published                 published figures with ours of the same name below each\n"
     "  ws table out/enthusiasm --out report               report.md, report.html, plots and tables into a folder\v"
     "With --out and one RUN_DIR the whole report is written; nothing is read but the run's own files.";
 
 typedef struct args {
-    const char *format, *table, *published;
+    const char *format, *table, *published, *vignettes;
     const ws_protocol *protocol;
     int with_published;
     const char **run;
@@ -52,6 +54,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         a->format = arg;
         break;
     case K_TABLE: a->table = arg; break;
+    case K_VIGNETTES: a->vignettes = arg; break;
     case K_PROTOCOL:
         if (ws_opt_protocol(arg, &a->protocol, &err)) argp_error(state, "%s", err.msg);
         break;
@@ -79,13 +82,18 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     if (!st && c.out && a.n > 1) st = ws_fail(err, WS_EUSAGE, "--out writes the report of one run; %d were given", a.n);
     if (st) goto out;
     if (c.json) a.format = "json";
+    int any_sl = 0;
     r = ws_xcalloc((size_t)a.n, sizeof *r);
     for (int i = 0; i < a.n && !st; i++) {
-        st = ws_results_load(&r[i], a.run[i], err);
+        int sl = ws_results_is_sl(a.run[i]);
+        any_sl |= sl;
+        st = sl ? ws_results_load_sl(&r[i], a.run[i], a.vignettes, err) : ws_results_load(&r[i], a.run[i], err);
         if (!st && a.protocol && strcmp(ws_results_protocol(r[i]), a.protocol->name) != 0)
             st = ws_fail(err, WS_ESTATE, "%s was evaluated by protocol %s, not %s", a.run[i], ws_results_protocol(r[i]),
                          a.protocol->name);
     }
+    if (!st && a.vignettes && !any_sl)
+        st = ws_fail(err, WS_EUSAGE, "--vignettes is for folders of steering-lite (bare.json), and none was given");
     if (st) goto out;
     all = ws_tables_build(r, a.n);
     if (a.n == 1) {

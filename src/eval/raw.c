@@ -180,6 +180,7 @@ void ws_col_setting(ws_str *s, const ws_setting *x) {
 }
 
 ws_status ws_eval_write(const ws_eval *e, const char *name, const ws_str *text, ws_err *err) {
+    if (!e->o->out) return WS_OK; /* only what is printed is wanted */
     char *path = ws_path_join(e->o->out, name);
     ws_status st = ws_file_write(path, text->p, text->n, err);
     free(path);

@@ -35,6 +35,6 @@ ws_hash *ws_raw_key(const ws_eval *e, const char *format);
 void ws_col(ws_str *s, const char *text);
 void ws_num(ws_str *s, double v);
 void ws_col_setting(ws_str *s, const ws_setting *x); /* method, alpha, arm */
-/* DIR/name, whole or not at all. */
+/* DIR/name, whole or not at all; nothing without a folder (ws readout). */
 ws_status ws_eval_write(const ws_eval *e, const char *name, const ws_str *text, ws_err *err);
 #endif

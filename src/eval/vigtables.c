@@ -209,7 +209,7 @@ static void cell(ws_str *o, const boot *b, int i) {
 static void print(const boot *b, int signal, const char *why) {
     const ws_vigwork *w = b->w;
     ws_str *o = w->e->report;
-    char *mode = ws_vigask_mode(w->e->o);
+    char *mode = w->e->model ? ws_vigask_mode(w->e->o) : ws_xstrdup("answers that were computed elsewhere");
     ws_str_addf(o, "Vignettes: the readout %s on this model: %s.\n", signal ? "carries signal" : "carries NO signal",
                 why);
     if (!signal) ws_str_adds(o, "What follows is printed for completeness; nothing in it is marked as best.\n");
@@ -316,7 +316,7 @@ ws_status ws_vigtables(ws_vigwork *w, ws_err *err) {
             "loading_weighted", e->o->loading_weighted, "source", w->set.path[0], "vignettes_hash", w->set_hash,
             "frames_hash", w->frames_hash);
         if (!v) BUG("eval.json cannot be packed");
-        json_object_set_new(v, "mode", json_string(e->o->max_think ? "B" : "A"));
+        json_object_set_new(v, "mode", json_string(!e->model ? "outside" : e->o->max_think ? "B" : "A"));
         json_object_set_new(v, "max_think", json_integer(e->o->max_think));
         json_object_set_new(v, "protocol", json_string(e->o->protocol ? e->o->protocol->name : "ours"));
         json_object_set_new(v, "sign", json_string(sign_after(w) ? "chosen after the evaluation" : "persona"));

@@ -19,6 +19,8 @@ typedef struct ws_vigwork {
 } ws_vigwork;
 /* Writes readout, foundations, vignettes, dlogit, si and effect.csv, and adds to e->report and e->json. */
 ws_status ws_vigtables(ws_vigwork *w, ws_err *err);
+/* The same from w->e, w->set and w->answers alone: fills in the rest (vigwork.c). */
+ws_status ws_vigwork_tables(ws_vigwork *w, ws_err *err);
 /* Mode B: thinking.csv, what became of the thoughts at every strength, and the same as text.  Mode A: no such file. */
 ws_status ws_vigthoughts(const ws_vigwork *w, ws_err *err);
 #endif

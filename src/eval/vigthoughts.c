@@ -42,6 +42,7 @@ static void draw_some(void *arg, int64_t begin, int64_t end) {
 
 ws_status ws_vigthoughts(const ws_vigwork *w, ws_err *err) {
     const ws_eval *e = w->e;
+    if (!w->ask.stats && !e->o->out) return WS_OK;
     if (!w->ask.stats) { /* what an evaluation with thoughts left here is not this one's */
         char *path = ws_path_join(e->o->out, "thinking.csv");
         ws_status gone =

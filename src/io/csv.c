@@ -58,14 +58,21 @@ static int record(reader *r, char ***out, size_t *n, size_t *cap, ws_err *err) {
 }
 
 ws_status ws_csv_load(ws_csv *c, const char *path, ws_err *err) {
-    *c = (ws_csv){0};
     ws_str text = {0};
+    *c = (ws_csv){0};
+    ws_status st = ws_file_read(path, &text, err);
+    if (!st) st = ws_csv_parse(c, text.p, text.n, path, err);
+    ws_str_free(&text);
+    return st;
+}
+
+ws_status ws_csv_parse(ws_csv *c, const char *text, size_t size, const char *path, ws_err *err) {
+    *c = (ws_csv){0};
     char **v = NULL;
     size_t n = 0, cap = 0, before;
-    ws_status rc = ws_file_read(path, &text, err);
-    if (rc) goto done;
-    reader r = {text.p, text.p + text.n, path, 1};
-    if (text.n >= 3 && !memcmp(r.p, "\xef\xbb\xbf", 3)) r.p += 3;
+    ws_status rc = WS_OK;
+    reader r = {text, text + size, path, 1};
+    if (size >= 3 && !memcmp(r.p, "\xef\xbb\xbf", 3)) r.p += 3;
     int got = record(&r, &v, &n, &cap, err);
     if (got < 0) {
         rc = WS_EFORMAT;
@@ -105,7 +112,6 @@ done:
         free(c->line);
         *c = (ws_csv){0};
     }
-    ws_str_free(&text);
     return rc;
 }
 

@@ -10,6 +10,8 @@ typedef struct ws_csv {
 } ws_csv;
 /* Every row must have `cols` fields: the error names the line. */
 ws_status ws_csv_load(ws_csv *c, const char *path, ws_err *err);
+/* The same of a text; `name` stands for the path in errors. */
+ws_status ws_csv_parse(ws_csv *c, const char *text, size_t n, const char *name, ws_err *err);
 void ws_csv_free(ws_csv *c);
 /* Moves the rows of `from` behind those of `to`; 0, and nothing is moved, where their columns differ. */
 int ws_csv_append(ws_csv *to, ws_csv *from);

@@ -265,6 +265,7 @@ void ws_results_free(ws_results *r) {
     sheet_free(&r->summary);
     sheet_free(&r->audit);
     sheet_free(&r->history);
+    ws_str_free(&r->notes);
     json_decref(r->manifest);
     json_decref(r->data);
     free(r->m);

@@ -53,11 +53,17 @@ typedef struct ws_results {
     ws_sheet summary, audit, history;
     int n;
     ws_method_results *m;
-    int n_rows; /* of a sweep; 0: a run */
+    ws_str notes; /* what the tables should say of this run, a line each */
+    int n_rows;   /* of a sweep; 0: a run */
     ws_row_results *row;
 } ws_results;
 /* WS_EIO when `dir` is no folder, WS_EFORMAT when nothing in it can be reported. */
 ws_status ws_results_load(ws_results **out, const char *dir, ws_err *err);
+/* steering-lite's folder (bare.json, <method>.json; pipeline.md 7) as a run: dlogit, bare model and strengths from its
+ * figures, and, where `vignettes` says which (NULL: not), SI from its raw answers.  What is refused stands in r->notes.
+ * (results_sl.c) */
+int ws_results_is_sl(const char *dir);
+ws_status ws_results_load_sl(ws_results **out, const char *dir, const char *vignettes, ws_err *err);
 void ws_results_free(ws_results *r);
 
 /* From the manifest, else from the first eval.json, else "?" (behaviour: the folder's name). */

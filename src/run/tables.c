@@ -176,9 +176,12 @@ static void label(const ws_results *r, ws_str *s) {
     for (int i = 0; i < r->n && !v; i++) v = json_object_get(r->m[i].eval, "vignettes");
     ws_str_adds(s, "protocol ");
     const ws_protocol *p = ws_protocol_find(ws_results_protocol(r));
+    const char *mode = json_string_value(json_object_get(v, "mode"));
+    int outside = mode && !strcmp(mode, "outside"); /* how they came about is not known */
     if (p && json_is_object(v))
-        ws_protocol_label(p->name, (int)or_else(v, "max_think", p->max_think), or_else(v, "floor", p->floor),
-                          or_else(v, "k", p->k), (int)or_else(v, "loading_weighted", p->loading_weighted), s);
+        ws_protocol_label(p->name, outside ? p->max_think : (int)or_else(v, "max_think", p->max_think),
+                          or_else(v, "floor", p->floor), or_else(v, "k", p->k),
+                          (int)or_else(v, "loading_weighted", p->loading_weighted), s);
     else
         ws_str_adds(s, ws_results_protocol(r));
     const char *weights = ws_results_weights(r);
@@ -204,6 +207,9 @@ void ws_tables_whose(ws_results *const *run, int n, ws_table *t) {
     char *text = same ? first.p : all.p;
     if (*text == 'p' && same) *text = 'P';
     ws_table_note(t, "%s.", text);
+    for (int i = 0; i < n; i++)
+        for (const char *l = run[i]->notes.p; l && *l; l += strcspn(l, "\n"), l += *l == '\n')
+            ws_table_note(t, "%.*s", (int)strcspn(l, "\n"), l);
     for (int i = 0; i < n; i++) {
         const ws_protocol *p = ws_protocol_find(ws_results_protocol(run[i]));
         if (p && *p->not_followed && strcmp(ws_table_name(t), "data")) ws_table_note(t, "%s", p->not_followed);

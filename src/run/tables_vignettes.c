@@ -33,9 +33,15 @@ static ws_table *moral(const ws_show *s, const char *name, const char *caption) 
 }
 
 static void keep_moral(const ws_show *s, ws_tables *all, ws_table *t) {
-    if (s->think)
+    int outside = 0, here = 0;
+    EACH_VIGNETTES(s, r, m) {
+        const char *mode = json_string_value(json_object_get(vignettes_of(m), "mode"));
+        *(mode && !strcmp(mode, "outside") ? &outside : &here) = 1;
+    }
+    if (outside) ws_table_note(t, "%s answers were computed elsewhere.", here ? "Some" : "The");
+    if (here && s->think)
         ws_table_note(t, "Mode B: answers after a thought of at most %d tokens, which is steered too.", s->think);
-    else
+    else if (here)
         ws_table_note(t, "Mode A: answers without thinking.");
     if (s->no_best_moral) ws_table_no_best(t, s->no_best_moral);
     ws_tab_keep(all, t);
