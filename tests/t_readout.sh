@@ -47,7 +47,7 @@ check "a sweep of another probe is refused" $? "$(cat "$T/err")"
 mkdir "$T/vig"
 for f in other_violate self_violate; do grep -E '"id": "[a-z-]*-0[12]"' data/vignettes/$f.jsonl >"$T/vig/$f.jsonl"; done
 cp data/vignettes/frames.json "$T/vig/"
-"$WS" extract --model tests/fixtures/tiny-chat --behavior authority --methods mean_diff --out "$T/v" --pairs 8 >/dev/null 2>"$T/err" &&
+"$WS" extract --model tests/fixtures/tiny-chat --behavior authority --methods mean_diff --out "$T/v" --n 8 --layers 1:3 >/dev/null 2>"$T/err" &&
     "$WS" eval --model tests/fixtures/tiny-chat --steer "$T/v/mean_diff.safetensors" --alpha=-3,0,3,6 --readout vignettes --vignettes "$T/vig" --behavior authority --floor 0 \
         --bootstrap 100 --out "$T/ev/mean_diff" >/dev/null 2>"$T/err"
 check "an evaluation to go by" $? "$(cat "$T/err")"
@@ -56,7 +56,7 @@ same=0
 for f in readout foundations vignettes dlogit si effect; do cmp -s "$T/ev/mean_diff/$f.csv" "$T/back/mean_diff/$f.csv" || same=1; done
 check "our own raw answers give our own files, byte for byte" $same
 "$WS" table "$T/back" --table effect 2>/dev/null | grep -q 'The answers were computed elsewhere' &&
-    "$WS" compare "$T/ev" "$T/back" --table compare --format csv 2>"$T/err" | grep -q '^mean_diff,.*,0,0,0,'
+    "$WS" compare "$T/ev" "$T/back" --mark --table compare --format csv 2>"$T/err" | grep -q '^mean_diff,.*,0,0,0,'
 check "its folders are runs for ws table and ws compare" $? "$(cat "$T/err")"
 
 # steering-lite's folder beside ours

@@ -111,13 +111,14 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     if (!st && c.out) ws_note("report in %s", c.out);
     for (int i = 0; i < a.n && !st; i++)
         for (int k = 0; k < (r[i]->n_rows ? 1 : r[i]->n); k++) { /* the rows of a sweep have one verdict together */
+            const ws_method_results *m = &r[i]->m[k];
             ws_str s = {0};
+            if (!r[i]->n_rows && !m->margin.csv.rows && !m->dose.csv.rows) continue; /* nothing to judge by */
             if (r[i]->n_rows)
                 ws_headline_sweep(r[i], &s);
             else
-                ws_verdict_line(&r[i]->m[k], &s);
-            ws_note("%s%s%s: %s", a.n > 1 ? r[i]->name : "", a.n > 1 ? "/" : "",
-                    r[i]->n_rows ? "rows" : r[i]->m[k].name, s.p);
+                ws_verdict_line(m, &s);
+            ws_note("%s%s%s: %s", a.n > 1 ? r[i]->name : "", a.n > 1 ? "/" : "", r[i]->n_rows ? "rows" : m->name, s.p);
             ws_str_free(&s);
         }
     if (!st && a.n == 1) {

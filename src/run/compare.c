@@ -123,7 +123,9 @@ static void waivable(const ws_results *a, const ws_results *b, ws_str *s) {
     static const char *const key[][2] = {{"protocol", "protocol"},          {"max_think", "budget of thought"},
                                          {"k", "price k of a broken cell"}, {"loading_weighted", "weighting"},
                                          {"floor", "probability floor"},    {"frames_hash", "questions"}};
-    if (strcmp(ws_results_model_hash(a), ws_results_model_hash(b)))
+    if (!strcmp(ws_results_model_hash(a), "?") || !strcmp(ws_results_model_hash(b), "?"))
+        ws_str_addf(s, "a base model that is not recorded (%s, %s)", ws_results_model(b), ws_results_model(a));
+    else if (strcmp(ws_results_model_hash(a), ws_results_model_hash(b)) != 0)
         ws_str_addf(s, "another base model (%s, %s)", ws_results_model(b), ws_results_model(a));
     double x = budget_of(a), y = budget_of(b);
     if (!isnan(x) && !isnan(y) && x != y) ws_str_addf(s, "%sanother KL budget (%g, %g nat)", s->n ? "; " : "", y, x);

@@ -171,15 +171,20 @@ static double or_else(const json_t *o, const char *key, double otherwise) {
     const json_t *v = json_object_get(o, key);
     return json_is_number(v) ? json_number_value(v) : json_is_true(v) ? 1 : json_is_false(v) ? 0 : otherwise;
 }
+/* How the answers of this run came about is not known: they were computed elsewhere. */
+static int is_outside(const ws_results *r) {
+    const json_t *v = r->n ? json_object_get(r->m[0].eval, "vignettes") : NULL;
+    const char *mode = json_string_value(json_object_get(v, "mode"));
+    return mode && !strcmp(mode, "outside");
+}
+
 static void label(const ws_results *r, ws_str *s) {
     const json_t *v = NULL;
     for (int i = 0; i < r->n && !v; i++) v = json_object_get(r->m[i].eval, "vignettes");
     ws_str_adds(s, "protocol ");
     const ws_protocol *p = ws_protocol_find(ws_results_protocol(r));
-    const char *mode = json_string_value(json_object_get(v, "mode"));
-    int outside = mode && !strcmp(mode, "outside"); /* how they came about is not known */
     if (p && json_is_object(v))
-        ws_protocol_label(p->name, outside ? p->max_think : (int)or_else(v, "max_think", p->max_think),
+        ws_protocol_label(p->name, is_outside(r) ? p->max_think : (int)or_else(v, "max_think", p->max_think),
                           or_else(v, "floor", p->floor), or_else(v, "k", p->k),
                           (int)or_else(v, "loading_weighted", p->loading_weighted), s);
     else
@@ -212,7 +217,8 @@ void ws_tables_whose(ws_results *const *run, int n, ws_table *t) {
             ws_table_note(t, "%.*s", (int)strcspn(l, "\n"), l);
     for (int i = 0; i < n; i++) {
         const ws_protocol *p = ws_protocol_find(ws_results_protocol(run[i]));
-        if (p && *p->not_followed && strcmp(ws_table_name(t), "data")) ws_table_note(t, "%s", p->not_followed);
+        if (p && *p->not_followed && !is_outside(run[i]) && strcmp(ws_table_name(t), "data"))
+            ws_table_note(t, "%s", p->not_followed);
     }
     ws_str_free(&all), ws_str_free(&one), ws_str_free(&first);
 }
@@ -229,7 +235,9 @@ ws_tables ws_tables_build(ws_results *const *run, int n_runs) {
     s.budget = ws_results_budget(run[0], NULL);
     for (int i = 0; i < n_runs && !s.no_best; i++)
         for (int k = 0; k < run[i]->summary.csv.rows && !s.no_best; k++)
-            if (ws_sheet_num(&run[i]->summary, k, "target_p95") != s.budget)
+            if (isnan(s.budget) || isnan(ws_sheet_num(&run[i]->summary, k, "target_p95")))
+                s.no_best = ws_xstrdup("the KL budget of some rows is not known.");
+            else if (ws_sheet_num(&run[i]->summary, k, "target_p95") != s.budget)
                 s.no_best = ws_sprintf("the %s have different KL budgets.", i ? "runs" : "rows");
     ws_tab_rows(&s, &all);
     dose(&s, &all);
