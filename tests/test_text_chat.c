@@ -160,6 +160,25 @@ static void published_rows_are_exact(void **state) {
     }
 }
 
+/* A system text goes where it is told, and back. */
+static void system_text_can_be_folded(void **state) {
+    (void)state;
+    static const char text[] = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}";
+    static const char *const want[] = {"[system]SYS[user]Hi", "[user]SYS\n\nHi", "[system]SYS[user]Hi"};
+    ws_chat *c = NULL;
+    ws_err err = {0};
+    const ws_render r = {.thinking = -1};
+    if (ws_chat_from_text(&c, text, "plain", "", "", &err)) fail_msg("%s", err.msg);
+    for (int i = 0; i < 3; i++) {
+        ws_str out = {0};
+        if (i) ws_chat_fold(c, i == 1);
+        if (ws_chat_render_plain(c, "SYS", "Hi", NULL, &r, &out, &err)) fail_msg("%s", err.msg);
+        assert_string_equal(out.p, want[i]);
+        ws_str_free(&out);
+    }
+    ws_chat_free(c);
+}
+
 static void constructs_equal_jinja2(void **state) {
     (void)state;
     json_t *doc = load("jinja_cases.json"), *cases = json_object_get(doc, "cases"),
@@ -319,6 +338,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(conversations_equal_transformers),
                                        cmocka_unit_test(published_templates_equal_transformers),
                                        cmocka_unit_test(published_rows_are_exact),
+                                       cmocka_unit_test(system_text_can_be_folded),
                                        cmocka_unit_test(constructs_equal_jinja2),
                                        cmocka_unit_test(errors_name_the_line_and_the_construct),
                                        cmocka_unit_test(hostile_templates_end_with_an_error),
