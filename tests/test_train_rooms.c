@@ -169,8 +169,8 @@ static void other_trainers_are_told_apart(void **state) {
                 o.weight_decay = 0;
             OK(ws_train(f->m, data, &o, &r, &err));
             errors e = compare(f, kinds[k], out);
-            printf("  %-6s %s: loss %.1e, final tensors %.1e\n", kinds[k], how ? "a step less of warmup" : "no decay", e.loss,
-                   e.tensors);
+            printf("  %-6s %s: loss %.1e, final tensors %.1e\n", kinds[k], how ? "a step less of warmup" : "no decay",
+                   e.loss, e.tensors);
             assert_false(follows(&e));
         }
     ws_examples_free(data);
