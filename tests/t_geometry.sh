@@ -30,6 +30,8 @@ ws diff --model $M "$T/merged" --out "$T/back.safetensors" && has "||dW||       
 ws monitor --model $M --dw "$T/dw.safetensors" "$T/back.safetensors" "$T/merged" "$T/merged,$M" --draws 0 --json && [ "$(grep -c '"cosine": 0.99999\|"cosine": 1.0' "$T/out")" = 15 ] && ok "and is that contrast again, at its rank, whole, and as a pair" || no "cosine of a merged checkpoint"
 ws diff --model $M "$T/merged" $P --dense --dtype bf16 --out "$T/dense.safetensors" --layers 1:2 --modules q_proj,up_proj && has "modules                          2" && ws inspect "$T/dense.safetensors" && has "model.layers.1.self_attn.q_proj              dense BF16" "energy_left_out" && ok "a checkpoint beside an adapter, dense, a part of the model" || no "dense"
 ws logits --model $M --ids "1 2 3" --dw "$T/back.safetensors" --alpha 1 --out "$T/a.st" && ws logits --model "$T/merged" --ids "1 2 3" --out "$T/b.st" && ok "and is steered with" || no "steered with"
+for t in 1 3; do ws diff --model $M "$T/merged" $P --rank 6 --threads $t --out "$T/t$t.safetensors" && ws diff --model $M "$T/merged" $P --dense --threads $t --out "$T/d$t.safetensors" || no "threads"; done
+cmp -s "$T/t1.safetensors" "$T/t3.safetensors" && cmp -s "$T/d1.safetensors" "$T/d3.safetensors" && ok "the same bytes with other threads, at a rank and dense" || no "bytes by threads"
 says 1 "is a qwen3 model, the base" diff --model $M tests/fixtures/models/qwen3 --out "$T/x.safetensors"
 says 1 "num_hidden_layers is 2" diff --model $M tests/fixtures/models/llama --out "$T/x.safetensors"
 says 1 "have the same weights in every linear layer" diff --model $M $M --rank 4 --out "$T/x.safetensors"
