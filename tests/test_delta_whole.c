@@ -257,16 +257,6 @@ static void a_gguf_is_its_directory(void **state) {
     ws_checkpoint_close(base);
 }
 
-/* ---------- refusals ---------- */
-
-static void refuse_side(const fixture *f, const char *dir, ws_status status, const char *part) {
-    ws_err err = {0};
-    ws_side s;
-    REFUSED(status, part, try_side(&s, f, dir, &err));
-    if (!strstr(err.msg, dir)) fail_msg("message lacks the file: %s", err.msg);
-    assert_null(s.m);
-}
-
 static void set_config(const char *dir, const char *key, const char *value) {
     ws_err err = {0};
     char *path = ws_sprintf("%s/config.json", dir);
@@ -276,6 +266,120 @@ static void set_config(const char *dir, const char *key, const char *value) {
     OK(ws_json_save(j, path, &err));
     json_decref(j);
     free(path);
+}
+
+/* ---------- parameters without a place ---------- */
+
+/* Everything that differs is told: what dW holds and what it leaves out are all squares there are, on every family, with
+ * heads of their own, biases, convolutions and decays, from directories and GGUFs. */
+static void nothing_that_differs_is_passed_over(void **state) {
+    (void)state;
+    static const struct {
+        const char *base, *from;
+        const char *left[3]; /* some that must be there */
+    } of[] = {
+        {"qwen3_untied", "qwen3_untied", {"lm_head.weight", "self_attn.q_norm.weight", "model.norm.weight"}},
+        {"llama_bias", "llama_bias", {"model.embed_tokens.weight", "model.norm.weight", "input_layernorm.weight"}},
+        {"qwen35_1x", "qwen35_1x", {"linear_attn.conv1d.weight", "linear_attn.A_log", "linear_attn.dt_bias"}},
+        {"qwen35_3x.gguf", "qwen35_3x", {"linear_attn.conv1d.weight", "linear_attn.A_log", "linear_attn.norm.weight"}}};
+    for (size_t x = 0; x < sizeof of / sizeof *of; x++) {
+        ws_err err = {0};
+        char tmp[] = "/tmp/ws_test_XXXXXX";
+        ws_checkpoint *base, *c;
+        ws_model *m;
+        ws_side s;
+        ws_whole_report r;
+        ws_whole_options o = {.rank = 3};
+        assert_non_null(mkdtemp(tmp));
+        char *from = ws_sprintf("tests/fixtures/models/%s", of[x].from),
+             *at = ws_sprintf("tests/fixtures/models/%s", of[x].base), *dir = ws_sprintf("%s/side", tmp),
+             *out = ws_sprintf("%s/dw.safetensors", tmp), *cmd = ws_sprintf("rm -rf %s", tmp);
+        write_side(from, dir, 0, ALL_PARAMETERS, WS_F32, 1);
+        OK(ws_checkpoint_open(&base, at, &err));
+        OK(ws_model_open(&m, base, &err));
+        OK(ws_checkpoint_open(&c, dir, &err));
+        double want = 0, got = 0;
+        for (size_t i = 0; i < ws_checkpoint_count(base); i++) {
+            const ws_tensor *t = ws_checkpoint_at(base, i);
+            float *a = ws_tensor_f32(t), *b = ws_tensor_f32(ws_checkpoint_find(c, t->name));
+            for (int64_t k = 0; k < ws_tensor_numel(t); k++) want += ((double)b[k] - a[k]) * ((double)b[k] - a[k]);
+            free(a), free(b);
+        }
+        OK(ws_side_from_checkpoint(&s, m, c, &err));
+        OK(ws_whole_save(&s, NULL, &o, NULL, out, &r, &err));
+        for (int i = 0; i < r.n_kinds; i++) got += r.kind[i].full;
+        for (int i = 0; i < r.n_left; i++) got += r.left[i].full;
+        if (!(fabs(got - want) < 1e-9 * want)) fail_msg("%s: %.12g of %.12g", of[x].base, got, want);
+        for (int k = 0; k < 3; k++) {
+            int i = 0;
+            while (i < r.n_left && strcmp(r.left[i].kind, of[x].left[k])) i++;
+            if (i == r.n_left) fail_msg("%s: %s is not told", of[x].base, of[x].left[k]);
+        }
+        ws_whole_report_free(&r);
+        ws_side_close(&s);
+        ws_model_free(m);
+        ws_checkpoint_close(base);
+        assert_int_equal(system(cmd), 0);
+        free(from), free(at), free(dir), free(out), free(cmd);
+    }
+}
+
+/* A fine-tune with a larger vocabulary, and one whose head was untied: read, and the rows that both have are compared. */
+static void another_vocabulary_is_told(void **state) {
+    fixture *f = *state;
+    for (int untied = 0; untied < 2; untied++) {
+        ws_err err = {0};
+        ws_side s;
+        ws_whole_report r;
+        ws_whole_options o = {.rank = 2};
+        char *dir = make(f, "wide", 0, LINEARS, WS_F32, 0), *file = ws_sprintf("%s/model.safetensors", dir),
+             *at = ws_sprintf("%s/new", dir), *out = ws_sprintf("%s/dw.safetensors", f->tmp);
+        ws_safetensors *old;
+        OK(ws_safetensors_open(&old, file, &err));
+        size_t n = ws_safetensors_count(old);
+        ws_tensor *t = calloc(n + 1, sizeof *t);
+        float *rows = calloc(48 * 32, sizeof *rows);
+        for (size_t i = 0; i < n; i++) {
+            t[i] = *ws_safetensors_at(old, i);
+            if (strcmp(t[i].name, "model.embed_tokens.weight")) continue;
+            float *v = ws_tensor_f32(&t[i]);
+            memcpy(rows, v, 40 * 32 * sizeof *rows);
+            free(v);
+            rows[5] += 1; /* one number differs, and eight rows are new */
+            if (!untied) t[i].dim[0] = 48, t[i].data = rows, t[i].bytes = 48 * 32 * 4;
+        }
+        if (untied) {
+            t[n++] = (ws_tensor){.name = (char *)(uintptr_t) "lm_head.weight",
+                                 .type = WS_F32,
+                                 .dims = 2,
+                                 .dim = {40, 32},
+                                 .data = rows,
+                                 .bytes = 40 * 32 * 4};
+            set_config(dir, "tie_word_embeddings", "false");
+        } else
+            set_config(dir, "vocab_size", "48");
+        OK(ws_safetensors_write(at, t, n, NULL, &err));
+        ws_safetensors_close(old);
+        assert_int_equal(rename(at, file), 0);
+        open_side(&s, f, dir);
+        OK(ws_whole_save(&s, NULL, &o, NULL, out, &r, &err));
+        assert_int_equal(r.n_left, 1);
+        assert_string_equal(r.left[0].kind, untied ? "lm_head.weight" : "model.embed_tokens.weight");
+        near(r.left[0].full, 1, 1e-6, "the one number");
+        ws_whole_report_free(&r);
+        ws_side_close(&s);
+        free(t), free(rows), free(dir), free(file), free(at), free(out);
+    }
+}
+
+/* ---------- refusals ---------- */
+
+static void refuse_side(const fixture *f, const char *dir, ws_status status, const char *part) {
+    ws_err err = {0};
+    ws_side s;
+    REFUSED(status, part, try_side(&s, f, dir, &err));
+    if (!strstr(err.msg, dir)) fail_msg("message lacks the file: %s", err.msg);
+    assert_null(s.m);
 }
 
 /* Rewrites the one file of `dir` without tensor `drop`, or with a NaN in it. */
@@ -375,6 +479,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(parts_of_the_model_can_be_picked, fixture_setup, fixture_teardown),
         cmocka_unit_test(biases_go_along),
         cmocka_unit_test(a_gguf_is_its_directory),
+        cmocka_unit_test(nothing_that_differs_is_passed_over),
+        cmocka_unit_test_setup_teardown(another_vocabulary_is_told, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(what_does_not_fit_is_refused_by_name, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(differences_of_rounded_weights_are_exact, fixture_setup, fixture_teardown),
     };
