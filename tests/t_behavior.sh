@@ -1,5 +1,6 @@
 #!/bin/sh
-# `ws behavior init` writes a behaviour that works as it stands, and never writes over one.
+# `ws behavior init` writes a behaviour that works as it stands, and never writes over one; `ws behavior check` tells of a few
+# answers what `ws score` tells of them, on any number of threads, leaves nothing behind, and says what it wants.
 set -u
 WS=${WS:-$PWD/build/release/ws}
 T=$(mktemp -d)
@@ -32,6 +33,65 @@ usage() { # usage NAME WORD ARGS...
     [ $rc = 2 ] && [ ! -s out ] && grep -q -e "$word" err
     check "usage: $name" $? "$rc $(head -n 1 err)"
 }
+
+# ---- check ----
+mkdir tmp
+TMPDIR=$T/tmp
+export TMPDIR
+look() { "$WS" behavior check mine.json --quiet --model "$model" --max-new-tokens 8 --rows 3 "$@"; }
+look --out c.json >out 2>err
+check "check of an own file" $? "$(cat err)"
+[ -z "$(ls -A tmp)" ]
+check "nothing is left in the temporary folder" $? "$(ls -A tmp)"
+grep -q '^mine on tiny-chat: 3 pairs of answers of at most 8 tokens' out && grep -q '^likelier under their own persona' out && grep -q '^Without a persona the model is ' out && grep -Eq '^Verdict: (ok|[0-9]+ warning)' out && grep -q 'What to do: ' out
+check "table, direction and verdict in words" $? "$(cat out)"
+look --json >j.json 2>err && cmp -s j.json c.json && grep -q '"format": "ws-behavior-check"' j.json && [ "$(grep -c '"response_pos"' j.json)" = 3 ]
+check "--json prints what --out writes, answers included" $? "$(cat err)"
+look --json --threads 1 2>err | cmp -s - c.json
+check "one thread, the same" $?
+look --json --seed 1 2>err | cmp -s - c.json
+[ $? = 1 ]
+check "another seed, other answers" $?
+# Mean log-probabilities of the first pair against ws score, which is given the same messages by hand.
+python3 - c.json >score.jsonl 2>err <<'PY'
+import json, sys
+r = json.load(open(sys.argv[1]))["rows"][0]
+for side, other in (("pos", "neg"), ("neg", "pos")):
+    for system in (r["sys_prompt_" + side], r["sys_prompt_" + other], None):
+        m = [{"role": "system", "content": system}] if system else []
+        print(json.dumps({"messages": m + [{"role": "user", "content": r["prompt"]}], "completion": r["response_" + side]}))
+PY
+"$WS" score --quiet --model "$model" --file score.jsonl >scored.jsonl 2>err && python3 - c.json scored.jsonl >out 2>&1 <<'PY'
+import json, sys
+r = json.load(open(sys.argv[1]))["rows"][0]
+have = [r["lp_" + s][k] for s in ("pos", "neg") for k in ("own", "other", "none")]
+want = [v["logprob"] / v["n_tokens"] for v in map(json.loads, open(sys.argv[2]))]
+assert len(want) == 6 and all(abs(a - b) < 1e-6 for a, b in zip(have, want)), (have, want)
+PY
+check "log-probabilities are those of ws score" $? "$(cat err out)"
+look --rows 14 --max-new-tokens 4 --json >j.json 2>err && [ "$(grep -c '"response_pos"' j.json)" = 14 ]
+check "more rows than topics" $? "$(cat err)"
+"$WS" behavior check enthusiasm --quiet --model "$model" --max-new-tokens 4 --rows 2 >out 2>err && grep -q '^enthusiasm on tiny-chat' out
+check "a behaviour that comes with the program" $? "$(cat err)"
+bad() { # bad NAME STATUS WORD ARGS...
+    name=$1 want=$2 word=$3
+    shift 3
+    "$WS" behavior "$@" >out 2>err
+    rc=$?
+    [ $rc = "$want" ] && [ ! -s out ] && grep -q -e "$word" err
+    check "refused: $name" $? "$rc $(head -n 1 err)"
+}
+sed 's/"topics"/"topisc"/' mine.json >typo.json
+bad "a misspelt key" 1 "typo.json: unknown key 'topisc'" check typo.json --model "$model"
+head -c 300 mine.json >half.json
+bad "half a file" 1 "half.json" check half.json --model "$model"
+bad "no such behaviour" 1 "no behaviour 'nowhere'" check nowhere --model "$model"
+bad "no model" 2 "--model is missing" check mine.json
+bad "one row" 2 "--rows" check mine.json --model "$model" --rows 1
+bad "check's options with init" 2 "rows" init other --rows 3
+bad "a place that cannot be written to" 1 "/dev/null" check mine.json --model "$model" --out /dev/null/x
+TMPDIR=$T/nowhere bad "no temporary folder" 1 "TMPDIR" check mine.json --model "$model" --rows 2
+
 usage "nothing said" "say what to do"
 usage "something else" "say what to do" destroy mine
 usage "no name" "name is missing" init

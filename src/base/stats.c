@@ -98,3 +98,11 @@ int64_t ws_boot_index(uint64_t seed, const char *stream, int64_t draw, int64_t i
     int64_t k = (int64_t)(u * (double)n);
     return k < n ? k : n - 1;
 }
+
+ws_interval ws_wilson(int64_t k, int64_t n) {
+    const double z = 1.959963984540054, z2 = z * z, N = (double)n, p = (double)k / N;
+    if (n < 1) return (ws_interval){NAN, NAN};
+    const double middle = (p + z2 / (2 * N)) / (1 + z2 / N);
+    const double half = z / (1 + z2 / N) * sqrt(p * (1 - p) / N + z2 / (4 * N * N));
+    return (ws_interval){k == 0 ? 0 : middle - half, k == n ? 1 : middle + half};
+}

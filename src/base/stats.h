@@ -21,6 +21,8 @@ typedef struct ws_interval {
 /* 2.5% and 97.5% quantiles of bootstrap draws; NaN draws are left out, and when more than half are NaN so is the
  * interval. */
 ws_interval ws_interval_of(const double *draws, int64_t n);
+/* Wilson's 95% interval of a share, k of n; NaN for n = 0. */
+ws_interval ws_wilson(int64_t k, int64_t n);
 /* Element i of bootstrap draw `draw`: an index below n, a pure function of its arguments (counter stream). */
 int64_t ws_boot_index(uint64_t seed, const char *stream, int64_t draw, int64_t i, int64_t n);
 #endif

@@ -78,7 +78,7 @@ ws_status ws_data_args_own(const ws_data_args *a, int *heldout, ws_err *err) {
     if (!a->given[K_BEHAVIOR])
         return ws_fail(err, WS_EUSAGE,
                        "--pairs: also name the behaviour that the pairs show (--behavior); its topics, counters and "
-                       "target foundations are what is evaluated");
+                       "target foundations are what is evaluated (ws behavior init NAME writes one)");
     *heldout = a->given[K_HELDOUT] ? (int)a->n[K_HELDOUT] : -1;
     return WS_OK;
 }

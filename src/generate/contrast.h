@@ -12,7 +12,9 @@
 
 typedef struct ws_contrast_options {
     int topics, personas, samples; /* size of the grid; more than the behaviour has is cut to what it has, and said */
-    int heldout;                   /* rows on the behaviour's held-out topics; 0: none */
+    int rows;    /* 0: the whole grid; else so many rows, on every topic once before any twice, personas
+                                      in turn */
+    int heldout; /* rows on the behaviour's held-out topics; 0: none */
     int max_new, min_new;
     ws_sampling sampling;
     int thinking; /* -1: the template's default; 0, 1: enable_thinking */
@@ -44,7 +46,7 @@ typedef struct ws_cell {
     int topic, persona, sample;
     int heldout; /* topic counts in the behaviour's held-out list */
 } ws_cell;
-/* The shuffled grid (n = topics * personas * samples) and, after it, `heldout` rows spread evenly over the held-out
+/* The shuffled grid (n = topics * personas * samples), or its `rows`, and, after it, `heldout` rows spread evenly over the held-out
  * topics, every topic once before any twice, its personas in turn.  The caller frees. */
 ws_cell *ws_contrast_cells(const ws_behavior *b, const ws_contrast_options *o, int *n);
 /* WS_EUSAGE for sizes and sampling that make no sense; ws_contrast_run asks too. */

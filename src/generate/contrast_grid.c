@@ -39,24 +39,32 @@ ws_contrast_options ws_contrast_clamp(const ws_behavior *b, const ws_contrast_op
     return r;
 }
 
+/* `rows` rows, every topic once before any twice, in an order drawn with the seed, and its personas in turn. */
+static void spread(ws_cell *cell, int rows, int topics, const ws_contrast_options *o, const char *stream, int heldout) {
+    int64_t *topic = ws_xmalloc((size_t)topics * sizeof *topic + 1);
+    ws_counter_permutation(topic, topics, o->seed, stream);
+    for (int i = 0; i < rows; i++) {
+        int place = i % topics, round = i / topics;
+        cell[i] = (ws_cell){(int)topic[place], (place + round) % o->personas, round / o->personas, heldout};
+    }
+    free(topic);
+}
+
 ws_cell *ws_contrast_cells(const ws_behavior *b, const ws_contrast_options *o, int *n) {
-    int64_t grid = (int64_t)o->topics * o->personas * o->samples;
+    int64_t grid = o->rows ? o->rows : (int64_t)o->topics * o->personas * o->samples;
     int64_t *order = ws_xmalloc((size_t)grid * sizeof *order + 1);
     ws_cell *cell = ws_xmalloc((size_t)(grid + o->heldout) * sizeof *cell + 1);
-    ws_counter_permutation(order, grid, o->seed, "data.grid");
-    for (int64_t i = 0; i < grid; i++) {
+    if (o->rows)
+        spread(cell, o->rows, o->topics, o, "data.grid", 0);
+    else
+        ws_counter_permutation(order, grid, o->seed, "data.grid");
+    for (int64_t i = 0; i < grid && !o->rows; i++) {
         int64_t k = order[i];
         cell[i] = (ws_cell){(int)(k / o->samples / o->personas), (int)(k / o->samples % o->personas),
                             (int)(k % o->samples), 0};
     }
     free(order);
-    int64_t *topic = ws_xmalloc((size_t)b->n_heldout * sizeof *topic + 1);
-    ws_counter_permutation(topic, b->n_heldout, o->seed, "data.heldout");
-    for (int i = 0; i < o->heldout; i++) {
-        int place = i % b->n_heldout, round = i / b->n_heldout;
-        cell[grid + i] = (ws_cell){(int)topic[place], (place + round) % o->personas, round / o->personas, 1};
-    }
-    free(topic);
+    spread(cell + grid, o->heldout, b->n_heldout, o, "data.heldout", 1);
     *n = (int)(grid + o->heldout);
     return cell;
 }
@@ -94,6 +102,7 @@ json_t *ws_contrast_settings(const ws_model *m, const ws_chat *c, const ws_behav
     json_object_set_new(s, "topics", json_integer(o->topics));
     json_object_set_new(s, "personas", json_integer(o->personas));
     json_object_set_new(s, "samples", json_integer(o->samples));
+    if (o->rows) json_object_set_new(s, "rows", json_integer(o->rows));
     json_object_set_new(s, "heldout", json_integer(o->heldout));
     json_object_set_new(s, "max_new_tokens", json_integer(o->max_new));
     json_object_set_new(s, "min_new_tokens", json_integer(o->min_new));
