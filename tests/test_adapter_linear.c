@@ -5,6 +5,7 @@
  * beside, at 1e-5.  Products with dW: 2e-6 of the output, two sums of 48 terms in fp32.  Slopes: central differences of the
  * fp32 output along the gradient, over a length of 0.01, are good to about 1e-7 |y| |g| / 0.01 and the square of the step:
  * 2e-3 leaves room and sees any wrong factor. */
+#include "adapter/room.h"
 #include "adapter_help.h"
 #include "base/parallel.h"
 #include "model/parts.h"
@@ -165,7 +166,8 @@ static double objective(const fixture *f, ws_adapter *a) {
     return sum;
 }
 
-/* DoRA holds its norms still in backward, and a norm at DeLoRA's clamp has a corner: PEFT's numbers alone stand for those. */
+/* DoRA holds its norms still in backward (below), and a norm at DeLoRA's clamp has a corner: PEFT's
+ * numbers alone stand for that. */
 static void gradients_are_slopes(void **state) {
     fixture *f = *state;
     worst_of w = {0};
@@ -191,6 +193,63 @@ static void gradients_are_slopes(void **state) {
         ws_adapter_free(c.a);
     }
     print_worst(&w, "slopes");
+}
+
+/* sum of g .* (c .* (W x + s B (A x)) + b) in double, c = m / n; with n NULL only n is made, || W + s B A || by rows. */
+static double dora_objective(const fixture *f, const ws_adapted *s, const double *n, double *make_n) {
+    const float *x = want_tensor(f, "x")->data, *g = want_tensor(f, "g")->data;
+    const float *a = s->p[0].value, *b = s->p[1].value, *m = s->p[2].value;
+    float w[D_OUT * D_IN];
+    double sum = 0;
+    ws_weight_rows_f32(s->at->w, 0, D_OUT, w);
+    for (int o = 0; o < D_OUT; o++) {
+        double row[D_IN], square = 0;
+        for (int k = 0; k < D_IN; k++) {
+            double ba = 0;
+            for (int j = 0; j < s->rank; j++) ba += (double)b[o * s->rank + j] * a[j * D_IN + k];
+            row[k] = w[o * D_IN + k] + (double)s->scale * ba, square += row[k] * row[k];
+        }
+        if (make_n) make_n[o] = sqrt(square);
+        for (int t = 0; t < N && n; t++) {
+            double p = 0;
+            for (int k = 0; k < D_IN; k++) p += row[k] * x[t * D_IN + k];
+            sum += g[t * D_OUT + o] * (m[o] / n[o] * p + (double)s->at->bias[o]);
+        }
+    }
+    return sum;
+}
+
+/* The objective is a polynomial of degree 3 along a line, so central differences in double are good to the square of the
+ * step; values are fp32, steps of 1e-3 of them have 4 digits. */
+static void doras_gradients_are_slopes_with_its_norms_held(void **state) {
+    fixture *f = *state;
+    worst_of worst = {0};
+    int found = 0;
+    for (size_t i = 0; i < n_cases(f); i++) {
+        one_case c = open_case(f, f->m, i);
+        if (!strcmp(c.kind, "dora")) {
+            const ws_adapted *s = &c.a->site[0];
+            result r;
+            double n[D_OUT], norm = 0, value[2];
+            int64_t size = ws_adapter_size(c.a);
+            float *v = ws_adapter_values(c.a), *g = ws_adapter_grads(c.a), *at = malloc((size_t)size * sizeof *at);
+            whole_pass(f, f->m, c.a, &r);
+            dora_objective(f, s, NULL, n);
+            memcpy(at, v, (size_t)size * sizeof *at);
+            for (int64_t k = 0; k < size; k++) norm += (double)g[k] * g[k];
+            norm = sqrt(norm);
+            for (int up = 0; up < 2; up++) {
+                for (int64_t k = 0; k < size; k++) v[k] = (float)(at[k] + (up ? 1 : -1) * 0.01 / norm * g[k]);
+                value[up] = dora_objective(f, s, n, NULL);
+            }
+            note(&worst, &c, "slope", fabs((value[1] - value[0]) / 0.02 - norm) / norm, 1e-4);
+            free(at);
+            found++;
+        }
+        ws_adapter_free(c.a);
+    }
+    assert_int_equal(found, 3);
+    print_worst(&worst, "slopes with n held");
 }
 
 /* ---------- dW ---------- */
@@ -359,9 +418,15 @@ static int setup(void **state) {
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        T(every_kind_has_its_cases),    T(outputs_are_pefts),          T(gradients_are_pefts),
-        T(gradients_are_slopes),        T(edits_are_pefts_merges),     T(residuals_are_pefts),
-        T(forward_less_the_base_is_dw), T(tokens_may_come_one_by_one), T(saved_adapters_come_back)};
+    const struct CMUnitTest tests[] = {T(every_kind_has_its_cases),
+                                       T(outputs_are_pefts),
+                                       T(gradients_are_pefts),
+                                       T(gradients_are_slopes),
+                                       T(doras_gradients_are_slopes_with_its_norms_held),
+                                       T(edits_are_pefts_merges),
+                                       T(residuals_are_pefts),
+                                       T(forward_less_the_base_is_dw),
+                                       T(tokens_may_come_one_by_one),
+                                       T(saved_adapters_come_back)};
     return cmocka_run_group_tests_name("adapter/linear", tests, NULL, NULL);
 }
