@@ -52,23 +52,19 @@ check "one thread, the same" $?
 look --json --seed 1 2>err | cmp -s - c.json
 [ $? = 1 ]
 check "another seed, other answers" $?
-# Mean log-probabilities of the first pair against ws score, which is given the same messages by hand.
-python3 - c.json >score.jsonl 2>err <<'PY'
-import json, sys
-r = json.load(open(sys.argv[1]))["rows"][0]
-for side, other in (("pos", "neg"), ("neg", "pos")):
-    for system in (r["sys_prompt_" + side], r["sys_prompt_" + other], None):
-        m = [{"role": "system", "content": system}] if system else []
-        print(json.dumps({"messages": m + [{"role": "user", "content": r["prompt"]}], "completion": r["response_" + side]}))
-PY
-"$WS" score --quiet --model "$model" --file score.jsonl >scored.jsonl 2>err && python3 - c.json scored.jsonl >out 2>&1 <<'PY'
-import json, sys
-r = json.load(open(sys.argv[1]))["rows"][0]
-have = [r["lp_" + s][k] for s in ("pos", "neg") for k in ("own", "other", "none")]
-want = [v["logprob"] / v["n_tokens"] for v in map(json.loads, open(sys.argv[2]))]
-assert len(want) == 6 and all(abs(a - b) < 1e-6 for a, b in zip(have, want)), (have, want)
-PY
-check "log-probabilities are those of ws score" $? "$(cat err out)"
+# Mean log-probabilities of the first pair against ws score, which is given the same messages (JSON texts copied as they stand).
+text() { sed -n "s/^ *\"$1\": \(\".*\"\),*\$/\1/p" c.json | head -n 1; }
+for side in pos neg; do
+    other=$([ $side = pos ] && echo neg || echo pos)
+    for system in "$(text sys_prompt_$side)" "$(text sys_prompt_$other)" ""; do
+        printf '{"messages": [%s{"role": "user", "content": %s}], "completion": %s}\n' "${system:+{\"role\": \"system\", \"content\": $system\}, }" "$(text prompt)" "$(text response_$side)"
+    done
+done | sed 's/\\}, {/}, {/' >score.jsonl
+"$WS" score --quiet --model "$model" --file score.jsonl >scored.jsonl 2>err
+awk -F '[:,]' '{ printf "%.5f\n", $4 / $2 }' scored.jsonl >want
+awk '/"lp_(pos|neg)": / { n = 3; next } n-- > 0 { v = $2; sub(/,/, "", v); printf "%.5f\n", v }' c.json | head -n 6 >have
+[ "$(wc -l <want)" = 6 ] && cmp -s want have && [ "$(sort -u want | wc -l)" = 6 ]
+check "log-probabilities are those of ws score" $? "$(cat err) $(tr "\n" " " <have) against $(tr "\n" " " <want)"
 look --rows 14 --max-new-tokens 4 --json >j.json 2>err && [ "$(grep -c '"response_pos"' j.json)" = 14 ]
 check "more rows than topics" $? "$(cat err)"
 "$WS" behavior check enthusiasm --quiet --model "$model" --max-new-tokens 4 --rows 2 >out 2>err && grep -q '^enthusiasm on tiny-chat' out
