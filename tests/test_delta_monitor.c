@@ -4,6 +4,7 @@
 #include "base/parallel.h"
 #include "delta/impl.h"
 #include "delta/monitor.h"
+#include "delta/projection.h"
 #include "geometry_help.h"
 
 static ws_delta *contrast_of_fixture(const fixture *f) {
@@ -179,6 +180,39 @@ static void forms_with_terms_have_bands_of_their_own(void **state) {
     }
 }
 
+/* What many edits of one form share, summed up once, gives what each gives by itself: scales, a diagonal, blocks. */
+static void projections_are_the_products(void **state) {
+    fixture *f = *state;
+    static const char *const from[] = {"ia3", "oft_count", "oft_regex", "oft_shared"};
+    ws_err err = {0};
+    ws_delta *dw = contrast_of_fixture(f), *boft;
+    int checked = 0;
+    OK(ws_delta_open(&boft, f->m, "tests/fixtures/foreign/boft", 0, &err));
+    assert_true(ws_projection_bytes(&boft->edit[0]) == 0 && ws_projection_bytes(&dw->edit[0]) == 0);
+    for (int i = 0; i < 4; i++) {
+        ws_delta *d;
+        char *dir = ws_sprintf("tests/fixtures/foreign/%s", from[i]);
+        OK(ws_delta_open(&d, f->m, dir, 0, &err));
+        for (int k = 0; k < d->n; k++) {
+            const ws_weight *w = ws_model_site(f->m, d->site[k])->w;
+            const int at = dw->at_site[d->site[k]];
+            if (at < 0) continue;
+            ws_projection p;
+            ws_projection_make(&p, &d->edit[k], &dw->edit[at], w);
+            const double want =
+                ws_edit_dot(&d->edit[k], &dw->edit[at], w) / sqrt(ws_edit_dot(&d->edit[k], &d->edit[k], w));
+            assert_true(ws_projection_bytes(&d->edit[k]) == 16 * p.n);
+            assert_true(fabs(ws_projection_along(&p, &d->edit[k]) - want) < 1e-6 * ws_delta_site_norm(dw, at));
+            ws_projection_free(&p);
+            checked++;
+        }
+        ws_delta_free(d);
+        free(dir);
+    }
+    assert_true(checked > 10);
+    ws_delta_free(dw), ws_delta_free(boft);
+}
+
 static void bands_depend_on_the_seed_alone(void **state) {
     fixture *f = *state;
     ws_delta *d = contrast_of_fixture(f);
@@ -201,6 +235,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(cosines_are_numpys, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(the_null_band_is_its_formula, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(forms_with_terms_have_bands_of_their_own, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(projections_are_the_products, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(bands_depend_on_the_seed_alone, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests_name("delta/monitor", tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "base/rng.h"
 #include "delta/impl.h"
+#include "delta/projection.h"
 #include "kernel/gemm.h"
 #include <math.h>
 #include <stdlib.h>
@@ -213,7 +214,8 @@ typedef struct draw_job {
     const int *site; /* [n] linears that both touch */
     int n, first;
     uint64_t seed;
-    double *dot; /* [draws here][n] */
+    double *dot;            /* [draws here][n] */
+    ws_projection *project; /* [n] */
     ws_status *st;
     ws_err *err; /* of the first that failed on its chunk */
 } draw_job;
@@ -241,12 +243,29 @@ static void draw(void *arg, int64_t begin, int64_t end) {
         if ((j->st[x] = random_like(&r, e, key, &j->err[x]))) continue;
         if (!r.n_terms && ws_edit_is_product(d))
             j->dot[x] = length * factor_cos(&r, d, p->bb);
+        else if (j->project[i].dot)
+            j->dot[x] = sqrt(p->aa) * ws_projection_along(&j->project[i], &r);
         else {
             const double square = ws_edit_dot(&r, &r, at->w);
             j->dot[x] = square > 0 ? ws_edit_dot(&r, d, at->w) * sqrt(p->aa / square) : 0;
         }
         ws_edit_release(&r);
     }
+}
+
+static void project(void *arg, int64_t begin, int64_t end) {
+    const draw_job *j = arg;
+    for (int64_t i = begin; i < end; i++)
+        ws_projection_make(&j->project[i], edit_of(j->thing, j->site[i]), edit_of(j->dw, j->site[i]),
+                           ws_model_site(j->m, j->site[i])->w);
+}
+
+/* Scales and rotations alone need one pass over W for all draws, where there is room for what it leaves. */
+static void project_all(const draw_job *j) {
+    const int64_t most = (int64_t)1 << 30;
+    int64_t bytes = 0;
+    for (int i = 0; i < j->n && j->thing->edits; i++) bytes += ws_projection_bytes(edit_of(j->thing, j->site[i]));
+    if (bytes && bytes <= most) ws_parallel_for(j->n, 1, project, (void *)(uintptr_t)j);
 }
 
 static int ascending(const void *a, const void *b) {
@@ -279,17 +298,11 @@ static ws_status null_band(ws_monitor *m, const ws_measured *dw, const ws_measur
         if (touches(thing, i) && touches(dw, i)) site[n++] = i;
     double *dot = ws_xcalloc((size_t)(AT_ONCE * n) + 1, sizeof *dot),
            *cosine = ws_xcalloc((size_t)((m->layers + 1) * draws) + 1, sizeof *cosine);
-    draw_job j = {model,
-                  dw,
-                  thing,
-                  p,
-                  site,
-                  n,
-                  0,
-                  seed,
-                  dot,
-                  ws_xcalloc((size_t)(AT_ONCE * n) + 1, sizeof *j.st),
-                  ws_xcalloc((size_t)(AT_ONCE * n) + 1, sizeof *j.err)};
+    draw_job j = {.m = model, .dw = dw, .thing = thing, .p = p, .site = site, .n = n, .seed = seed, .dot = dot};
+    j.st = ws_xcalloc((size_t)(AT_ONCE * n) + 1, sizeof *j.st),
+    j.err = ws_xcalloc((size_t)(AT_ONCE * n) + 1, sizeof *j.err);
+    j.project = ws_xcalloc((size_t)n + 1, sizeof *j.project);
+    project_all(&j);
     ws_progress bar;
     ws_status st = WS_OK;
     ws_progress_start(&bar, "random changes", "draws", draws);
@@ -313,7 +326,8 @@ static ws_status null_band(ws_monitor *m, const ws_measured *dw, const ws_measur
         for (int i = 0; i < draws; i++) cosine[l * draws + i] /= length;
         if (length > 0) band(m, l, cosine + l * draws, draws);
     }
-    free(site), free(dot), free(cosine), free(j.st), free(j.err);
+    for (int i = 0; i < n; i++) ws_projection_free(&j.project[i]);
+    free(site), free(dot), free(cosine), free(j.st), free(j.err), free(j.project);
     return st;
 }
 
