@@ -128,6 +128,12 @@ hashes "$T/k" | sed '/\/err$/d' >"$T/k.sum"
 cmp -s "$T/a.sum" "$T/k.sum" && [ "$killed" -ge 4 ]
 check "with the bytes of an unbroken one" $? "$(diff "$T/a.sum" "$T/k.sum" | head -n 5 | tr '\n' ' ')"
 
+# ---- parts of the strengths ----
+sweep "$T/p" --adapters ia3,lora --controls none --alphas 0.5,1,0.25 >/dev/null 2>"$T/p.err" && p=$T/p/out/enthusiasm/ia3 &&
+    [ "$(grep -c ',other,' "$p/margin.csv")" = 4 ] && [ -s "$p/../report/effect_kl_adapters.png" ] &&
+    for f in margin dlogit effect si dose; do grep -v ',other,' "$p/$f.csv" | cmp -s - "$r/ia3/$f.csv" || echo "$f"; done >"$T/x" && [ ! -s "$T/x" ]
+check "--alphas adds parts of the strengths, and changes nothing at the whole ones" $? "$(tr '\n' ' ' <"$T/x") $(tail -n 1 "$T/p.err")"
+
 # ---- rows that fail ----
 sweep "$T/f" --adapters boft,lora --block-size 5 --controls none >"$T/f.out" 2>"$T/f.err"
 rc=$?

@@ -331,6 +331,9 @@ static ws_results *rows_run(const char *dir) {
     snprintf(cmd, sizeof cmd, "%s/lora/diff.json", dir);
     assert_int_equal(ws_json_save(m, cmd, &err), WS_OK);
     json_decref(m);
+    snprintf(cmd, sizeof cmd,
+             "echo lora,2.05,other,Authority,-1,-.5,-.6,-.4,.05,-.02,.12,-.55,-.7,-.4,280 >>%s/lora/effect.csv", dir);
+    assert_int_equal(system(cmd), 0);
     return load(dir);
 }
 
@@ -359,15 +362,24 @@ static void test_pictures_of_rows(void **state) {
     assert_int_equal(r->n_rows, 6);
     off_budget(r, "ask");
     ws_pictures p = ws_pictures_build(r);
-    static const char *const names[] = {
-        "rows",         "foundations",          "selectivity_plus",    "selectivity_minus", "dose_adapters",
-        "dose_vectors", "calibration_adapters", "calibration_vectors", "layers_adapters",   "dlogit",
-        "training"};
+    static const char *const names[] = {"rows",
+                                        "foundations",
+                                        "selectivity_plus",
+                                        "selectivity_minus",
+                                        "dose_adapters",
+                                        "dose_vectors",
+                                        "calibration_adapters",
+                                        "calibration_vectors",
+                                        "effect_kl_adapters",
+                                        "effect_kl_vectors",
+                                        "layers_adapters",
+                                        "dlogit",
+                                        "training"};
     int known = 0;
     for (int i = 0; i < p.n; i++) {
         assert_true(p.p[i].alt && strlen(p.p[i].alt) > 20);
-        while (known < 11 && strcmp(names[known], p.p[i].name)) known++;
-        if (known == 11) fail_msg("%s stands at no place that it should", p.p[i].name);
+        while (known < 13 && strcmp(names[known], p.p[i].name)) known++;
+        if (known == 13) fail_msg("%s stands at no place that it should", p.p[i].name);
     }
     const ws_plot *f = picture(&p, "rows");
     assert_int_equal(f->n_categories, 6);
@@ -412,6 +424,11 @@ static void test_pictures_of_rows(void **state) {
     assert_int_equal(f->n_series, 2); /* random is lora's control */
     assert_string_equal(f->series[0].name, "lora"), assert_true(f->series[1].dashed && !f->series[0].dashed);
     NEAR(f->series[0].x[0], -1), NEAR(f->series[0].y[0], -1.27), NEAR(f->series[0].y[4], 3.02);
+    f = picture(&p, "effect_kl_adapters");
+    assert_int_equal(f->n_series, 4), assert_int_equal(f->series[0].n, 2);
+    NEAR(f->series[0].x[0], 0.3637571629762155); /* between (1.789, .3) and (3.578, .8), on logarithmic axes */
+    NEAR(f->series[0].y[0], 0.55), NEAR(f->series[0].x[1], 1.01), NEAR(f->series[0].y[1], 0.95);
+    assert_int_equal(f->series[1].n, 1), NEAR(f->series[1].x[0], 0.98), NEAR(f->series[1].y[0], 0.76);
     f = picture(&p, "layers_adapters");
     assert_int_equal(f->n_series, 1), assert_int_equal(f->series[0].n, 2);
     assert_int_equal((int)f->series[0].x[0], 3), NEAR(f->series[0].y[0], 4.0 / 21), NEAR(f->series[0].y[1], 16.0 / 21);

@@ -231,6 +231,6 @@ ws_status ws_chain(int argc, char **argv, const ws_chain_verb *v, ws_err *err) {
         st = chain(v, &a, &of, &c, err);
     }
     for (int i = 0; i < 4; i++) free(picked[i]);
-    free(of.eval.alpha);
+    free(of.eval.alpha), free(of.eval.part);
     return st;
 }

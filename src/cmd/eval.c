@@ -9,6 +9,7 @@ WS_ROOM(eval)
 
 enum {
     K_ALPHA = 1,
+    K_ALPHAS,
     K_CALIBRATION,
     K_READOUT,
     K_VIGNETTES,
@@ -34,6 +35,8 @@ enum {
 static const struct argp_option options[] = {
     {"alpha", K_ALPHA, "A,B,...", 0, "strengths, as --alpha=-7,0,13; 0 is the base and always there", 0},
     {"calibration", K_CALIBRATION, "DIR", 0, "without --alpha: the strengths that ws calibrate wrote to DIR", 0},
+    {"alphas", K_ALPHAS, "A,B,...", 0,
+     "beside every calibrated strength also these parts of it, as 0.25,0.5,0.75 (vignettes, margin, canaries)", 0},
     {"readout", K_READOUT, "LIST", 0, "of vignettes, margin, dose, canaries (the first three)", 0},
     {"behavior", K_BEHAVIOR, "NAME", 0,
      "behaviour (name or file): targets of the vignettes, topics and counters of dose", 0},
@@ -78,6 +81,15 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case K_ALPHA:
         free(a->alpha), a->alpha = NULL;
         st = ws_opt_nums("--alpha", arg, &a->alpha, &o->n_alpha, &err), o->alpha = a->alpha;
+        break;
+    case K_ALPHAS:
+        free(a->part), a->part = NULL;
+        st = ws_opt_nums("--alphas", arg, &a->part, &o->n_parts, &err), o->part = a->part;
+        for (int i = 0; i < o->n_parts && !st; i++)
+            if (!(o->part[i] > 0 && o->part[i] <= 1))
+                st = ws_fail(&err, WS_EUSAGE,
+                             "--alphas: %g is no part of a calibrated strength; give numbers above 0 and up to 1",
+                             o->part[i]);
         break;
     case K_CALIBRATION: o->calibration = arg; break;
     case K_READOUT: o->readouts = arg, a->given_readouts = 1; break;
@@ -164,6 +176,9 @@ ws_status ws_eval_args_check(const ws_eval_args *a, ws_err *err) {
                        "the readout",
                        name, readout, a->o.readouts);
     }
+    if (a->o.n_parts && !ws_eval_asked(&a->o, vignettes) && !ws_eval_asked(&a->o, margin) &&
+        !ws_eval_asked(&a->o, canaries))
+        return ws_fail(err, WS_EUSAGE, "--alphas is for the readouts vignettes, margin and canaries; dose has halves");
     if ((a->given >> K_MAX_ROWS & 1) && !a->o.max_think && !ws_eval_asked(&a->o, dose) &&
         !ws_eval_asked(&a->o, canaries))
         return ws_fail(err, WS_EUSAGE,
@@ -224,11 +239,13 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         st = ws_fail(err, WS_EUSAGE, "--out is missing: give a folder for the results");
     else if (a.alpha && a.o.calibration)
         st = ws_fail(err, WS_EUSAGE, "--alpha and --calibration both give the strengths; leave one of them out");
+    else if (a.part && !a.o.calibration)
+        st = ws_fail(err, WS_EUSAGE, "--alphas are parts of calibrated strengths: give --calibration");
     else if ((a.alpha || a.o.calibration) && !common.n_steer)
         st = ws_fail(err, WS_EUSAGE, "%s needs --steer: without a method only the base is measured",
                      a.alpha ? "--alpha" : "--calibration");
     if (st) {
-        free(a.alpha);
+        free(a.alpha), free(a.part);
         return st;
     }
     a.o.out = common.out, a.o.seed = common.seed;
@@ -249,7 +266,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
     ws_str_free(&report);
     ws_behavior_free(behavior);
     for (int i = 0; i < common.n_steer; i++) ws_method_free(m[i]);
-    free(m), free(a.alpha);
+    free(m), free(a.alpha), free(a.part);
     ws_session_close(&s);
     return st;
 }

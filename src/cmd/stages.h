@@ -40,7 +40,7 @@ extern const struct argp ws_calibrate_argp; /* cmd/calibrate.c; its input is a w
 
 typedef struct ws_eval_args { /* cmd/eval.c */
     ws_eval_options o;
-    double *alpha; /* owned; o.alpha points to it */
+    double *alpha, *part; /* owned; o.alpha, o.part point to them */
     const char *behavior;
     ws_sampling_args sampling;
     int dose_tokens; /* 0: not given */

@@ -106,6 +106,13 @@ static ws_status settings(ws_eval *e, ws_err *err) {
         if (ws_calibration_alphas(o->calibration, x->name, x->hash, &pos, &neg, err)) return err->code;
         if (!isnan(pos)) add(e, m, pos, NULL);
         if (!isnan(neg)) add(e, m, -neg, NULL);
+        for (int i = 0; i < o->n_parts; i++) {
+            if (!(o->part[i] > 0 && o->part[i] <= 1))
+                return ws_fail(err, WS_EUSAGE, "%g of the calibrated strengths: parts lie above 0 and up to 1",
+                               o->part[i]);
+            if (!isnan(pos)) add(e, m, o->part[i] * pos, NULL);
+            if (!isnan(neg)) add(e, m, -o->part[i] * neg, NULL);
+        }
     }
     for (int m = 0; m < e->n_methods; m++) {
         int best[2] = {-1, -1};

@@ -21,6 +21,8 @@ typedef struct ws_eval_options {
     const char *calibration; /* folder with summary.csv; used when n_alpha is 0 */
     const double *alpha;     /* [n_alpha] strengths for every method; 0 is the base and always there */
     int n_alpha;
+    const double *part; /* [n_parts] in (0, 1]: also these parts of every calibrated strength */
+    int n_parts;
     const ws_protocol *protocol; /* NULL: ours */
     double floor;                /* pmass below which a cell is NaN: 0.5 */
     double k;                    /* SI's price of a broken cell: 2 */

@@ -438,7 +438,9 @@ static ws_status layout(canvas *k, ws_err *err) {
     if (!range(p, 0, &xlo, &xhi) || !range(p, 1, &ylo, &yhi))
         return ws_fail(err, WS_EFORMAT, "plot \"%s\": no finite point to draw", p->title);
     if (panels(p) > MOST_PANELS) BUG("a plot of %d panels", panels(p));
-    ws_axis_fit(&k->x, xlo, xhi, p->xlog, panels(p) == 1 ? 8 : panels(p) == 2 ? 6 : 4, 1);
+    int ticks = panels(p) == 1 ? 8 : panels(p) == 2 ? 6 : 4;
+    if (p->xwhole && xhi - xlo < ticks) ticks = xhi - xlo < 1 ? 1 : (int)(xhi - xlo);
+    ws_axis_fit(&k->x, xlo, xhi, p->xlog, ticks, 1);
     font(k->c, SIZE - 1, 0);
     if (p->n_categories) {
         for (int i = 0; i < p->n_categories; i++) widest = fmax(widest, width_of(k->c, p->category[i]));

@@ -39,6 +39,7 @@ typedef struct ws_plot {
     const char *subtitle;        /* model, n, what the intervals are; NULL: none */
     const char *xlabel, *ylabel; /* with units */
     int xlog, ylog;
+    int xwhole; /* x counts: its ticks are whole numbers */
     int n_series;
     const ws_series *series;
     int n_rules;

@@ -58,13 +58,19 @@ static void calibrate_options(const ws_run_options *r, json_t *o) {
     json_object_set_new(o, "bracket", json_pack("[f,f]", c->lo, c->hi));
 }
 
-static void eval_options(const ws_run_options *r, json_t *o) {
+/* `parts`: of strengths; the base has none. */
+static void eval_options(const ws_run_options *r, int parts, json_t *o) {
     const ws_eval_options *e = &r->eval;
     put_str(o, "readout", e->readouts);
     put_num(o, "floor", e->floor), put_num(o, "k", e->k), put_int(o, "loading-weighted", e->loading_weighted);
     if (e->protocol && strcmp(e->protocol->name, "ours")) put_str(o, "protocol", e->protocol->name);
     if (e->max_think) put_int(o, "max-think", e->max_think); /* a run without it is the same as before there was one */
     put_int(o, "bootstrap", e->bootstrap);
+    if (e->n_parts && parts) {
+        json_t *list = json_array();
+        for (int i = 0; i < e->n_parts; i++) json_array_append_new(list, json_real(e->part[i]));
+        json_object_set_new(o, "alphas", list);
+    }
     put_int(o, "dose-topics", e->dose_topics), put_int(o, "dose-samples", e->dose_samples);
     put_int(o, "dose-tokens", e->dose_tokens), put_int(o, "dose-min-tokens", e->dose_min_tokens);
     if (ws_eval_asked(e, "canaries")) put_int(o, "canary-prompts", e->canary_prompts);
@@ -90,7 +96,7 @@ json_t *ws_run_options_json(const ws_pipeline *p) {
     train_options(&p->o, &p->o.train.adapter, ws_is_sweep(p) ? NULL : p->o.train.adapter.kind, o);
     put_str(o, "mode", p->o.mode == WS_CONTRAST_DW ? "dw" : "bisector");
     calibrate_options(&p->o, o);
-    eval_options(&p->o, o);
+    eval_options(&p->o, 1, o);
     put_int(o, "seed", (int64_t)p->o.seed);
     template_hash(p, o);
     return o;
@@ -152,7 +158,7 @@ json_t *ws_stage_options_json(const ws_task *t) {
     case STAGE_BASE:
     case STAGE_EVAL:
         put_str(o, "behavior_hash", p->in->behavior->hash);
-        eval_options(&p->o, o);
+        eval_options(&p->o, t->kind == STAGE_EVAL, o);
         if (ws_chat_has(p->in->chat, WS_THINK_BEGIN)) put_int(o, "thinking", p->o.eval.thinking);
         break;
     case STAGE_TABLE: break;

@@ -40,17 +40,23 @@ static ws_effect turned(const ws_sheet *s, int row, const char *v, const char *l
     return e;
 }
 
-ws_effect ws_headline_effect(ws_headline h, const ws_method_results *m, int minus) {
-    const char *arm = minus ? "minus" : "plus";
+const ws_sheet *ws_headline_sheet(ws_headline h, const ws_method_results *m) {
+    return h == WS_HEADLINE_SPECIFIC ? &m->effect : h == WS_HEADLINE_MARGIN ? &m->margin : NULL;
+}
+
+ws_effect ws_headline_at(ws_headline h, const ws_method_results *m, int row, int minus) {
     double sign = minus ? -1 : 1;
-    int row;
+    if (h != WS_HEADLINE_SPECIFIC) return turned(&m->margin, row, "delta", "delta_lo", "delta_hi", sign);
+    if (row >= 0 && ws_sheet_num(&m->effect, row, "sign") < 0) sign = -sign;
+    return turned(&m->effect, row, "specific", "specific_lo", "specific_hi", sign);
+}
+
+ws_effect ws_headline_effect(ws_headline h, const ws_method_results *m, int minus) {
+    const double sign = minus ? -1 : 1;
     switch (h) {
     case WS_HEADLINE_SPECIFIC:
-        row = ws_sheet_arm(&m->effect, NULL, arm);
-        if (row >= 0 && ws_sheet_num(&m->effect, row, "sign") < 0) sign = -sign;
-        return turned(&m->effect, row, "specific", "specific_lo", "specific_hi", sign);
     case WS_HEADLINE_MARGIN:
-        return turned(&m->margin, ws_sheet_arm(&m->margin, NULL, arm), "delta", "delta_lo", "delta_hi", sign);
+        return ws_headline_at(h, m, ws_sheet_arm(ws_headline_sheet(h, m), NULL, minus ? "minus" : "plus"), minus);
     case WS_HEADLINE_DOSE: { /* the base's texts are the same for all rows: a constant, not another source of noise */
         int base = dose_row(&m->dose, 0);
         ws_effect e = turned(&m->dose, dose_row(&m->dose, sign), "score", "score_lo", "score_hi", sign);

@@ -18,6 +18,9 @@ typedef struct ws_effect { /* NaN: not measured */
     double v, lo, hi;
 } ws_effect;
 ws_effect ws_headline_effect(ws_headline h, const ws_method_results *m, int minus);
+/* Where the effect is measured at other strengths too: its sheet (NULL: the dose), and the effect in one of its rows. */
+const ws_sheet *ws_headline_sheet(ws_headline h, const ws_method_results *m);
+ws_effect ws_headline_at(ws_headline h, const ws_method_results *m, int row, int minus);
 
 typedef enum ws_beats { WS_BEATS_NO, WS_BEATS_PLUS, WS_BEATS_MINUS, WS_BEATS_BOTH, WS_BEATS_UNKNOWN } ws_beats;
 ws_beats ws_headline_beats(ws_headline h, const ws_method_results *m, const ws_method_results *control);

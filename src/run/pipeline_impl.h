@@ -91,6 +91,7 @@ int64_t ws_task_memory(const ws_task *t); /* bytes of a stage, at most */
 int ws_plan_pairs(const ws_pipeline *p);
 int ws_plan_in_flight(const ws_pipeline *p); /* answers at once */
 int ws_plan_dose_topics(const ws_pipeline *p);
+int ws_plan_strengths(const ws_pipeline *p); /* of a row, both signs, without the base */
 /* Seconds of every stage at such rates, [n_stages]. */
 void ws_pipeline_times(const ws_pipeline *p, const ws_speed *v, double *seconds);
 #endif

@@ -94,6 +94,17 @@ static double calibrate_seconds(const ws_pipeline *p, const ws_speed *v) {
     return 2 * (KL_PROBES * probe + audit);
 }
 
+int ws_plan_strengths(const ws_pipeline *p) {
+    const ws_eval_options *e = &p->o.eval;
+    int n = 1;
+    for (int i = 0; i < e->n_parts; i++) {
+        int again = e->part[i] == 1;
+        for (int k = 0; k < i; k++) again |= e->part[k] == e->part[i];
+        n += !again;
+    }
+    return 2 * n;
+}
+
 /* `strengths` of the vignettes' and the margin's, `doses` of the dose's. */
 static double eval_seconds(const ws_pipeline *p, const ws_speed *v, int strengths, int doses) {
     const ws_eval_options *e = &p->o.eval;
@@ -131,7 +142,9 @@ static double stage_seconds(const ws_task *t, const ws_speed *v) {
     case STAGE_NEG: return train_seconds(p, ws_task_row(t), v);
     case STAGE_DIFF: return 0.3 + (double)ws_model_params(p->in->model) / 0.7e9; /* norms read every weight */
     case STAGE_CALIBRATE: return calibrate_seconds(p, v) / (ws_task_row(t)->spec.kind == WS_ROW_PROMPT ? KL_PROBES : 1);
-    case STAGE_EVAL: return ws_is_sweep(p) ? eval_seconds(p, v, 2, 4) : eval_seconds(p, v, 3, 5);
+    case STAGE_EVAL:
+        return ws_is_sweep(p) ? eval_seconds(p, v, ws_plan_strengths(p), 4)
+                              : eval_seconds(p, v, 1 + ws_plan_strengths(p), 5);
     case STAGE_TABLE: return 2;
     }
     return 0;
@@ -221,7 +234,7 @@ static void describe(const ws_task *t, ws_stage *s, int reasons) {
         s->disk = 64 << 20;
         break;
     case STAGE_EVAL:
-        does = ws_is_sweep(p) ? eval_does(p, 2, 4) : eval_does(p, 3, 5);
+        does = ws_is_sweep(p) ? eval_does(p, ws_plan_strengths(p), 4) : eval_does(p, 1 + ws_plan_strengths(p), 5);
         s->disk = 2 << 20;
         break;
     case STAGE_TABLE: does = ws_xstrdup("tables, plots, samples, report.html"), s->disk = 2 << 20; break;

@@ -53,14 +53,15 @@ static int64_t eval(const ws_pipeline *p) {
     const ws_eval_options *e = &p->o.eval;
     const int64_t room = 2 * (e->budget > 0 ? e->budget : ws_eval_budget(m)), row = ws_model_dims(m)->hidden * 4LL;
     int64_t bytes = 0;
+    const int settings = 1 + ws_plan_strengths(p), prompts = 4 * settings; /* the base is one */
     if (ws_eval_asked(e, "vignettes")) {
-        const int64_t asked = least(12LL * p->lengths.vignettes, VIGNETTES_AT_ONCE);
-        const int64_t rows = e->max_think ? least(ws_plan_in_flight(p), 12LL * p->lengths.vignettes) : 0;
+        const int64_t asked = least((int64_t)prompts * p->lengths.vignettes, VIGNETTES_AT_ONCE);
+        const int64_t rows = e->max_think ? least(ws_plan_in_flight(p), (int64_t)prompts * p->lengths.vignettes) : 0;
         bytes = least(room, sequences(m, 2 * asked, p->lengths.vignette)) +
                 sequences(m, rows, p->lengths.vignette + e->max_think) + logits(m, rows);
     }
     if (ws_eval_asked(e, "margin")) {
-        const int64_t texts = 6LL * p->o.data.heldout;
+        const int64_t texts = 2LL * settings * p->o.data.heldout;
         const double tokens = p->own.path ? p->own.longest : p->lengths.prompt + p->o.data.max_new;
         bytes =
             most(bytes, least(room, sequences(m, texts, tokens)) +

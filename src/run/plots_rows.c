@@ -318,21 +318,29 @@ static int members(const ws_results *r, kind k, const ws_row_results **list) {
     return n;
 }
 
-/* The probes of one side, by the strength in parts of the calibrated one. */
-static int probes(ws_picture *p, const ws_results *r, const ws_row_results *row, int minus, int nth) {
+/* The search's probes of one side, by ascending magnitude of the strength. */
+static int probes_of(ws_picture *p, const ws_results *r, const ws_row_results *row, int minus, double **alpha,
+                     double **p95) {
     const ws_sheet *h = &r->history;
-    int at = row_of(&r->summary, row->name), n = 0;
-    double full = at < 0 ? (double)NAN : fabs(ws_sheet_num(&r->summary, at, minus ? "alpha_neg" : "alpha_pos"));
-    double *x = ws_pic_numbers(p, h->csv.rows), *y = ws_pic_numbers(p, h->csv.rows);
-    if (!(full > 0)) return 0;
+    int n = 0;
+    *alpha = ws_pic_numbers(p, h->csv.rows), *p95 = ws_pic_numbers(p, h->csv.rows);
     for (int i = 0; i < h->csv.rows; i++) {
         if (strcmp(ws_sheet_text(h, i, "method"), row->name) ||
             strcmp(ws_sheet_text(h, i, "side"), minus ? "neg" : "pos"))
             continue;
-        x[n] = fabs(ws_sheet_num(h, i, "alpha")) / full, y[n++] = ws_sheet_num(h, i, "p95");
+        (*alpha)[n] = fabs(ws_sheet_num(h, i, "alpha")), (*p95)[n++] = ws_sheet_num(h, i, "p95");
     }
-    if (!n) return 0;
-    ws_pic_sort(n, x, y, NULL, NULL);
+    ws_pic_sort(n, *alpha, *p95, NULL, NULL);
+    return n;
+}
+
+/* The same with the strength in parts of the calibrated one. */
+static void probes(ws_picture *p, const ws_results *r, const ws_row_results *row, int minus, int nth) {
+    double *x, *y;
+    int at = row_of(&r->summary, row->name), n = probes_of(p, r, row, minus, &x, &y);
+    double full = at < 0 ? (double)NAN : fabs(ws_sheet_num(&r->summary, at, minus ? "alpha_neg" : "alpha_pos"));
+    if (!n || !(full > 0)) return;
+    for (int i = 0; i < n; i++) x[i] /= full;
     ((ws_series *)p->plot.series)[p->plot.n_series++] = (ws_series){.name = minus ? NULL : marked(p, r, row),
                                                                     .n = n,
                                                                     .x = x,
@@ -342,7 +350,6 @@ static int probes(ws_picture *p, const ws_results *r, const ws_row_results *row,
                                                                     .hollow = minus,
                                                                     .colour = nth,
                                                                     .marker = nth + 1};
-    return 1;
 }
 
 static void calibration(ws_pictures *all, const ws_results *r, kind k) {
@@ -368,6 +375,75 @@ static void calibration(ws_pictures *all, const ws_results *r, kind k) {
         p->plot.ylabel = "95th percentile of KL, nats per token";
         p->plot.xlog = p->plot.ylog = 1;
         ws_pic_rules(p, 2, (ws_rule[]){{target, 0, ws_pic_text(p, "target %g nat", target)}, {1, 1, NULL}});
+    }
+    free(list);
+}
+
+/* p95 of the KL at a strength, between the search's probes, on logarithmic axes; NaN outside of them. */
+static double kl_at(int n, const double *alpha, const double *p95, double at) {
+    for (int i = 0; i < n; i++) {
+        if (fabs(alpha[i] / at - 1) < 1e-9) return p95[i];
+        if (!i || !(alpha[i - 1] < at && at < alpha[i])) continue;
+        double t = log(at / alpha[i - 1]) / log(alpha[i] / alpha[i - 1]);
+        return p95[i - 1] > 0 && p95[i] > 0 ? exp((1 - t) * log(p95[i - 1]) + t * log(p95[i])) : (double)NAN;
+    }
+    return NAN;
+}
+
+/* The effect at all strengths of a row's side that were evaluated, against the KL there.  Returns how many there are. */
+static int effect_curve(ws_picture *p, const ws_results *r, const ws_row_results *row, ws_headline h, int minus,
+                        ws_series *q) {
+    const ws_method_results *m = &r->m[row->method];
+    const ws_sheet *s = ws_headline_sheet(h, m);
+    double *x = ws_pic_numbers(p, s->csv.rows), *y = ws_pic_numbers(p, s->csv.rows), *alpha, *p95;
+    int n = 0, probes = probes_of(p, r, row, minus, &alpha, &p95);
+    for (int i = 0; i < s->csv.rows; i++) {
+        double a = ws_sheet_num(s, i, "alpha");
+        if (!(minus ? a < 0 : a > 0)) continue;
+        x[n] = kl_at(probes, alpha, p95, fabs(a)), y[n] = ws_headline_at(h, m, i, minus).v;
+        n += isfinite(x[n]) && isfinite(y[n]);
+    }
+    ws_pic_sort(n, x, y, NULL, NULL);
+    *q = (ws_series){.n = n, .x = x, .y = y, .line = 1, .dashed = minus, .hollow = minus};
+    return n;
+}
+
+/* Some row was evaluated at parts of its strength. */
+static int has_parts(const ws_results *r, ws_headline h) {
+    for (int i = 0; i < r->n && ws_headline_sheet(h, &r->m[i]); i++)
+        if (ws_sheet_arm(ws_headline_sheet(h, &r->m[i]), NULL, "other") >= 0) return 1;
+    return 0;
+}
+
+static void effect_kl(ws_pictures *all, const ws_results *r, kind k) {
+    ws_headline h = ws_headline_of(r);
+    if (!has_parts(r, h)) return;
+    const ws_row_results **list = ws_xcalloc((size_t)r->n_rows + 1, sizeof *list);
+    int n = 0;
+    for (int i = 0, most = members(r, k, list); i < most; i++)
+        if (list[i]->method >= 0) list[n++] = list[i];
+    int parts = (n + AT_ONCE - 1) / AT_ONCE;
+    for (int b = 0; b < parts; b++) {
+        ws_picture *p = part(all, "effect_kl",
+                             "Effect against the KL at parts of the calibrated strength, a curve a row", k, b, parts);
+        for (int i = b * n / parts, some = 0; i < (b + 1) * n / parts; i++, some++)
+            for (int minus = 0; minus < 2; minus++) {
+                ws_series *q = (ws_series *)&p->plot.series[p->plot.n_series];
+                if (!effect_curve(p, r, list[i], h, minus, q)) continue;
+                q->name = minus ? NULL : marked(p, r, list[i]);
+                q->colour = some, q->marker = some + 1;
+                p->plot.n_series++;
+            }
+        p->plot.title = ws_pic_text(p, "What each nat of KL buys: %s", ws_headline_title(h));
+        p->plot.subtitle = ws_pic_text(p,
+                                       "%s, %s. Above 0 is what was meant, on both sides; the KL at a strength is read "
+                                       "between the probes of the search. Filled and solid: +alpha, hollow and dashed: "
+                                       "-alpha.%s",
+                                       ws_results_model(r), ws_results_behavior(r), marks(p, r));
+        p->plot.xlabel = "95th percentile of KL, nats per token", p->plot.xlog = 1;
+        p->plot.ylabel = h == WS_HEADLINE_SPECIFIC ? "specific effect, nats" : "change of the margin, nats per token";
+        if (r->summary.csv.rows)
+            ws_pic_rules(p, 2, (ws_rule[]){{ws_sheet_num(&r->summary, 0, "target_p95"), 1, "budget"}, {0, 0, NULL}});
     }
     free(list);
 }
@@ -433,7 +509,7 @@ static void layers(ws_pictures *all, const ws_results *r) {
         p->plot.title = "Where dW lies: share of each layer";
         p->plot.subtitle = ws_pic_text(p, "%s, %s. Shares of ||dW||^2; a layer that a row does not touch has no point.",
                                        ws_results_model(r), ws_results_behavior(r));
-        p->plot.xlabel = "layer, from the input", p->plot.ylabel = "share of ||dW||^2";
+        p->plot.xwhole = 1, p->plot.xlabel = "layer, from the input", p->plot.ylabel = "share of ||dW||^2";
     }
     free(list);
 }
@@ -444,5 +520,6 @@ void ws_pic_rows(ws_pictures *all, const ws_results *r) {
     selectivity(all, r, 0), selectivity(all, r, 1);
     dose(all, r, ADAPTER), dose(all, r, VECTOR);
     calibration(all, r, ADAPTER), calibration(all, r, VECTOR);
+    effect_kl(all, r, ADAPTER), effect_kl(all, r, VECTOR);
     layers(all, r);
 }
