@@ -195,8 +195,10 @@ static ws_status check(const ws_answer_file *f, const settings *s, const ws_outs
         return ws_fail(err, WS_EFORMAT, "the answers are of the base alone: give those of a steered model too");
     for (int i = 0; i < w->set->n && o->loading_weighted; i++)
         if (!w->set->v[i].loading)
-            return ws_fail(err, WS_EUSAGE, "--loading-weighted: vignette \"%s\" of %s has no loadings", w->set->v[i].id,
-                           w->set->path[0]);
+            return ws_fail(
+                err, WS_EUSAGE,
+                "SI weighted by loadings (--loading-weighted, --protocol sl): vignette \"%s\" of %s has no loadings",
+                w->set->v[i].id, w->set->path[0]);
     return WS_OK;
 }
 

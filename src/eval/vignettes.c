@@ -12,8 +12,10 @@ static ws_status check(const ws_eval *e, ws_err *err) {
     if (st) return st;
     for (int i = 0; i < s.n && !st && e->o->loading_weighted; i++)
         if (!s.v[i].loading)
-            st = ws_fail(err, WS_EUSAGE, "--loading-weighted: vignette \"%s\" of %s has no loadings", s.v[i].id,
-                         s.path[0]);
+            st = ws_fail(
+                err, WS_EUSAGE,
+                "SI weighted by loadings (--loading-weighted, --protocol sl): vignette \"%s\" of %s has no loadings",
+                s.v[i].id, s.path[0]);
     if (!st) st = ws_vigask_check(e, &s, err);
     ws_vigset_free(&s);
     return st;
