@@ -43,7 +43,7 @@ static const struct argp_option options[] = {
     {"protocol", K_PROTOCOL, "P", 0,
      "ours, ws (weight-steering's) or sl (steering-lite's): fixes thought, floor, k, weighting, sign rule and, in a "
      "run, "
-     "calibration (ours, which leaves them to the options)",
+     "calibration (without it: ours, and the options)",
      0},
     {"fresh", K_FRESH, 0, 0, "forget the results of an earlier run in --out", 0},
     {"bootstrap", K_BOOTSTRAP, "N", 0, "draws for the intervals (1000)", 0},
