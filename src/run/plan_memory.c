@@ -6,7 +6,7 @@
 #include "run/pipeline_impl.h"
 
 enum {
-    LIBRARIES = 32 << 20,   /* code mapped beside the model, and what the report draws with */
+    LIBRARIES = 48 << 20,   /* code mapped beside the model, and what the report draws with */
     CALIBRATION_ROWS = 384, /* of one decode step */
     CALIBRATION_ARMS = 2,   /* both signs at once */
     REPORT_ROW = 256 << 10, /* results and lines of a row in the tables */
