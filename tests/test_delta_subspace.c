@@ -159,7 +159,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(shares_of_factors_are_numpys, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(shares_of_a_dense_difference_are_numpys, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(a_dw_along_the_largest_triplet_is_in_the_block, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_dw_along_the_largest_triplet_is_in_the_block, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(a_random_dw_is_at_the_null, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(threads_do_not_change_the_bits, fixture_setup, fixture_teardown),
     };

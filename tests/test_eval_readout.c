@@ -146,8 +146,9 @@ static void a_draw_stays_within_foundations_and_is_repeatable(void **state) {
 static void the_signal_rule_says_why(void **state) {
     (void)state;
     char why[256];
-    ws_vig_headline good = {.pmass = 0.9, .agreement = 0.6, .human_r = 0.4, .n_cells = 100, .n_valid = 90, .n_human = 50},
-                h;
+    ws_vig_headline good =
+                        {.pmass = 0.9, .agreement = 0.6, .human_r = 0.4, .n_cells = 100, .n_valid = 90, .n_human = 50},
+                    h;
     assert_true(ws_readout_signal(&good, 0.4, 0.2, why));
     h = good, h.pmass = 0.3;
     assert_false(ws_readout_signal(&h, 0.4, 0.2, why));
