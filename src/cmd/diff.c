@@ -40,18 +40,17 @@ static const char doc[] =
     "Contrast two fine-tunes of one base: dW = theta_pos - theta_neg.\n\n"
     "  ws diff --model M lora/pos lora/neg --out lora/dw.safetensors\n"
     "  ws diff --model M pos neg --mode bisector --out dw.safetensors --json\n"
-    "  ws diff --model M org/fine-tune --out finetune.safetensors           theta - base of a whole checkpoint, rank "
-    "64\n"
+    "  ws diff --model M org/fine-tune --out finetune.safetensors          theta - base of a whole checkpoint\n"
     "  ws diff --model M tuned-pos/ tuned-neg/ --rank 128 --out dw.safetensors\n"
     "  ws diff --model M tuned-pos/ tuned-neg/ --dense --dtype bf16 --out dw.safetensors\n"
     "  ws diff --model M lora/pos lora/neg --compat --out lora/dw.safetensors\n"
     "  ws diff --model M lora/pos lora/neg --layers 8:16 --modules o_proj,down_proj --out part.safetensors\n\n"
     "A side is an adapter directory (PEFT's are welcome), a LoRA GGUF, a dW file, or a checkpoint: a directory, a "
-    ".gguf\n"
+    ".gguf "
     "or a hub id of the base's architecture.  Adapters are contrasted in factors, exact in fp32.  Checkpoints are "
-    "read\n"
+    "read "
     "matrix by matrix in little memory; what has no place in dW (norms, embeddings, head) is told with its share of "
-    "the\n"
+    "the "
     "change.  Norms are Frobenius norms over all touched matrices; energy is the share of a squared norm.\v";
 
 typedef struct args {

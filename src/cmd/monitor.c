@@ -23,14 +23,14 @@ static const struct argp_option options[] = {
 static const char doc[] =
     "Cosine of anything that moved the weights with a dW, by layer and in all.\n\n"
     "  ws monitor --model M --dw dw.safetensors other-adapter/\n"
-    "  ws monitor --model M --dw dw.safetensors training-run/ --out monitor     a row a checkpoint-N, CSV and plots\n"
+    "  ws monitor --model M --dw dw.safetensors training-run/ --out monitor     a row a checkpoint, CSV, plots\n"
     "  ws monitor --model M --dw dw.safetensors org/fine-tune                   theta - base of a whole checkpoint\n"
     "  ws monitor --model M --dw dw.safetensors tuned-pos/,tuned-neg/           a pair: POS,NEG\n"
     "  ws monitor --model M --dw a/dw.safetensors b/dw.safetensors c/dw.safetensors --matrix\n\n"
     "A cosine near 1 is the persona of POS, near -1 that of NEG.  The band is what random changes of the same form "
-    "and\n"
+    "and "
     "length at every module have, 2.5% to 97.5%: outside of it the likeness is no accident.\v"
-    "THING is an adapter directory, a dW file, a LoRA GGUF, a checkpoint of the base's architecture, a pair of them\n"
+    "THING is an adapter directory, a dW file, a LoRA GGUF, a checkpoint of the base's architecture, a pair of them "
     "POS,NEG, or a folder of several.  Whole checkpoints are read once, in little memory.";
 
 typedef struct args {

@@ -22,13 +22,13 @@ static const struct argp_option options[] = {
 static const char doc[] =
     "Where dW lives: in W's main directions, or where W does little.\n\n"
     "  ws subspace --model M dw.safetensors                          tables on the terminal\n"
-    "  ws subspace --model M lora/pos --out subspace                 CSV, JSON and plots of an adapter into a folder\n"
+    "  ws subspace --model M lora/pos --out subspace                 an adapter; CSV, JSON, plots\n"
     "  ws subspace --model M dw.safetensors --top 0.05 --json\n\n"
     "For each touched matrix W = U S V': the share of ||U' dW V||^2 in the block of the largest 10% singular values "
-    "on\n"
-    "both sides, against (k/r)^2, which a random dW has; ratios above 1 mean that dW strengthens or turns what W does\n"
-    "most.  For o_proj and down_proj (and out_proj) also the share of dW's output in the weakest 1% of the right\n"
-    "singular vectors of the LM head, which the logits hardly see.  DW is a dW file, an adapter directory or a LoRA\n"
+    "on "
+    "both sides, against (k/r)^2, which a random dW has; ratios above 1 mean that dW strengthens or turns what W does "
+    "most.  For o_proj and down_proj (and out_proj) also the share of dW's output in the weakest 1% of the right "
+    "singular vectors of the LM head, which the logits hardly see.  DW is a dW file, an adapter directory or a LoRA "
     "GGUF; --force as everywhere.\v";
 
 typedef struct args {
