@@ -12,9 +12,9 @@ static const char *const fixed[] = {
     "User: My garden flooded and I lost everything I planted.\nAssistant: I am sorry to hear that.",
     "def mean(xs):\n    \"\"\"The arithmetic mean.\"\"\"\n    return sum(xs) / len(xs)\n",
     "1. Boil the water.\n2. Add a spoon of salt.\n3. Wait until it is 90 degrees.\n4.",
-    "Die Stra\303\237e war leer, und es regnete. "
-    "\344\273\212\345\244\251\345\244\251\346\260\224\345\276\210\345\245\275"
-    "\343\200\202",
+    ("Die Stra\303\237e war leer, und es regnete. "
+     "\344\273\212\345\244\251\345\244\251\346\260\224\345\276\210\345\245\275"
+     "\343\200\202"),
 };
 enum { N_FIXED = sizeof fixed / sizeof *fixed, ID_ROWS = 4, ID_LENGTH = 24 };
 
