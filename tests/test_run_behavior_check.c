@@ -114,7 +114,7 @@ static void one_warning(const ws_check_cell *x, int n, const char *what) {
         fail_msg("%d warnings, %s; expected %s", c.n_warnings, c.n_warnings ? c.warning[0].what : "",
                  what ? what : "none");
     if (what && !strstr(c.warning[0].what, what)) fail_msg("\"%s\" does not say \"%s\"", c.warning[0].what, what);
-    if (what) assert_true(strlen(c.warning[0].todo) > 10);
+    if (what) assert_true(strlen(c.warning[0].advice) > 10);
     ws_check_free(&c);
 }
 

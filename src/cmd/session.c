@@ -4,6 +4,7 @@
 #include "io/checkpoint.h"
 #include "io/hub.h"
 #include "model/model.h"
+#include "steer/prompt.h"
 #include "text/chat.h"
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +73,7 @@ void ws_session_close(ws_session *s) {
 ws_status ws_session_fold(ws_session *s, const ws_protocol *p, ws_method *const *m, int n, ws_err *err) {
     int folded = 0, prompts = 0;
     for (int i = 0; i < n; i++)
-        if (m[i]->system_prompt[0]) prompts++, folded += !strcmp(m[i]->name, "prompt_only");
+        if (m[i]->system_prompt[0]) prompts++, folded += !strcmp(m[i]->name, WS_PROMPT_PLAIN);
     if (!p || !p->prompt_in_user || !folded) return WS_OK;
     if (folded < prompts)
         return ws_fail(

@@ -15,9 +15,9 @@ static const char *const NAME[2] = {"POS", "NEG"};
 
 /* ---------- the measures ---------- */
 
-static void warn(ws_check *c, char *what, const char *todo) {
+static void warn(ws_check *c, char *what, const char *advice) {
     WS_ASSERT(c->n_warnings < WS_CHECK_WARNINGS);
-    c->warning[c->n_warnings++] = (ws_check_warning){what, ws_xstrdup(todo)};
+    c->warning[c->n_warnings++] = (ws_check_warning){what, ws_xstrdup(advice)};
 }
 
 /* What one pair adds to each bootstrapped figure. */
@@ -278,7 +278,7 @@ ws_status ws_check_behavior(ws_check *c, ws_model *m, const ws_tokenizer *t, con
 }
 
 void ws_check_free(ws_check *c) {
-    for (int i = 0; i < c->n_warnings; i++) free(c->warning[i].what), free(c->warning[i].todo);
+    for (int i = 0; i < c->n_warnings; i++) free(c->warning[i].what), free(c->warning[i].advice);
     free(c->direction), free(c->cell), free(c->leak[0]), free(c->leak[1]);
     ws_pairs_free(c->pairs);
     *c = (ws_check){0};

@@ -26,7 +26,7 @@ typedef struct ws_check_side {
 } ws_check_side;
 
 typedef struct ws_check_warning {
-    char *what, *todo;
+    char *what, *advice;
 } ws_check_warning;
 enum { WS_CHECK_WARNINGS = 16 };
 

@@ -73,7 +73,7 @@ void ws_check_print(const ws_check *c, const char *model, const ws_behavior *b, 
     else
         ws_str_addf(out, "Verdict: %d warning%s\n", c->n_warnings, c->n_warnings > 1 ? "s" : "");
     for (int i = 0; i < c->n_warnings; i++)
-        ws_str_addf(out, "  %d. %s.\n     What to do: %s.\n", i + 1, c->warning[i].what, c->warning[i].todo);
+        ws_str_addf(out, "  %d. %s.\n     What to do: %s.\n", i + 1, c->warning[i].what, c->warning[i].advice);
 }
 
 static json_t *num(double v) { return isfinite(v) ? json_real(v) : json_null(); }
@@ -92,7 +92,7 @@ json_t *ws_check_json(const ws_check *c, const char *model, const char *model_ha
     json_t *warnings = json_array(), *rows = json_array();
     for (int i = 0; i < c->n_warnings; i++)
         json_array_append_new(warnings,
-                              json_pack("{s:s, s:s}", "what", c->warning[i].what, "todo", c->warning[i].todo));
+                              json_pack("{s:s, s:s}", "what", c->warning[i].what, "todo", c->warning[i].advice));
     for (int i = 0; i < c->n; i++) {
         const ws_check_cell *x = &c->cell[i];
         json_t *r = ws_pair_json(&c->pairs->row[i]);

@@ -269,7 +269,7 @@ static ws_status check(const ws_pipeline *p, ws_err *err) {
     if (!ws_is_sweep(p)) st = ws_adapter_outline(&a, p->in->model, &p->o.train.adapter, err);
     ws_adapter_free(a);
     for (int i = 0; i < p->n_rows && !st; i++)
-        if (p->row[i].spec.kind == WS_ROW_PROMPT && !strcmp(p->row[i].spec.name, "engineered_prompt") &&
+        if (p->row[i].spec.kind == WS_ROW_PROMPT && !strcmp(p->row[i].spec.name, WS_PROMPT_ENGINEERED) &&
             !p->in->behavior->engineered_pos)
             st = ws_fail(err, WS_EUSAGE, "%s has no \"engineered\" prompts, which the row engineered_prompt needs",
                          p->in->behavior->path);

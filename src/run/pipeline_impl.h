@@ -3,6 +3,7 @@
 #define WS_RUN_PIPELINE_IMPL_H
 #include "run/lengths.h"
 #include "run/speed.h"
+#include "steer/prompt.h"
 #include <string.h>
 
 typedef enum ws_stage_kind {
@@ -66,7 +67,7 @@ static inline ws_run_row *ws_task_row(const ws_task *t) { return t->row < 0 ? NU
 static inline int ws_task_folds(const ws_task *t) {
     const ws_run_row *row = ws_task_row(t);
     const ws_protocol *p = t->p->o.eval.protocol;
-    return row && p && p->prompt_in_user && row->spec.kind == WS_ROW_PROMPT && !strcmp(row->spec.name, "prompt_only");
+    return row && p && p->prompt_in_user && row->spec.kind == WS_ROW_PROMPT && !strcmp(row->spec.name, WS_PROMPT_PLAIN);
 }
 
 /* run/stages.c: does the work of one stage; `arg` is its ws_task. */

@@ -1,4 +1,5 @@
 #include "run/questions.h"
+#include "run/rows.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@ static int reference_of(const ws_results *r) {
     for (int i = 0; i < r->n_rows; i++) {
         const ws_row_results *row = &r->row[i];
         if (row->method < 0) continue;
-        if (!strcmp(row->name, "lora") && is(row, "adapter")) return i;
+        if (!strcmp(row->name, WS_ROW_REFERENCE) && is(row, "adapter")) return i;
         if (adapter < 0 && is(row, "adapter")) adapter = i;
         if (any < 0 && !is(row, "prompt") && !is(row, "random") && !is(row, "shuffled") && !is(row, "random_vector"))
             any = i;

@@ -30,7 +30,7 @@ static void all_adapters(names *l) {
     const char *const *all = ws_adapter_kinds(&n);
     for (int lora = 1; lora >= 0; lora--)
         for (int i = 0; i < n; i++)
-            if ((strcmp(all[i], "lora") == 0) == lora) push(l, all[i]);
+            if ((strcmp(all[i], WS_ROW_REFERENCE) == 0) == lora) push(l, all[i]);
 }
 static void all_vectors(names *l) {
     const ws_steer_ops **room;
@@ -114,7 +114,7 @@ static ws_status add_controls(ws_rows *r, const ws_rows_options *o, ws_err *err)
     int like = 0, had[2] = {0};
     ws_status st = WS_OK;
     for (int i = 0; i < r->n; i++)
-        if (!strcmp(r->row[i].name, "lora")) like = i;
+        if (!strcmp(r->row[i].name, WS_ROW_REFERENCE)) like = i;
     for (char *w = strcmp(copy, "none") ? strtok_r(copy, ",", &save) : NULL; w && !st; w = strtok_r(NULL, ",", &save)) {
         int random = !strcmp(w, "random");
         if (!random && strcmp(w, "shuffled"))

@@ -17,6 +17,9 @@ const char *ws_row_kind_name(ws_row_kind k); /* "adapter", "shuffled", "random",
 static inline int ws_row_trains(ws_row_kind k) { return k == WS_ROW_ADAPTER || k == WS_ROW_SHUFFLED; }
 static inline int ws_row_is_vector(ws_row_kind k) { return k == WS_ROW_VECTOR || k == WS_ROW_RANDOM_VECTOR; }
 
+/* The row that others are set against: first of the adapters, length of the random dW, subject of the three questions. */
+#define WS_ROW_REFERENCE "lora"
+
 typedef struct ws_row_spec {
     char *name; /* its folder, and what tables call it: "lora", "lora-seed1", "random", "mean_diff"; owned */
     ws_row_kind kind;

@@ -2,6 +2,7 @@
  * controls, what it cost, and how much the seed matters. */
 #include "base/progress.h"
 #include "run/headline.h"
+#include "run/rows.h"
 #include "run/tables_impl.h"
 #include <math.h>
 #include <stdio.h>
@@ -148,7 +149,7 @@ static void costs(const ws_show *s, ws_tables *all) {
         const ws_results *r = s->run[i];
         double lora = NAN;
         for (int k = 0; k < r->n_rows; k++)
-            if (!strcmp(r->row[k].name, "lora")) lora = r->row[k].train;
+            if (!strcmp(r->row[k].name, WS_ROW_REFERENCE)) lora = r->row[k].train;
         for (int k = 0; k < r->n_rows; k++) {
             const ws_row_results *row = &r->row[k];
             ws_tab_row(s, t, r, row->name);

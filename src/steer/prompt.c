@@ -45,7 +45,7 @@ static void release(ws_method *m) {
     free(t);
 }
 
-static const char *const names[] = {"prompt_only", "engineered_prompt", NULL};
+static const char *const names[] = {WS_PROMPT_PLAIN, WS_PROMPT_ENGINEERED, NULL};
 const char *const *ws_prompt_names(void) { return names; }
 
 ws_status ws_prompt_write(const char *path, const char *name, const ws_behavior *b, ws_err *err) {
