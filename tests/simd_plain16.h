@@ -105,5 +105,8 @@ PLAIN(v_i8, (const void *p), (float)((const int8_t *)p)[i])
 PLAIN(v_nibble, (const void *p, int high), (float)nibble_at(p, high, i))
 PLAIN(v_nibble5, (const void *p, int high, uint32_t word, int first),
       (float)(nibble_at(p, high, i) | (int)(word >> (first + i) & 1) << 4))
-WS_INLINE float v_half(const void *p) { return ws_f16_f32(u16_at(p, 0)); }
+PLAIN(v_half, (const void *p), ws_f16_f32(u16_at(p, 0)))
+WS_INLINE void v_halves(const void *p, vf *first, vf *second) {
+    *first = v_half(p), *second = v_half((const char *)p + 2);
+}
 #endif

@@ -2,7 +2,7 @@
  * sets (test_kernel_gemm, test_kernel_vector, test_ops_attention). */
 #include "simd_plain16.h"
 #include "kernel/kernel.h"
-#include "kernel/lanes_nt.h"
+#include "kernel/lanes_few.h"
 #include "kernel/lanes_nn.h"
 #include "kernel/lanes_vector.h"
 #include "kernel/sets.h"

@@ -2,7 +2,7 @@
 #if defined(__x86_64__)
 #include "kernel/kernel.h"
 #include "kernel/simd_avx512.h"
-#include "kernel/lanes_nt.h"
+#include "kernel/lanes_few.h"
 #include "kernel/lanes_nn.h"
 #include "kernel/lanes_vector.h"
 #include "kernel/sets.h"

@@ -32,6 +32,14 @@ WS_INLINE const char *w_at(ws_dtype t, const void *row, int64_t k) {
     }
 }
 
+/* Bytes of 32 weights, rounded up. */
+WS_INLINE int w_bytes_32(ws_dtype t) {
+    static const uint8_t n[] = {
+        [WS_F32] = 128, [WS_F16] = 64,  [WS_BF16] = 64, [WS_Q8_0] = 34, [WS_Q4_0] = 18, [WS_Q4_1] = 20,
+        [WS_Q5_0] = 22, [WS_Q5_1] = 24, [WS_Q4_K] = 18, [WS_Q5_K] = 22, [WS_Q6_K] = 27};
+    return n[t];
+}
+
 /* A block of a K type taken apart. */
 typedef struct w_super {
     _Alignas(64) int8_t q[256];
@@ -48,7 +56,7 @@ WS_INLINE w_bytes w_bytes_at(const char *p) {
 WS_INLINE void w_open(ws_dtype t, const char *p, w_super *s) {
     const uint64_t nibble = 0x0f0f0f0f0f0f0f0f, one = nibble / 15, top = one << 7;
     if (t == WS_Q6_K) {
-        const vf d = v_set(v_half(p + 208));
+        const vf d = v_half(p + 208);
         WS_UNROLL for (int i = 0; i < 8; i++) {
             const int half = i / 4, part = i % 4;
             w_bytes low = w_bytes_at(p + 64 * half + 32 * (part % 2)) >> (part / 2 * 4) & nibble;
@@ -59,7 +67,9 @@ WS_INLINE void w_open(ws_dtype t, const char *p, w_super *s) {
         WS_UNROLL for (int v = 0; v < 16 / LANES; v++) v_store(s->d + v * LANES, v_mul(d, v_i8(p + 192 + v * LANES)));
         return;
     }
-    const vf d = v_set(v_half(p)), m = v_set(-v_half(p + 2));
+    vf d, m;
+    v_halves(p, &d, &m);
+    m = v_mul(v_set(-1), m);
     uint8_t scale[16];
     ws_dtype_k_scales(p + 4, scale);
     WS_UNROLL for (int v = 0; v < 16 / LANES; v++) {
@@ -92,8 +102,8 @@ WS_INLINE void w_32(ws_dtype t, const void *row, int64_t k, const w_super *s, vf
     const char *p = w_at(t, row, k);
     vf d = v_zero(), m = d;
     uint32_t word = 0;
-    if (t >= WS_Q8_0) d = v_set(v_half(p));
-    if (t == WS_Q4_1 || t == WS_Q5_1) m = v_set(v_half(p + 2));
+    if (t == WS_Q8_0 || t == WS_Q4_0 || t == WS_Q5_0) d = v_half(p);
+    if (t == WS_Q4_1 || t == WS_Q5_1) v_halves(p, &d, &m);
     if (t == WS_Q5_0) memcpy(&word, p + 2, 4);
     if (t == WS_Q5_1) memcpy(&word, p + 4, 4);
     WS_UNROLL for (int v = 0; v < V32; v++) {

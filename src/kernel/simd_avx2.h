@@ -119,9 +119,14 @@ WS_INLINE vf v_nibble5(const void *p, int high, uint32_t word, int first) {
     __m256i bit = _mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32((int)word), at), _mm256_set1_epi32(1));
     return _mm256_cvtepi32_ps(_mm256_or_si256(v_nibble_bits(p, high), _mm256_slli_epi32(bit, 4)));
 }
-WS_INLINE float v_half(const void *p) { /* one fp16 */
+/* One fp16 in all lanes; two that stand side by side. */
+WS_INLINE vf v_half(const void *p) {
     uint16_t h;
     memcpy(&h, p, 2);
-    return _cvtsh_ss(h);
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)h));
+}
+WS_INLINE void v_halves(const void *p, vf *first, vf *second) {
+    vf both = _mm256_cvtph_ps(_mm_castps_si128(_mm_broadcast_ss(p)));
+    *first = _mm256_moveldup_ps(both), *second = _mm256_movehdup_ps(both);
 }
 #endif

@@ -117,9 +117,16 @@ WS_INLINE vf v_nibble5(const void *p, int high, uint32_t word, int first) {
     __m512i b = v_nibble_bits(p, high);
     return _mm512_cvtepi32_ps(_mm512_mask_or_epi32(b, set, b, _mm512_set1_epi32(16)));
 }
-WS_INLINE float v_half(const void *p) {
+/* One fp16 in all lanes; two that stand side by side. */
+WS_INLINE vf v_half(const void *p) {
     uint16_t h;
     memcpy(&h, p, 2);
-    return _cvtsh_ss(h);
+    return _mm512_cvtph_ps(_mm256_set1_epi16((short)h));
+}
+WS_INLINE void v_halves(const void *p, vf *first, vf *second) {
+    uint32_t h;
+    memcpy(&h, p, 4);
+    vf both = _mm512_cvtph_ps(_mm256_set1_epi32((int)h));
+    *first = _mm512_moveldup_ps(both), *second = _mm512_movehdup_ps(both);
 }
 #endif

@@ -1,0 +1,105 @@
+/* src/kernel/lanes_few.h - y = x W^T for few rows of x, as in decode: W is widened in registers and read once, `cols`
+ * rows of W side by side, so that enough sums are under way to hide the latency of a fused multiply-add.  The arithmetic
+ * of each output is that of lanes_nt.h.
+ * What limits it is reading W: while some rows are multiplied, the cache is told of the next ones, since the hardware's
+ * own prefetching stops at the ends of pages and of streams as short as these. */
+#ifndef WS_KERNEL_LANES_FEW_H
+#define WS_KERNEL_LANES_FEW_H
+#include "kernel/lanes_nt.h"
+
+enum { FEW_ROWS = 4, FEW_COLS = 8 };
+
+/* out[rows][cols] = sums over the weights k0 .. k1 - 1, one block of K; `ahead`: the rows of W that come next. */
+WS_INLINE void few_block(ws_dtype t, int rows, int cols, const float *x, int64_t ldx, const char *const *row,
+                         int64_t k0, int64_t k1, const char *ahead, float *out) {
+    vf acc[FEW_ROWS * FEW_COLS];
+    w_super s[FEW_COLS];
+    int64_t k = k0;
+    WS_UNROLL for (int i = 0; i < rows * cols; i++) acc[i] = v_zero();
+    for (; k + 32 <= k1; k += 32) {
+        const char *next = ahead + k / 32 * cols * w_bytes_32(t);
+        WS_UNROLL for (int i = 0; i < cols * w_bytes_32(t); i += 64) __builtin_prefetch(next + i);
+        WS_UNROLL for (int j = 0; j < cols; j++) {
+            vf w[V32];
+            w_enter(t, row[j], k, k0, &s[j]);
+            w_32(t, row[j], k, &s[j], w);
+            WS_UNROLL for (int v = 0; v < V32; v++) WS_UNROLL for (int i = 0; i < rows; i++) acc[i * cols + j] =
+                v_fma(v_load(x + i * ldx + k + v * LANES), w[v], acc[i * cols + j]);
+        }
+    }
+    if (k < k1 && t < WS_Q8_0) {
+        float xt[FEW_ROWS][32];
+        memset(xt, 0, sizeof xt);
+        WS_UNROLL for (int i = 0; i < rows; i++) memcpy(xt[i], x + i * ldx + k, (size_t)(k1 - k) * sizeof *x);
+        WS_UNROLL for (int j = 0; j < cols; j++) {
+            vf w[V32];
+            w_tail(t, w_at(t, row[j], k), k1 - k, w);
+            WS_UNROLL for (int v = 0; v < V32; v++) WS_UNROLL for (int i = 0; i < rows; i++) acc[i * cols + j] =
+                v_fma(v_load(xt[i] + v * LANES), w[v], acc[i * cols + j]);
+        }
+    }
+    WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < cols; j += 4) {
+        const vf *a = acc + i * cols + j;
+        v4 sum = cols - j >= 4 ? v_sum4(a[0], a[1], a[2], a[3]) : v_sum4(a[0], a[cols - j > 1], a[0], a[0]);
+        if (cols - j >= 4)
+            v4_store(out + i * cols + j, sum);
+        else {
+            float f[4];
+            v4_store(f, sum);
+            memcpy(out + i * cols + j, f, (size_t)(cols - j) * sizeof *out);
+        }
+    }
+}
+
+/* Columns n .. n + cols - 1 of y. */
+WS_INLINE void few_cols(ws_dtype t, int rows, int cols, float *y, int64_t ldy, const float *x, int64_t ldx,
+                        const ws_weight *w, int64_t n, int accumulate) {
+    const int64_t K = w->cols, block = nt_block(K);
+    float total[FEW_ROWS * FEW_COLS], more[FEW_ROWS * FEW_COLS];
+    const char *row[FEW_COLS], *ahead = (const char *)w->data + (size_t)(n + cols) * w->row_bytes;
+    WS_UNROLL for (int j = 0; j < cols; j++) row[j] = ws_weight_row(w, n + j);
+    few_block(t, rows, cols, x, ldx, row, 0, K < block ? K : block, ahead, total);
+    for (int64_t k = block; k < K; k += block) {
+        few_block(t, rows, cols, x, ldx, row, k, k + block < K ? k + block : K, ahead, more);
+        for (int i = 0; i < rows * cols; i++) total[i] += more[i];
+    }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < cols; j++) {
+            float *to = y + i * ldy + n + j;
+            *to = accumulate ? *to + total[i * cols + j] : total[i * cols + j];
+        }
+}
+
+WS_INLINE void few(ws_dtype t, int rows, int cols, float *y, int64_t ldy, const float *x, int64_t ldx,
+                   const ws_weight *w, int64_t n0, int64_t n1, int accumulate) {
+    int64_t n = n0;
+    for (; n + cols <= n1; n += cols) few_cols(t, rows, cols, y, ldy, x, ldx, w, n, accumulate);
+    for (; n < n1; n++) few_cols(t, rows, 1, y, ldy, x, ldx, w, n, accumulate);
+}
+
+/* One function for each type and number of rows, so that both are constants inside. */
+#define FEW_ARGS                                                                                                       \
+    (float *y, int64_t ldy, const float *x, int64_t ldx, const ws_weight *w, int64_t n0, int64_t n1, int accumulate)
+#define FEW(T, ROWS, COLS)                                                                                             \
+    static void few_##ROWS##_##T FEW_ARGS { few(T, ROWS, COLS, y, ldy, x, ldx, w, n0, n1, accumulate); }
+#define FEW_TYPE(T) FEW(T, 1, 8) FEW(T, 2, 4) FEW(T, 3, 4) FEW(T, 4, 2)
+WS_EACH_TYPE(FEW_TYPE)
+static void(*const few_of[][FEW_ROWS]) FEW_ARGS = {
+#define X(T) [T] = {few_1_##T, few_2_##T, few_3_##T, few_4_##T},
+    WS_EACH_TYPE(X)
+#undef X
+};
+#undef FEW_ARGS
+#undef FEW
+#undef FEW_TYPE
+
+static void gemm_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
+                    int64_t n1, int accumulate) {
+    if (w->cols == 0)
+        for (int64_t m = 0; m < M && !accumulate; m++) memset(y + m * ldy + n0, 0, (size_t)(n1 - n0) * sizeof *y);
+    else if (M > FEW_ROWS)
+        nt_many(y, ldy, x, ldx, M, w, n0, n1, accumulate);
+    else if (M > 0)
+        few_of[w->type][M - 1](y, ldy, x, ldx, w, n0, n1, accumulate);
+}
+#endif
