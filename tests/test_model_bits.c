@@ -265,6 +265,113 @@ static void test_strength_of_each_row(void **state) {
     }
 }
 
+/* A row like another takes the blocks below the trunk from there: the same bits as alone, whether the other stands in an
+ * earlier row of the batch, in an earlier chunk of it or in an earlier forward; and it does take them: a patch below the
+ * trunk that only the other row has shows in it. */
+static int forward_like(tiny *f, ws_state *s, const ws_row *rows, int n, ws_patch *const *patch, const float *pa,
+                        const float *qa, const int *like, float *h) {
+    ws_err err = {0};
+    const float *alpha[] = {pa, qa};
+    return ws_forward_like(f->m, s, &(ws_batch){n, rows, 2, patch, alpha}, like, h, &err);
+}
+static void like_alone(tiny *f, const tokens *t, int n, int n_out, ws_patch *const *patch, float pa, float qa,
+                       const float *got, const char *what) {
+    float *one =
+        tiny_forward(f->m, NULL, &(ws_row){-1, t->id, n, n_out}, 1, 2, patch, (const float *const[]){&pa, &qa});
+    same(got, one, n_out * ws_model_dims(f->m)->hidden, what);
+    free(one);
+}
+static void shared_trunk(const char *name, int trunk) {
+    tiny f;
+    tiny_open(&f, name);
+    int64_t d = ws_model_dims(f.m)->hidden;
+    const int delta = ws_model_dims(f.m)->n_delta;
+    probe p, q;
+    probe_from_fixture(&p, &f, trunk);
+    probe_from_fixture(&q, &f, 0);
+    for (int k = 0; k < ws_model_n_sites(f.m); k++)
+        if (ws_model_site(f.m, k)->layer >= trunk) q.a[k] = NULL;
+    ws_patch *patch[] = {&p.patch, &q.patch};
+    assert_int_equal(ws_patches_lowest(f.m, patch, 1), trunk);
+    assert_int_equal(ws_patches_lowest(f.m, patch, 2), 0);
+    assert_int_equal(ws_patches_lowest(f.m, NULL, 0), ws_model_dims(f.m)->layers);
+    const float none[5] = {0}, pa[5] = {0, 1, -2.5f, 0, 0.5f};
+    float *h = malloc((size_t)(5 * 700 * d) * sizeof *h);
+    for (int threads = 1; threads <= 2; threads++) {
+        ws_threads_set(threads);
+        ws_state *s = new_state(f.m);
+        ws_state_trunk(s, f.m, trunk);
+        /* 45 tokens: base, +, - like +, another text, + like base; then a token each, twice, inside and across a page */
+        tokens t = text(f.m, 650, 21), u = text(f.m, 60, 22);
+        int seq[5];
+        for (int r = 0; r < 5; r++) seq[r] = ws_seq_new(s);
+        const int like[] = {-1, seq[0], seq[1], -1, seq[0]};
+        ws_row rows[5];
+        int at = 0;
+        static const int step[] = {45, 1, 1, 17, 0};
+        for (const int *n = step; *n; at += *n++) {
+            for (int r = 0; r < 5; r++) rows[r] = (ws_row){seq[r], (r == 3 ? &u : &t)->id + at, *n, 1};
+            assert_int_equal(forward_like(&f, s, rows, 5, patch, pa, none, like, h), WS_OK);
+            for (int r = 0; r < 5; r++)
+                like_alone(&f, r == 3 ? &u : &t, at + *n, 1, patch, pa[r], 0, h + r * d, "a row like another");
+        }
+        /* forks of rows that never computed a trunk, one like the other; the base goes on by itself and is longer then */
+        int a = ws_seq_fork(s, seq[1], at), b = ws_seq_fork(s, seq[2], at);
+        rows[0] = (ws_row){a, t.id + at, 70, 3}, rows[1] = (ws_row){b, t.id + at, 70, 3};
+        assert_int_equal(forward_like(&f, s, rows, 2, patch, pa + 1, none, (const int[]){-1, a}, h), WS_OK);
+        like_alone(&f, &t, at + 70, 3, patch, pa[1], 0, h, "a fork of a row like another");
+        like_alone(&f, &t, at + 70, 3, patch, pa[2], 0, h + 3 * d, "a fork like a fork");
+        rows[0] = (ws_row){seq[0], t.id + at, 90, 0};
+        assert_int_equal(forward_like(&f, s, rows, 1, patch, none, none, NULL, h), WS_OK);
+        if (!delta) { /* a longer one */
+            const int more = 33;
+            rows[0] = (ws_row){seq[1], t.id + at, more, more}, rows[1] = (ws_row){seq[4], t.id + at, 3, 3};
+            assert_int_equal(
+                forward_like(&f, s, rows, 2, patch, (const float[]){1, 0.5f}, none, (const int[]){seq[0], seq[0]}, h),
+                WS_OK);
+            like_alone(&f, &t, at + more, more, patch, 1, 0, h, "a row like a longer sequence");
+            like_alone(&f, &t, at + 3, 3, patch, 0.5f, 0, h + more * d, "a short row like a longer sequence");
+        }
+        if (delta) { /* one that is equally long */
+            rows[0] = (ws_row){seq[1], t.id + at, 90, 5};
+            assert_int_equal(forward_like(&f, s, rows, 1, patch, pa + 1, none, (const int[]){seq[0]}, h), WS_OK);
+            like_alone(&f, &t, at + 90, 5, patch, pa[1], 0, h, "a row like an earlier one");
+            rows[0] = (ws_row){seq[1], t.id + at + 90, 9, 9};
+            assert_int_equal(forward_like(&f, s, rows, 1, patch, pa + 1, none, NULL, h), WS_OK);
+            like_alone(&f, &t, at + 99, 9, patch, pa[1], 0, h, "and by itself from there");
+        }
+        /* 650 tokens each: the other's are in an earlier chunk, and the last is in a chunk with its own end */
+        for (int r = 0; r < 3; r++) rows[r] = (ws_row){seq[r] = ws_seq_new(s), t.id, 650, r + 1};
+        assert_int_equal(forward_like(&f, s, rows, 3, patch, pa, none, (const int[]){-1, seq[0], seq[0]}, h), WS_OK);
+        for (int r = 0, o = 0; r < 3; o += ++r)
+            like_alone(&f, &t, 650, r + 1, patch, pa[r], 0, h + o * d, "a row like one of an earlier chunk");
+        for (int r = 0; r < 3; r++) rows[r] = (ws_row){seq[r], u.id, 1, 1}, t.id[650] = u.id[0];
+        assert_int_equal(forward_like(&f, s, rows, 3, patch, pa, none, NULL, h), WS_OK);
+        for (int r = 0; r < 3; r++)
+            like_alone(&f, &t, 651, 1, patch, pa[r], 0, h + r * d, "by itself after chunks of another");
+        /* what a row takes is the other's; a row with a patch below computes its own */
+        for (int r = 0; r < 3; r++) rows[r] = (ws_row){seq[r] = ws_seq_new(s), u.id, 40, 1};
+        const float qa[] = {0.5f, 0, -1};
+        assert_int_equal(forward_like(&f, s, rows, 3, patch, pa, qa, (const int[]){-1, seq[0], seq[0]}, h), WS_OK);
+        like_alone(&f, &u, 40, 1, patch, pa[0], 0.5f, h, "a row with a patch in its trunk");
+        like_alone(&f, &u, 40, 1, patch, pa[1], 0.5f, h + d, "a row with the trunk of another");
+        like_alone(&f, &u, 40, 1, patch, pa[2], -1, h + 2 * d, "a row with a patch below the trunk's end");
+        ws_state_free(s);
+    }
+    ws_threads_set(0);
+    free(h);
+    probe_close(&p), probe_close(&q);
+    tiny_close(&f);
+}
+static void test_shared_trunk(void **state) {
+    (void)state;
+    shared_trunk("llama", 1);
+    shared_trunk("qwen3", 1);
+    for (int trunk = 1; trunk <= 3; trunk++) shared_trunk("qwen35", trunk);
+    shared_trunk("qwen35_1x", 2);
+    shared_trunk("qwen35_3x", 2);
+}
+
 /* A tap sees every token of every layer, changes nothing, and a block patch acts on the rows that ask for it. */
 typedef struct seen {
     int layers;
@@ -459,6 +566,7 @@ int main(void) {
                                        cmocka_unit_test(test_fork_truncate_write),
                                        cmocka_unit_test(test_fork_of_a_recurrent_sequence),
                                        cmocka_unit_test(test_strength_of_each_row),
+                                       cmocka_unit_test(test_shared_trunk),
                                        cmocka_unit_test(test_tap_and_block_patch),
                                        cmocka_unit_test(test_not_finite),
                                        cmocka_unit_test(test_not_finite_recurrent),

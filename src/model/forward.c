@@ -3,6 +3,7 @@
  * tokens, so scratch memory is bounded; a long row goes on in the next chunk, its earlier keys lying in pages.  Nothing
  * in a token's result depends on where a chunk ends or on what else is in it.  In the last layer all tokens still leave
  * their keys and values, or run through the delta rule, but only the wanted positions go on. */
+#include "base/parallel.h"
 #include "model/parts.h"
 #include "ops/embed.h"
 #include "ops/norm.h"
@@ -13,6 +14,8 @@ enum { CHUNK = 512 };
 /* The part of a row that is in the chunk. */
 typedef struct segment {
     int row, seq; /* seq -1: keys stay in the chunk's own k and v */
+    int like;     /* the sequence that computes its trunk; -1: it does so itself */
+    int last;     /* of the row */
     ws_state *state;
     int64_t first, n;   /* its tokens in the chunk */
     int64_t sub, n_sub; /* its wanted tokens among the chunk's wanted ones: the last n_sub of the n */
@@ -21,8 +24,8 @@ typedef struct segment {
 
 typedef struct chunk {
     int64_t n, n_sub;
-    int n_seg;
-    segment *seg; /* [n_seg] */
+    int n_seg, n_like; /* segments; those of them whose trunk another sequence computes */
+    segment *seg;      /* [n_seg] */
     int32_t *ids, *pos, *sub_pos;
     int *row, *sub_row; /* batch row of each token */
 } chunk;
@@ -187,30 +190,111 @@ static int64_t delta_layer(ws_model *m, int l, flow *f, int last) {
     return ws_block_delta_out(m, l, f->h, &with, b->xn, f->x, f->mid);
 }
 
+/* From here on the tokens of c. */
+static void flow_on(const ws_batch *b, flow *f, const chunk *c, ws_arena *arena) {
+    f->c = c, f->h = &f->all, f->pos = c->pos, f->row = c->row;
+    ws_hung_set(&f->all, c->n, c->row, b->n_patches, b->patch, b->alpha, arena);
+}
+
+/* Layers begin .. end-1; `pruned`: in the last of the model only the wanted tokens go on. */
+static ws_status layers(ws_model *m, flow *f, int begin, int end, int pruned, ws_err *err) {
+    const int n = m->arch.layers;
+    int64_t bad;
+    for (int l = begin; l < end; l++) {
+        int last = pruned && l == n - 1;
+        if ((bad = ws_block_norm1(m, l, &f->b, f->x, f->h->n)) >= 0) return non_finite(f->row, f->pos, bad, l, n, err);
+        bad = ws_is_delta(m, l) ? delta_layer(m, l, f, last) : attention_layer(m, l, f, last);
+        if (bad >= 0) return non_finite(f->row, f->pos, bad, l, n, err);
+        if (!f->h->n) return WS_OK;
+        if ((bad = ws_block_mlp(m, l, f->h, &f->b, f->mid, f->x)) >= 0)
+            return non_finite(f->row, f->pos, bad, l, n, err);
+        ws_block_patches(m, f->h, l, f->x);
+        if (m->tap) m->tap(m->tap_arg, l, f->x, f->h->n);
+    }
+    return WS_OK;
+}
+
+/* The segments of c whose trunk is their own, packed. */
+static void own_trunks(const chunk *c, chunk *own, ws_arena *arena) {
+    *own = (chunk){0};
+    own->ids = ws_arena_get(arena, (size_t)c->n * sizeof *own->ids);
+    own->pos = ws_arena_get(arena, (size_t)c->n * sizeof *own->pos);
+    own->row = ws_arena_get(arena, (size_t)c->n * sizeof *own->row);
+    own->seg = ws_arena_get(arena, (size_t)c->n_seg * sizeof *own->seg);
+    for (int i = 0; i < c->n_seg; i++) {
+        const segment *s = &c->seg[i];
+        if (s->like >= 0) continue;
+        memcpy(own->ids + own->n, c->ids + s->first, (size_t)s->n * sizeof *own->ids);
+        memcpy(own->pos + own->n, c->pos + s->first, (size_t)s->n * sizeof *own->pos);
+        memcpy(own->row + own->n, c->row + s->first, (size_t)s->n * sizeof *own->row);
+        own->seg[own->n_seg] = *s;
+        own->seg[own->n_seg++].first = own->n;
+        own->n += s->n;
+    }
+}
+
+/* At the end of the trunk: own ones are kept, the others come from the sequences that have them. */
+typedef struct meeting {
+    const chunk *c, *own;
+    const float *from; /* [own->n, d] */
+    float *to;         /* [c->n, d]; NULL: no others */
+    int64_t d;
+} meeting;
+static void keep_own(void *arg, int64_t begin, int64_t end) {
+    const meeting *a = arg;
+    for (int64_t i = begin; i < end; i++) {
+        const segment *s = &a->own->seg[i];
+        if (s->seq >= 0 && ws_state_trunk_layer(s->state))
+            ws_seq_keep(s->state, s->seq, s->pos, s->n, a->own->ids + s->first, a->from + s->first * a->d);
+    }
+}
+static void take_others(void *arg, int64_t begin, int64_t end) {
+    const meeting *a = arg;
+    for (int64_t i = begin; i < end; i++) {
+        const segment *s = &a->c->seg[i];
+        if (s->like < 0) continue;
+        ws_seq_follow(s->state, s->seq, s->like, s->pos, s->n, a->c->ids + s->first, s->last, a->to + s->first * a->d);
+    }
+}
+static void meet(const meeting *a) {
+    ws_parallel_for(a->own->n_seg, 1, keep_own, (void *)(uintptr_t)a);
+    if (!a->to) return;
+    ws_parallel_for(a->c->n_seg, 1, take_others, (void *)(uintptr_t)a);
+    int64_t at = 0;
+    for (int i = 0; i < a->c->n_seg; i++) {
+        const segment *s = &a->c->seg[i];
+        if (s->like >= 0) continue;
+        memcpy(a->to + s->first * a->d, a->from + at * a->d, (size_t)(s->n * a->d) * sizeof(float));
+        at += s->n;
+    }
+}
+
 /* hidden [c->n_sub, hidden] */
-static ws_status run(ws_model *m, const ws_batch *batch, const chunk *c, float *hidden, ws_err *err) {
+static ws_status run(ws_model *m, const ws_state *s, const ws_batch *batch, const chunk *c, float *hidden,
+                     ws_err *err) {
     const ws_arch *a = &m->arch;
     ws_arena *arena = m->scratch;
+    const int pruned = c->n_sub < c->n && !m->tap, trunk = s ? ws_state_trunk_layer(s) : 0;
     int64_t d = a->hidden, bad;
-    int pruned = c->n_sub < c->n && !m->tap;
-    flow f = {.c = c, .h = &f.all, .pos = c->pos, .row = c->row};
-    ws_hung_set(&f.all, c->n, c->row, batch->n_patches, batch->patch, batch->alpha, arena);
+    chunk own;
+    flow f = {0};
+    if (c->n_like) own_trunks(c, &own, arena);
+    flow_on(batch, &f, c->n_like ? &own : c, arena);
     if (pruned) ws_hung_set(&f.wanted, c->n_sub, c->sub_row, batch->n_patches, batch->patch, batch->alpha, arena);
     buffers(&f.b, a, c->n, arena);
     f.x = ws_arena_floats(arena, c->n * d), f.mid = ws_arena_floats(arena, c->n * d);
-    ws_embed_forward(f.x, c->ids, c->n, &a->embed);
-    for (int l = 0; l < a->layers; l++) {
-        int last = pruned && l == a->layers - 1;
-        if ((bad = ws_block_norm1(m, l, &f.b, f.x, f.h->n)) >= 0)
-            return non_finite(f.row, f.pos, bad, l, a->layers, err);
-        bad = ws_is_delta(m, l) ? delta_layer(m, l, &f, last) : attention_layer(m, l, &f, last);
-        if (bad >= 0) return non_finite(f.row, f.pos, bad, l, a->layers, err);
-        if (!f.h->n) return WS_OK;
-        if ((bad = ws_block_mlp(m, l, f.h, &f.b, f.mid, f.x)) >= 0)
-            return non_finite(f.row, f.pos, bad, l, a->layers, err);
-        ws_block_patches(m, f.h, l, f.x);
-        if (m->tap) m->tap(m->tap_arg, l, f.x, f.h->n);
+    ws_embed_forward(f.x, f.c->ids, f.c->n, &a->embed);
+    if (trunk) {
+        if (f.c->n && layers(m, &f, 0, trunk, 0, err)) return err->code;
+        meet(&(meeting){c, f.c, f.x, c->n_like ? f.mid : NULL, d});
+        if (c->n_like) {
+            float *own_x = f.x;
+            f.x = f.mid, f.mid = own_x;
+            flow_on(batch, &f, c, arena);
+        }
     }
+    if (layers(m, &f, trunk, a->layers, pruned, err)) return err->code;
+    if (!f.h->n) return WS_OK;
     if (f.h == &f.all && c->n_sub < c->n) {
         take_wanted(c, f.x, f.mid, d);
         f.x = f.mid, f.pos = c->sub_pos, f.row = c->sub_row;
@@ -220,7 +304,37 @@ static ws_status run(ws_model *m, const ws_batch *batch, const chunk *c, float *
     return WS_OK;
 }
 
-static ws_status check(const ws_model *m, const ws_state *s, const ws_batch *b, ws_err *err) {
+/* like [n_rows]: for every row the sequence whose trunk it takes, or -1.  after [sequences]: how long they will be once the
+ * rows before this one are through, -1 for those that stand in none; by [sequences]: what each of those follows itself. */
+static void find_like(const ws_model *m, const ws_state *s, const ws_batch *b, const int *asked, int *like,
+                      int n_seqs) {
+    int *after = ws_arena_get(m->scratch, (size_t)n_seqs * sizeof *after),
+        *by = ws_arena_get(m->scratch, (size_t)n_seqs * sizeof *by),
+        *lowest = ws_arena_get(m->scratch, (size_t)b->n_patches * sizeof *lowest + 1);
+    const int trunk = s ? ws_state_trunk_layer(s) : 0;
+    for (int i = 0; i < n_seqs; i++) after[i] = by[i] = -1;
+    for (int p = 0; p < b->n_patches; p++) lowest[p] = ws_patches_lowest(m, &b->patch[p], 1);
+    for (int r = 0; r < b->n_rows; r++) {
+        const ws_row *row = &b->row[r];
+        int of = asked && trunk && !m->tap && row->n ? asked[r] : -1, ends = 0;
+        if (row->seq >= 0) ends = ws_seq_len(s, row->seq) + row->n;
+        for (int p = 0; p < b->n_patches; p++)
+            if (b->alpha[p][r] != 0 && lowest[p] < trunk) of = -1;
+        if (of >= 0) {
+            if (row->seq < 0 || of == row->seq || !ws_seq_live(s, of))
+                BUG("row %d of sequence %d cannot be like sequence %d", r, row->seq, of);
+            int its = of < n_seqs && after[of] >= 0 ? after[of] : ws_seq_len(s, of);
+            if (m->dims.n_delta ? its != ends : its < ends)
+                BUG("row %d will have read %d tokens, sequence %d, which it is like, %d", r, ends, of, its);
+            if (of < n_seqs && by[of] >= 0) of = by[of];
+        }
+        like[r] = of;
+        if (row->seq >= 0) after[row->seq] = ends, by[row->seq] = of;
+    }
+}
+
+static ws_status check(const ws_model *m, const ws_state *s, const ws_batch *b, const int *asked, int *like,
+                       ws_err *err) {
     ws_arena_mark mark = ws_arena_save(m->scratch);
     int most = -1;
     for (int r = 0; r < b->n_rows; r++) most = b->row[r].seq > most ? b->row[r].seq : most;
@@ -238,6 +352,7 @@ static ws_status check(const ws_model *m, const ws_state *s, const ws_batch *b, 
                 return ws_fail(err, WS_EUSAGE, "row %d: token id %d at %d is outside the model's vocabulary 0..%lld", r,
                                row->ids[i], i, (long long)m->arch.vocab - 1);
     }
+    find_like(m, s, b, asked, like, most + 1);
     ws_arena_rewind(m->scratch, mark);
     return WS_OK;
 }
@@ -248,9 +363,10 @@ typedef struct cursor {
     int temp; /* a sequence of m->own for a row that keeps no keys but spans chunks; -1: none */
 } cursor;
 
-static ws_status build(ws_model *m, ws_state *s, const ws_batch *b, cursor *at, chunk *c, ws_err *err) {
+static ws_status build(ws_model *m, ws_state *s, const ws_batch *b, const int *like, cursor *at, chunk *c,
+                       ws_err *err) {
     ws_arena *arena = m->scratch;
-    c->n = c->n_sub = c->n_seg = 0;
+    c->n = c->n_sub = c->n_seg = c->n_like = 0;
     c->ids = ws_arena_get(arena, CHUNK * sizeof *c->ids);
     c->pos = ws_arena_get(arena, CHUNK * sizeof *c->pos);
     c->sub_pos = ws_arena_get(arena, CHUNK * sizeof *c->sub_pos);
@@ -269,7 +385,15 @@ static ws_status build(ws_model *m, ws_state *s, const ws_batch *b, cursor *at, 
         }
         segment *g = &c->seg[c->n_seg++];
         int from = at->token, wanted_from = row->n - row->n_out > from ? row->n - row->n_out : from;
-        *g = (segment){.row = at->row, .seq = row->seq, .state = s, .first = c->n, .n = n, .sub = c->n_sub};
+        *g = (segment){.row = at->row,
+                       .seq = row->seq,
+                       .like = like[at->row],
+                       .last = from + n == row->n,
+                       .state = s,
+                       .first = c->n,
+                       .n = n,
+                       .sub = c->n_sub};
+        c->n_like += g->like >= 0;
         g->n_sub = from + n > wanted_from ? from + n - wanted_from : 0;
         if (row->seq < 0 && n < row->n) { /* spans chunks */
             if (!m->own && ws_state_new(&m->own, m, err)) return err->code;
@@ -299,9 +423,14 @@ static ws_status build(ws_model *m, ws_state *s, const ws_batch *b, cursor *at, 
 }
 
 ws_status ws_forward(ws_model *m, ws_state *s, const ws_batch *b, float *hidden, ws_err *err) {
+    return ws_forward_like(m, s, b, NULL, hidden, err);
+}
+
+ws_status ws_forward_like(ws_model *m, ws_state *s, const ws_batch *b, const int *asked, float *hidden, ws_err *err) {
     ws_arena_mark mark = ws_arena_save(m->scratch);
     cursor at = {.temp = -1};
-    if (check(m, s, b, err)) {
+    int *like = ws_arena_get(m->scratch, (size_t)b->n_rows * sizeof *like + 1);
+    if (check(m, s, b, asked, like, err)) {
         ws_arena_rewind(m->scratch, mark);
         return err->code;
     }
@@ -313,8 +442,8 @@ ws_status ws_forward(ws_model *m, ws_state *s, const ws_batch *b, float *hidden,
         chunk c;
         int row = at.row;
         ws_arena_rewind(m->scratch, inner);
-        if ((st = build(m, s, b, &at, &c, err))) break;
-        if (c.n && (st = run(m, b, &c, hidden, err))) break;
+        if ((st = build(m, s, b, like, &at, &c, err))) break;
+        if (c.n && (st = run(m, s, b, &c, hidden, err))) break;
         hidden += c.n_sub * m->arch.hidden;
         for (int i = 0; i < c.n_seg; i++)
             if (c.seg[i].seq >= 0) ws_seq_grow(c.seg[i].state, c.seg[i].seq, (int)c.seg[i].n);

@@ -48,6 +48,13 @@ int ws_seq_fork(ws_state *s, int seq, int len);
 void ws_seq_truncate(ws_state *s, int seq, int len); /* forget positions >= len; BUG where ws_seq_holds is 0 */
 int ws_seq_len(const ws_state *s, int seq);
 size_t ws_state_bytes(const ws_state *s);
+/* The trunk: the blocks below `layer`.  Sequences with the same tokens agree there, bit for bit, whatever hangs above: base,
+ * +alpha, -alpha, other methods.  A state with a trunk keeps with every token what enters block `layer` as well, and a row
+ * may then leave the trunk to another sequence (ws_forward_like).  Before the first token; 0: none. */
+void ws_state_trunk(ws_state *s, const ws_model *m, int layer);
+int64_t ws_model_trunk_bytes(const ws_model *m); /* of a token */
+/* The lowest layer at which one of them hangs; without patches the number of layers. */
+int ws_patches_lowest(const ws_model *m, ws_patch *const *patch, int n_patches);
 /* What one more token, and one more sequence beside its tokens, takes in a state: bytes. */
 int64_t ws_model_token_bytes(const ws_model *m);
 int64_t ws_model_seq_bytes(const ws_model *m);
@@ -73,6 +80,12 @@ typedef struct ws_batch {
  * layer.  After a failure the sequences are as they were before, or, in models with delta layers, empty.  A sequence may
  * stand in one row only.  Scratch is kept inside the model between calls: one forward at a time. */
 ws_status ws_forward(ws_model *m, ws_state *s, const ws_batch *b, float *hidden, ws_err *err);
+/* The same with rows that leave their trunk to another sequence.  like [n_rows]: a sequence of this state that has read what
+ * the row reads, history and new tokens, or reads it in an earlier row of the batch, with the same patches below the trunk's
+ * layer (usually none); -1: none.  The row takes from there what its blocks below would compute: the same bits for less
+ * work.  Tokens are compared (BUG), and a row with a patch below the trunk computes it itself.  In models with delta layers
+ * the two sequences must be equally long in the end, in the others the one that is taken from may be longer. */
+ws_status ws_forward_like(ws_model *m, ws_state *s, const ws_batch *b, const int *like, float *hidden, ws_err *err);
 /* Scratch that a forward keeps inside the model, beside what patches take. */
 int64_t ws_model_scratch_bytes(const ws_model *m);
 /* Gives back what forwards and training passes keep in the model for the next one: for a change of work, when what comes

@@ -157,6 +157,12 @@ typedef struct ws_recurrent {
 } ws_recurrent;
 ws_recurrent ws_seq_recurrent(const ws_state *s, int seq, int nth);
 int ws_seq_live(const ws_state *s, int seq);
+/* The trunk of n tokens at `pos`: ids and x [n, hidden], what enters block ws_state_trunk_layer. */
+int ws_state_trunk_layer(const ws_state *s);
+void ws_seq_keep(ws_state *s, int seq, int64_t pos, int64_t n, const int32_t *ids, const float *x);
+/* `seq` takes from `like` what its blocks below the trunk's layer would have stored for these tokens, and x [n, hidden].
+ * last: the sequences are equally long then, so that it takes the running state as well.  BUG where tokens differ. */
+void ws_seq_follow(ws_state *s, int seq, int like, int64_t pos, int64_t n, const int32_t *ids, int last, float *x);
 /* Takes n more tokens back that a failed batch left: to `len` where that can be had, else to nothing. */
 void ws_seq_roll_back(ws_state *s, int seq, int len);
 #endif

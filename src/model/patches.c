@@ -25,6 +25,14 @@ void ws_hung_set(ws_hung *h, int64_t n, const int *row, int n_patches, ws_patch 
     }
 }
 
+int ws_patches_lowest(const ws_model *m, ws_patch *const *patch, int n_patches) {
+    int lowest = m->arch.layers;
+    for (int p = 0; p < n_patches; p++)
+        for (int i = 0; i < m->n_sites; i++)
+            if (m->site[i].layer < lowest && patch[p]->ops->hangs_at(patch[p], i)) lowest = m->site[i].layer;
+    return lowest;
+}
+
 int ws_site_patched(const ws_hung *h, int site) {
     for (int p = 0; p < h->n_patches; p++)
         if (h->on[p].n && h->patch[p]->ops->hangs_at(h->patch[p], site)) return 1;

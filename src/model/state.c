@@ -6,6 +6,7 @@
  *     which every token writes; each in one block for all layers
  *     seq 0: S 1, tail 4             fork(0, len):  seq 1: S 1, tail 4           refs 1: 2, 4: 2
  *     seq 1 goes on:                 seq 1: S 1, tail 5 = copy of 4; at the chunk's end S 2, tail 5
+ *   the trunk, where one is kept: behind the keys and values of a page the tokens' ids and what enters block `trunk`
  * A sequence stands for tokens AND for the steering that its keys were computed with; only the caller knows both, so
  * nothing here looks for prefixes by itself. */
 #include "model/parts.h"
@@ -34,10 +35,19 @@ struct ws_state {
     ws_delta_shape delta;
     int n_delta;
     size_t s_floats, open_floats, ring_floats; /* of a layer, in whole cache lines */
+    int trunk;                                 /* ws_state_trunk; 0: none */
+    int low_kv, low_delta;                     /* layers of either kind below it */
+    int64_t hidden;                            /* a token of it */
     seq *seq;
     int n_seq, n_free_seq, *free_seq;
     pool pages, states, tails;
 };
+
+/* A page: [keys and values of all layers | 32 x hidden before block `trunk` | 32 ids]. */
+static float *trunk_of(const ws_state *s, float *page) { return page + ws_kv_page_floats(&s->shape); }
+static int32_t *ids_of(const ws_state *s, float *page) {
+    return (int32_t *)(void *)(trunk_of(s, page) + WS_KV_PAGE * s->hidden);
+}
 
 static size_t lines(size_t floats) { return (floats + 15) & ~(size_t)15; }
 
@@ -140,7 +150,7 @@ static int take(pool *p) {
     return p->n++;
 }
 
-static int pages_for(const ws_state *s, int64_t len) { return s->shape.layers ? (int)ws_kv_pages(len) : 0; }
+static int pages_for(const ws_state *s, int64_t len) { return s->shape.layers || s->trunk ? (int)ws_kv_pages(len) : 0; }
 
 static void room_for(seq *q, int pages) {
     if (pages <= q->cap) return;
@@ -225,6 +235,13 @@ static int reserve_recurrent(ws_state *s, seq *q, int n) {
     return q->next < 0 ? -1 : 0;
 }
 
+static void copy_page(const ws_state *s, float *to, float *from, int kept) {
+    ws_kv_copy(&s->shape, to, from, kept);
+    if (!s->trunk) return;
+    memcpy(trunk_of(s, to), trunk_of(s, from), (size_t)(kept * s->hidden) * sizeof *to);
+    memcpy(ids_of(s, to), ids_of(s, from), (size_t)kept * sizeof(int32_t));
+}
+
 ws_status ws_seq_reserve(ws_state *s, int id, int n, ws_err *err) {
     seq *q = at(s, id);
     WS_ASSERT(n >= 0 && q->len <= INT32_MAX - n);
@@ -234,7 +251,7 @@ ws_status ws_seq_reserve(ws_state *s, int id, int n, ws_err *err) {
     if (n && kept && q->n_pages && s->pages.refs[q->id[q->n_pages - 1]] > 1) {
         int page = take(&s->pages), shared = q->id[q->n_pages - 1];
         if (page < 0) goto out_of_memory;
-        ws_kv_copy(&s->shape, s->pages.mem[page], s->pages.mem[shared], kept);
+        copy_page(s, s->pages.mem[page], s->pages.mem[shared], kept);
         q->id[q->n_pages - 1] = page, q->page[q->n_pages - 1] = s->pages.mem[page];
         release(&s->pages, shared);
     }
@@ -273,6 +290,68 @@ ws_recurrent ws_seq_recurrent(const ws_state *s, int id, int nth) {
     else if (q->s >= 0 && s->states.refs[q->s] == 1)
         r.to = s->states.mem[q->s] + where;
     return r;
+}
+
+/* ---------- the trunk ---------- */
+
+void ws_state_trunk(ws_state *s, const ws_model *m, int layer) {
+    const ws_arch *a = &m->arch;
+    if (s->pages.n) BUG("the trunk of a state is set before its first token");
+    WS_ASSERT(layer >= 0 && layer <= a->layers);
+    s->trunk =
+        layer < a->layers ? layer : a->layers - 1; /* the last block stays with each row: there tokens are left out */
+    s->hidden = a->hidden;
+    s->low_kv = s->low_delta = 0;
+    for (int l = 0; l < s->trunk; l++) (*(ws_is_delta(m, l) ? &s->low_delta : &s->low_kv))++;
+    s->pages.floats = ws_kv_page_floats(&s->shape) + (s->trunk ? lines((size_t)(WS_KV_PAGE * (s->hidden + 1))) : 0);
+}
+
+int ws_state_trunk_layer(const ws_state *s) { return s->trunk; }
+
+int64_t ws_model_trunk_bytes(const ws_model *m) { return ((int64_t)m->arch.hidden + 1) * (int64_t)sizeof(float); }
+
+void ws_seq_keep(ws_state *s, int id, int64_t pos, int64_t n, const int32_t *ids, const float *x) {
+    float *const *page = at(s, id)->page;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t k = (pos + i) % WS_KV_PAGE;
+        float *p = page[(pos + i) / WS_KV_PAGE];
+        memcpy(trunk_of(s, p) + k * s->hidden, x + i * s->hidden, (size_t)s->hidden * sizeof *x);
+        ids_of(s, p)[k] = ids[i];
+    }
+}
+
+/* The running state of the delta layers in the trunk, where both sequences are `len` tokens long. */
+static void follow_recurrent(ws_state *s, int id, int like, int64_t len) {
+    const seq *from = at(s, like);
+    int now = from->next >= 0 ? from->next : from->s;
+    for (int l = 0; l < s->low_delta; l++) {
+        const float *open = open_of(s, from->tail, l);
+        ws_recurrent r = ws_seq_recurrent(s, id, l);
+        ws_delta_open_copy(&s->delta, r.open, open, len);
+        memcpy(r.ring, open + s->open_floats, s->ring_floats * sizeof *open);
+        /* without a place of its own S is still the one of the history that both have */
+        if (r.to && now >= 0) memcpy(r.to, s->states.mem[now] + (size_t)l * s->s_floats, s->s_floats * sizeof *open);
+    }
+}
+
+void ws_seq_follow(ws_state *s, int id, int like, int64_t pos, int64_t n, const int32_t *ids, int last, float *x) {
+    float *const *page = at(s, id)->page, *const *from = at(s, like)->page;
+    for (int64_t i = 0, k; i < pos + n; i += k) {
+        int64_t p = i / WS_KV_PAGE, begin = i % WS_KV_PAGE;
+        k = WS_KV_PAGE - begin;
+        if (i < pos && i + k > pos) k = pos - i;
+        if (i + k > pos + n) k = pos + n - i;
+        const int32_t *mine = i < pos ? ids_of(s, page[p]) + begin : ids + (i - pos), *its = ids_of(s, from[p]) + begin;
+        if (page[p] != from[p] && memcmp(mine, its, (size_t)k * sizeof *mine))
+            BUG("sequence %d is said to read what sequence %d has read, but their tokens differ", id, like);
+        if (i < pos) continue;
+        ws_kv_take(&s->shape, page[p], from[p], s->low_kv, (int)begin, (int)(begin + k));
+        const float *t = trunk_of(s, from[p]) + begin * s->hidden;
+        memcpy(x + (i - pos) * s->hidden, t, (size_t)(k * s->hidden) * sizeof *x);
+        memcpy(trunk_of(s, page[p]) + begin * s->hidden, t, (size_t)(k * s->hidden) * sizeof *x);
+        memcpy(ids_of(s, page[p]) + begin, its, (size_t)k * sizeof *its);
+    }
+    if (last && s->low_delta) follow_recurrent(s, id, like, pos + n);
 }
 
 float *const *ws_seq_pages(const ws_state *s, int id) { return at(s, id)->page; }

@@ -17,13 +17,18 @@ void ws_kv_store(const ws_kv_shape *s, float *const *page, int layer, int64_t po
     }
 }
 
-void ws_kv_copy(const ws_kv_shape *s, float *to, const float *from, int len) {
-    const int64_t d = s->head_dim, heads = (int64_t)s->layers * s->kv_heads;
+void ws_kv_take(const ws_kv_shape *s, float *to, const float *from, int layers, int begin, int end) {
+    const int64_t d = s->head_dim, heads = (int64_t)layers * s->kv_heads, n = end - begin;
     const size_t layer = ws_kv_layer_floats(s), half = layer / 2;
+    if (n == WS_KV_PAGE) {
+        memcpy(to, from, (size_t)layers * layer * sizeof *to);
+        return;
+    }
     for (int64_t h = 0; h < heads; h++) {
-        size_t at = (size_t)(h / s->kv_heads) * layer + (size_t)(h % s->kv_heads * d) * WS_KV_PAGE;
+        size_t at = (size_t)(h / s->kv_heads) * layer + (size_t)(h % s->kv_heads * d) * WS_KV_PAGE, v = at + half;
         for (int64_t j = 0; j < d; j++)
-            memcpy(to + at + j * WS_KV_PAGE, from + at + j * WS_KV_PAGE, (size_t)len * sizeof *to);
-        memcpy(to + at + half, from + at + half, (size_t)(len * d) * sizeof *to);
+            for (int64_t i = begin; i < end; i++)
+                to[at + (size_t)(j * WS_KV_PAGE + i)] = from[at + (size_t)(j * WS_KV_PAGE + i)];
+        memcpy(to + v + begin * d, from + v + begin * d, (size_t)(n * d) * sizeof *to);
     }
 }
