@@ -52,14 +52,14 @@ static void chunk(void *arg, int64_t begin, int64_t end) {
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* Chunks are cut by the shape alone.  Columns first, in multiples of `nu` near `nc`; then rows, in multiples of `mu`
- * and never fewer than `mc`, until there are enough chunks to keep many threads even. */
+/* How chunks are cut changes no bits.  Columns first, in multiples of `nu` near `nc`; then rows, in multiples of `mu` and
+ * never fewer than `mc`, until there are enough chunks to keep the threads even. */
 static void run(job *j, int64_t K, int64_t nc, int64_t nu, int64_t mc, int64_t mu) {
     if (j->M <= 0 || j->N <= 0) return;
     int64_t nb = ceil_div(ceil_div(j->N, ceil_div(j->N, nc)), nu) * nu;
     j->n_blocks = ceil_div(j->N, nb);
     j->nb = nb;
-    int64_t m_blocks = ceil_div(48, j->n_blocks);
+    int64_t m_blocks = ceil_div(6 * ws_threads(), j->n_blocks);
     if (m_blocks > j->M / mc) m_blocks = j->M / mc > 0 ? j->M / mc : 1;
     j->mb = ceil_div(ceil_div(j->M, m_blocks), mu) * mu;
     int64_t chunks = ceil_div(j->M, j->mb) * j->n_blocks;
@@ -128,7 +128,7 @@ void ws_gemm_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, c
     }
     job j = {.y = y, .ldy = ldy, .a = x, .rs = ldx, .cs = 1, .M = M, .w = w, .N = w->rows, .accumulate = accumulate};
     ws_profile_enter(M <= 4 ? "x W', 1-4 rows" : M < 64 ? "x W', 5-63 rows" : "x W'");
-    run(&j, w->cols, 96, 12, 128, 8);
+    run(&j, w->cols, 96, 12, 96, 6);
     ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
 }
 

@@ -1,14 +1,15 @@
 /* src/kernel/lanes_nt.h - y = x W^T, the lanes along K.
  * K is cut into nt_block(K) equal blocks.  Inside a block every output has ONE vector accumulator: lane l sums
  * k = l mod LANES in increasing order, then the lanes are summed by v_sum4's tree, and block sums are added in order.
- * Few rows: lanes_few.h.  More rows: NT_COLS rows of W at a time are widened into a panel [step][NT_COLS][LANES]; the
- * panels of a chunk lie in the second-level cache, NT_GROUP rows of x in the first.  Both ways do the same arithmetic. */
+ * Few rows: lanes_few.h.  More rows: NT_COLS rows of W at a time are widened into a panel [step][NT_COLS][LANES].  Up to
+ * NT_BAND rows of x meet a panel while it lies in the first-level cache; of more rows NT_ROWS at a time lie there, and the
+ * panels of the whole chunk in the second.  All ways do the same arithmetic. */
 #ifndef WS_KERNEL_LANES_NT_H
 #define WS_KERNEL_LANES_NT_H
 #include "kernel/gemm.h"
 #include "kernel/lanes_widen.h"
 
-enum { NT_COLS = 4, NT_ROWS = LANES == 8 ? 3 : 6, NT_GROUP = 2 * NT_ROWS };
+enum { NT_COLS = 4, NT_ROWS = LANES == 8 ? 3 : 6, NT_BAND = 64 };
 
 /* Length of the blocks of K: a multiple of 32, at most 640 (a panel and a group of rows then fit the first-level
  * cache). */
@@ -18,24 +19,28 @@ WS_INLINE int64_t nt_block(int64_t K) {
 }
 
 /* ---- many rows ---- */
+WS_INLINE void nt_step(int rows, const float *x, int64_t ldx, const float *panel, vf acc[NT_ROWS][NT_COLS]) {
+    vf xv[NT_ROWS];
+    WS_UNROLL for (int i = 0; i < rows; i++) xv[i] = v_load(x + i * ldx);
+    WS_UNROLL for (int j = 0; j < NT_COLS; j++) {
+        vf w = v_load(panel + j * LANES);
+        WS_UNROLL for (int i = 0; i < rows; i++) acc[i][j] = v_fma(xv[i], w, acc[i][j]);
+    }
+}
+
 /* out[rows][4] = sums over one block of K for `rows` rows of x and one panel. */
 WS_INLINE void nt_tile(int rows, const float *x, int64_t ldx, int64_t K, const float *panel, v4 out[NT_ROWS]) {
-    vf acc[NT_ROWS][NT_COLS], xv[NT_ROWS];
+    enum { STEP = NT_COLS * LANES };
+    vf acc[NT_ROWS][NT_COLS];
     int64_t k = 0;
     WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < NT_COLS; j++) acc[i][j] = v_zero();
-    for (; k + LANES <= K; k += LANES, panel += NT_COLS * LANES) {
-        WS_UNROLL for (int i = 0; i < rows; i++) xv[i] = v_load(x + i * ldx + k);
-        WS_UNROLL for (int j = 0; j < NT_COLS; j++) {
-            vf w = v_load(panel + j * LANES);
-            WS_UNROLL for (int i = 0; i < rows; i++) acc[i][j] = v_fma(xv[i], w, acc[i][j]);
-        }
-    }
+    for (; k + 4 * LANES <= K; k += 4 * LANES, panel += 4 * STEP)
+        WS_UNROLL for (int u = 0; u < 4; u++) nt_step(rows, x + k + u * LANES, ldx, panel + u * STEP, acc);
+    for (; k + LANES <= K; k += LANES, panel += STEP) nt_step(rows, x + k, ldx, panel, acc);
     if (k < K) {
-        WS_UNROLL for (int i = 0; i < rows; i++) xv[i] = v_load_n(x + i * ldx + k, K - k);
-        WS_UNROLL for (int j = 0; j < NT_COLS; j++) {
-            vf w = v_load(panel + j * LANES);
-            WS_UNROLL for (int i = 0; i < rows; i++) acc[i][j] = v_fma(xv[i], w, acc[i][j]);
-        }
+        float last[NT_ROWS * LANES];
+        WS_UNROLL for (int i = 0; i < rows; i++) v_store(last + i * LANES, v_load_n(x + i * ldx + k, K - k));
+        nt_step(rows, last, LANES, panel, acc);
     }
     WS_UNROLL for (int i = 0; i < rows; i++) out[i] = v_sum4(acc[i][0], acc[i][1], acc[i][2], acc[i][3]);
 }
@@ -75,37 +80,65 @@ static void nt_rows(int rows, const float *x, int64_t ldx, int64_t K, const floa
     }
 }
 
+/* Weights k0 .. k0 + n - 1 of four rows of W into a panel, zeros after them; `ahead` bytes on stand those of the next
+ * panel, of which the cache is told. */
+WS_INLINE void nt_spread(ws_dtype t, const char *const *row, size_t ahead, int64_t k0, int64_t n, float *panel) {
+    vf w[V32];
+    w_super s[NT_COLS];
+    int64_t k = k0;
+    for (; k + 32 <= k0 + n; k += 32, panel += 32 * NT_COLS) WS_UNROLL for (int j = 0; j < NT_COLS; j++) {
+            WS_UNROLL for (int b = 0; b < w_bytes_32(t); b += 64) __builtin_prefetch(w_at(t, row[j], k) + ahead + b);
+            w_enter(t, row[j], k, k0, &s[j]);
+            w_32(t, row[j], k, &s[j], w);
+            WS_UNROLL for (int v = 0; v < V32; v++) v_store(panel + (v * NT_COLS + j) * LANES, w[v]);
+        }
+    if (t < WS_Q8_0 && k < k0 + n) WS_UNROLL for (int j = 0; j < NT_COLS; j++) {
+            w_tail(t, w_at(t, row[j], k), k0 + n - k, w);
+            WS_UNROLL for (int v = 0; v < V32; v++) v_store(panel + (v * NT_COLS + j) * LANES, w[v]);
+        }
+}
+
+/* The panel of rows r .. r + cols - 1 of W; what stands for rows that are not there is of no account. */
+static void nt_fill(const ws_weight *w, int64_t r, int64_t cols, int64_t k0, int64_t n, float *panel) {
+    const char *row[NT_COLS];
+    for (int j = 0; j < NT_COLS; j++) row[j] = ws_weight_row(w, r + (j < cols ? j : 0));
+    switch (w->type) {
+#define X(T)                                                                                                           \
+    case T: nt_spread(T, row, NT_COLS * w->row_bytes, k0, n, panel); return;
+        WS_EACH_TYPE(X)
+#undef X
+    default: return; /* kernel/weight.c refuses other types */
+    }
+}
+
 static void nt_many(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
                     int64_t n1, int accumulate) {
-    const int64_t K = w->cols, block = nt_block(K), panels = (n1 - n0 + NT_COLS - 1) / NT_COLS, N = n1 - n0;
-    const size_t panel_floats = (size_t)block * NT_COLS;
+    const int64_t K = w->cols, block = nt_block(K), N = n1 - n0, panels = (N + NT_COLS - 1) / NT_COLS;
+    const int64_t band = M <= NT_BAND ? M : NT_ROWS, stride = band < M ? block * NT_COLS : 0;
+    const int64_t room = band < M ? stride * panels : block * NT_COLS;
     const int apart = accumulate && K > block; /* the sum over several blocks is finished before it is added */
-    float *panel = ws_gemm_scratch(panel_floats * (size_t)panels + (apart ? (size_t)(M * N) : 0));
-    float *sum = apart ? panel + panel_floats * (size_t)panels : y;
+    float *panel = ws_gemm_scratch((size_t)(room + (apart ? M * N : 0)));
+    float *out = apart ? panel + room : y + n0;
     const int64_t lds = apart ? N : ldy;
-    float *out = apart ? sum : y + n0;
     for (int64_t k0 = 0; k0 < K; k0 += block) {
         const int64_t kn = K - k0 < block ? K - k0 : block;
-        for (int64_t n = n0; n < n1; n++) {
-            float *to = panel + (size_t)((n - n0) / NT_COLS) * panel_floats + (n - n0) % NT_COLS * LANES;
-            spread(w->type, ws_weight_row(w, n), k0, kn, to, NT_COLS * LANES);
-        }
-        for (int64_t n = N; n < panels * NT_COLS; n++) /* rows that are not there */
-            for (int64_t i = 0; i < kn; i += LANES)
-                v_store(panel + (size_t)(panels - 1) * panel_floats + i * NT_COLS + n % NT_COLS * LANES, v_zero());
         const int add = k0 > 0 || (accumulate && !apart);
-        for (int64_t g = 0; g < M; g += NT_GROUP) {
-            const int64_t end = g + NT_GROUP < M ? g + NT_GROUP : M;
+        for (int64_t g = 0, end; g < M; g = end) {
+            end = M - g <= band ? M : M - g == band + 1 ? M - 2 : g + band; /* never a single row at the end */
             for (int64_t p = 0; p < panels; p++) {
-                const int64_t cols = N - p * NT_COLS < NT_COLS ? N - p * NT_COLS : NT_COLS;
-                for (int64_t m = g; m < end; m += NT_ROWS)
-                    nt_rows((int)(end - m < NT_ROWS ? end - m : NT_ROWS), x + m * ldx + k0, ldx, kn,
-                            panel + (size_t)p * panel_floats, out + m * lds + p * NT_COLS, lds, cols, add);
+                const int64_t n = p * NT_COLS, cols = N - n < NT_COLS ? N - n : NT_COLS;
+                if (g == 0) nt_fill(w, n0 + n, cols, k0, kn, panel + p * stride);
+                for (int64_t m = g, rows; m < end; m += rows) {
+                    const int64_t left = end - m;
+                    rows = left == NT_ROWS + 1 ? NT_ROWS - 1 : left < NT_ROWS ? left : NT_ROWS;
+                    nt_rows((int)rows, x + m * ldx + k0, ldx, kn, panel + p * stride, out + m * lds + n, lds, cols,
+                            add);
+                }
             }
         }
     }
     if (apart)
         for (int64_t m = 0; m < M; m++)
-            for (int64_t n = 0; n < N; n++) y[m * ldy + n0 + n] += sum[m * N + n];
+            for (int64_t n = 0; n < N; n++) y[m * ldy + n0 + n] += out[m * N + n];
 }
 #endif
