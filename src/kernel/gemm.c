@@ -53,14 +53,17 @@ static void chunk(void *arg, int64_t begin, int64_t end) {
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* How chunks are cut changes no bits.  Columns first, in multiples of `nu` near `nc`; then rows, in multiples of `mu` and
- * never fewer than `mc`, until there are enough chunks to keep the threads even. */
-static void run(job *j, int64_t K, int64_t nc, int64_t nu, int64_t mc, int64_t mu) {
+ * never fewer than `mc`, until there are `each` chunks a thread; and no thread has one chunk more than another, where the
+ * shape lets it. */
+static void run(job *j, int64_t K, int64_t nc, int64_t nu, int64_t mc, int64_t mu, int64_t each) {
     if (j->M <= 0 || j->N <= 0) return;
-    int64_t nb = ceil_div(ceil_div(j->N, ceil_div(j->N, nc)), nu) * nu;
-    j->n_blocks = ceil_div(j->N, nb);
-    j->nb = nb;
-    int64_t m_blocks = ceil_div(6 * ws_threads(), j->n_blocks);
-    if (m_blocks > j->M / mc) m_blocks = j->M / mc > 0 ? j->M / mc : 1;
+    const int64_t threads = ws_threads(), most = j->M / mc > 0 ? j->M / mc : 1;
+    int64_t n_blocks = ceil_div(j->N, nc), m_blocks = ceil_div(each * threads, n_blocks);
+    m_blocks = m_blocks < most ? m_blocks : most;
+    if (n_blocks * m_blocks % threads && m_blocks < most && n_blocks * (m_blocks + 1) % threads == 0) m_blocks++;
+    if (n_blocks * m_blocks % threads && n_blocks > 1) n_blocks = ceil_div(n_blocks, threads) * threads;
+    j->nb = ceil_div(ceil_div(j->N, n_blocks), nu) * nu;
+    j->n_blocks = ceil_div(j->N, j->nb);
     j->mb = ceil_div(ceil_div(j->M, m_blocks), mu) * mu;
     int64_t chunks = ceil_div(j->M, j->mb) * j->n_blocks;
     if ((double)j->M * (double)j->N * (double)K < 3e4)
@@ -128,7 +131,7 @@ void ws_gemm_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, c
     }
     job j = {.y = y, .ldy = ldy, .a = x, .rs = ldx, .cs = 1, .M = M, .w = w, .N = w->rows, .accumulate = accumulate};
     ws_profile_enter(M <= 4 ? "x W', 1-4 rows" : M < 64 ? "x W', 5-63 rows" : "x W'");
-    run(&j, w->cols, 96, 12, 96, 6);
+    run(&j, w->cols, 96, 4, 96, 6, 6);
     ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
 }
 
@@ -149,6 +152,6 @@ void ws_gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, i
              .accumulate = accumulate,
              .nn = 1};
     ws_profile_enter(M < 64 ? "A W, up to 63 rows" : "A W");
-    run(&j, w->rows, 512, 32, 96, 24);
+    run(&j, w->rows, 512, 32, 96, 24, 2);
     ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
 }

@@ -93,17 +93,31 @@ static void tile(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, 
                     a + m * rs, rs, cs, b + n, ldb, K, accumulate);
 }
 
-/* to [tile][k][NN_ROWS]; rows that are not there are not written and not read. */
+/* Rows of the next tile: NN_ROWS, but the last two share what is left, since a tile of a row or two waits for its own sums. */
+static int64_t nn_take(int64_t left) {
+    return left <= NN_ROWS ? left : left < NN_ROWS + NN_ROWS / 2 + 1 ? (left + 1) / 2 : NN_ROWS;
+}
+
+/* To [tile][k][NN_ROWS].  Rows that are not there are not read; every vector is stored whole, and what it has too many
+ * lies where the next one is stored. */
 static void nn_pack(float *to, const float *a, int64_t rs, int64_t cs, int64_t M, int64_t K) {
-    for (int64_t m = 0; m < M; m += NN_ROWS, to += K * NN_ROWS) {
-        const int64_t rows = M - m < NN_ROWS ? M - m : NN_ROWS;
+    for (int64_t m = 0, rows; m < M; m += rows, to += K * NN_ROWS) {
         const float *from = a + m * rs;
-        if (rs == 1)
-            for (int64_t k = 0; k < K; k++)
-                for (int64_t i = 0; i < rows; i++) to[k * NN_ROWS + i] = from[k * cs + i];
-        else
-            for (int64_t i = 0; i < rows; i++)
-                for (int64_t k = 0; k < K; k++) to[k * NN_ROWS + i] = from[i * rs + k * cs];
+        int64_t k = 0;
+        rows = nn_take(M - m);
+        if (rs == 1) {
+            for (; k < K; k++) v_store(to + k * NN_ROWS, v_load_n(from + k * cs, rows));
+        } else if (cs == 1) {
+            for (; k + LANES <= K; k += LANES) {
+                vf v[LANES];
+                WS_UNROLL for (int i = 0; i < LANES; i++) v[i] =
+                    i < NN_ROWS ? v_load(from + (i < rows ? i : 0) * rs + k) : v_zero();
+                v_transpose(v);
+                WS_UNROLL for (int i = 0; i < LANES; i++) v_store(to + (k + i) * NN_ROWS, v[i]);
+            }
+        }
+        for (; k < K; k++)
+            for (int64_t i = 0; i < rows; i++) to[k * NN_ROWS + i] = from[i * rs + k * cs];
     }
 }
 
@@ -146,12 +160,15 @@ static void gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t c
         for (int64_t m0 = 0; m0 < M; m0 += NN_M) {
             const int64_t mn = M - m0 < NN_M ? M - m0 : NN_M;
             nn_pack(pack, a + m0 * rs + k0 * cs, rs, cs, mn, kn);
-            for (int64_t p = 0; p < panels; p++)
-                for (int64_t m = 0; m < mn; m += NN_ROWS)
-                    nn_edge((int)(mn - m < NN_ROWS ? mn - m : NN_ROWS),
-                            N - p * NN_COLS < NN_COLS ? N - p * NN_COLS : NN_COLS,
-                            y + (m0 + m) * ldy + n0 + p * NN_COLS, ldy, pack + m * kn, 1, NN_ROWS,
+            for (int64_t p = 0; p < panels; p++) {
+                const float *tile_a = pack;
+                for (int64_t m = 0, rows; m < mn; m += rows, tile_a += kn * NN_ROWS) {
+                    rows = nn_take(mn - m);
+                    nn_edge((int)rows, N - p * NN_COLS < NN_COLS ? N - p * NN_COLS : NN_COLS,
+                            y + (m0 + m) * ldy + n0 + p * NN_COLS, ldy, tile_a, 1, NN_ROWS,
                             panel + p * (NN_K * NN_COLS), NN_COLS, kn, k0 > 0 || accumulate);
+                }
+            }
         }
     }
 }
