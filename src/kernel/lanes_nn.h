@@ -110,6 +110,7 @@ static void nn_pack(float *to, const float *a, int64_t rs, int64_t cs, int64_t M
         } else if (cs == 1) {
             for (; k + LANES <= K; k += LANES) {
                 vf v[LANES];
+                WS_UNROLL for (int i = 0; i < NN_ROWS; i++) __builtin_prefetch(from + (NN_ROWS + i) * rs + k);
                 WS_UNROLL for (int i = 0; i < LANES; i++) v[i] =
                     i < NN_ROWS ? v_load(from + (i < rows ? i : 0) * rs + k) : v_zero();
                 v_transpose(v);
