@@ -58,15 +58,27 @@ WS_INLINE void nt_put(int rows, int64_t cols, float *y, int64_t ldy, const v4 *s
     }
 }
 
-static void nt_rows(int rows, const float *x, int64_t ldx, int64_t K, const float *panel, float *y, int64_t ldy,
-                    int64_t cols, int add) {
-    v4 sum[NT_ROWS];
+/* `count` tiles of `rows` rows and `cols` columns; from one to the next x, the panel and y go on by these floats. */
+typedef struct nt_go {
+    int64_t count, x, panel, y;
+} nt_go;
+WS_INLINE void nt_run(int rows, nt_go go, const float *x, int64_t ldx, int64_t K, const float *panel, float *y,
+                      int64_t ldy, int64_t cols, int add) {
+    for (int64_t c = 0; c < go.count; c++, x += go.x, panel += go.panel, y += go.y) {
+        v4 sum[NT_ROWS];
+        nt_tile(rows, x, ldx, K, panel, sum);
+        nt_put(rows, cols, y, ldy, sum, add);
+    }
+}
+static void nt_rows(int rows, nt_go go, const float *x, int64_t ldx, int64_t K, const float *panel, float *y,
+                    int64_t ldy, int64_t cols, int add) {
+    if (rows == NT_ROWS && cols == NT_COLS) {
+        nt_run(NT_ROWS, go, x, ldx, K, panel, y, ldy, NT_COLS, add);
+        return;
+    }
     switch (rows) {
 #define X(R)                                                                                                           \
-    case R:                                                                                                            \
-        nt_tile(R, x, ldx, K, panel, sum);                                                                             \
-        nt_put(R, cols, y, ldy, sum, add);                                                                             \
-        return;
+    case R: nt_run(R, go, x, ldx, K, panel, y, ldy, cols, add); return;
         X(1)
         X(2)
         X(3)
@@ -111,30 +123,39 @@ static void nt_fill(const ws_weight *w, int64_t r, int64_t cols, int64_t k0, int
     }
 }
 
+/* Rows of the next tile; never one alone at the end, which would wait for its own sums. */
+WS_INLINE int64_t nt_take(int64_t left) { return left == NT_ROWS + 1 ? NT_ROWS - 1 : left < NT_ROWS ? left : NT_ROWS; }
+
 static void nt_many(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
                     int64_t n1, int accumulate) {
-    const int64_t K = w->cols, block = nt_block(K), N = n1 - n0, panels = (N + NT_COLS - 1) / NT_COLS;
-    const int64_t band = M <= NT_BAND ? M : NT_ROWS, stride = band < M ? block * NT_COLS : 0;
-    const int64_t room = band < M ? stride * panels : block * NT_COLS;
+    const int64_t K = w->cols, block = nt_block(K), N = n1 - n0, whole = N / NT_COLS, over = N % NT_COLS;
+    const int64_t size = block * NT_COLS, panels = whole + (over > 0), one = M <= NT_BAND;
+    const int64_t tiles = (M % NT_ROWS == 1 ? M - NT_ROWS - 1 : M) / NT_ROWS; /* of NT_ROWS rows */
     const int apart = accumulate && K > block; /* the sum over several blocks is finished before it is added */
-    float *panel = ws_gemm_scratch((size_t)(room + (apart ? M * N : 0)));
-    float *out = apart ? panel + room : y + n0;
+    float *panel = ws_gemm_scratch((size_t)((one ? 1 : panels) * size + (apart ? M * N : 0)));
+    float *out = apart ? panel + (one ? 1 : panels) * size : y + n0;
     const int64_t lds = apart ? N : ldy;
-    for (int64_t k0 = 0; k0 < K; k0 += block) {
+    for (int64_t k0 = 0; k0 < K; k0 += block, x += block) {
         const int64_t kn = K - k0 < block ? K - k0 : block;
         const int add = k0 > 0 || (accumulate && !apart);
-        for (int64_t g = 0, end; g < M; g = end) {
-            end = M - g <= band ? M : M - g == band + 1 ? M - 2 : g + band; /* never a single row at the end */
-            for (int64_t p = 0; p < panels; p++) {
-                const int64_t n = p * NT_COLS, cols = N - n < NT_COLS ? N - n : NT_COLS;
-                if (g == 0) nt_fill(w, n0 + n, cols, k0, kn, panel + p * stride);
-                for (int64_t m = g, rows; m < end; m += rows) {
-                    const int64_t left = end - m;
-                    rows = left == NT_ROWS + 1 ? NT_ROWS - 1 : left < NT_ROWS ? left : NT_ROWS;
-                    nt_rows((int)rows, x + m * ldx + k0, ldx, kn, panel + p * stride, out + m * lds + n, lds, cols,
-                            add);
-                }
+        for (int64_t p = 0; p < panels; p++) {
+            const int64_t cols = p < whole ? NT_COLS : over;
+            float *to = out + p * NT_COLS;
+            nt_fill(w, n0 + p * NT_COLS, cols, k0, kn, panel + (one ? 0 : p * size));
+            if (!one) continue;
+            nt_rows(NT_ROWS, (nt_go){tiles, NT_ROWS * ldx, 0, NT_ROWS * lds}, x, ldx, kn, panel, to, lds, cols, add);
+            for (int64_t m = tiles * NT_ROWS, rows; m < M; m += rows) {
+                rows = nt_take(M - m);
+                nt_rows((int)rows, (nt_go){1, 0, 0, 0}, x + m * ldx, ldx, kn, panel, to + m * lds, lds, cols, add);
             }
+        }
+        for (int64_t m = 0, rows; m < M && !one; m += rows) {
+            rows = nt_take(M - m);
+            nt_rows((int)rows, (nt_go){whole, 0, size, NT_COLS}, x + m * ldx, ldx, kn, panel, out + m * lds, lds,
+                    NT_COLS, add);
+            if (over)
+                nt_rows((int)rows, (nt_go){1, 0, 0, 0}, x + m * ldx, ldx, kn, panel + whole * size,
+                        out + m * lds + whole * NT_COLS, lds, over, add);
         }
     }
     if (apart)
