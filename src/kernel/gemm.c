@@ -52,13 +52,15 @@ static void chunk(void *arg, int64_t begin, int64_t end) {
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* How chunks are cut changes no bits.  Columns first, in multiples of `nu` near `nc`; then rows, in multiples of `mu` and
- * never fewer than `mc`, until there are `each` chunks a thread; and no thread has one chunk more than another, where the
- * shape lets it. */
+/* How chunks are cut changes no bits.  Columns first, in multiples of `nu` near `nc`; then rows, in multiples of `mu`,
+ * until there are `each` chunks a thread, but not into fewer than `mc` rows unless a thread would have nothing to do; and
+ * no thread has one chunk more than another, where the shape lets it. */
 static void run(job *j, int64_t K, int64_t nc, int64_t nu, int64_t mc, int64_t mu, int64_t each) {
     if (j->M <= 0 || j->N <= 0) return;
-    const int64_t threads = ws_threads(), most = j->M / mc > 0 ? j->M / mc : 1;
-    int64_t n_blocks = ceil_div(j->N, nc), m_blocks = ceil_div(each * threads, n_blocks);
+    const int64_t threads = ws_threads();
+    int64_t n_blocks = ceil_div(j->N, nc), m_blocks = ceil_div(each * threads, n_blocks), most = j->M / mc;
+    if (n_blocks * most < threads) most = ceil_div(threads, n_blocks);
+    if (most > j->M / mu) most = j->M / mu > 0 ? j->M / mu : 1;
     m_blocks = m_blocks < most ? m_blocks : most;
     if (n_blocks * m_blocks % threads && m_blocks < most && n_blocks * (m_blocks + 1) % threads == 0) m_blocks++;
     if (n_blocks * m_blocks % threads && n_blocks > 1) n_blocks = ceil_div(n_blocks, threads) * threads;
@@ -152,6 +154,6 @@ void ws_gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, i
              .accumulate = accumulate,
              .nn = 1};
     ws_profile_enter(M < 64 ? "A W, up to 63 rows" : "A W");
-    run(&j, w->rows, 512, 32, 96, 24, 2);
+    run(&j, w->rows, 288, 32, 384, 24, 2);
     ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
 }

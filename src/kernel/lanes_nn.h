@@ -7,6 +7,7 @@
 #include "kernel/lanes_widen.h"
 
 enum { NN_VECS = 2, NN_COLS = NN_VECS * LANES, NN_ROWS = LANES == 8 ? 6 : 12, NN_K = 256, NN_M = 24 * 5 };
+enum { NN_PANEL = NN_K * NN_COLS + NN_COLS }; /* a row of W goes to all panels: not to the same lines of a cache */
 
 /* c[rows, vecs * LANES] (+)= a b; `left` columns count in the last vector. */
 WS_INLINE void nn_tile(int rows, int vecs, int64_t left, float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs,
@@ -110,7 +111,7 @@ static void nn_pack(float *to, const float *a, int64_t rs, int64_t cs, int64_t M
         } else if (cs == 1) {
             for (; k + LANES <= K; k += LANES) {
                 vf v[LANES];
-                WS_UNROLL for (int i = 0; i < NN_ROWS; i++) __builtin_prefetch(from + (NN_ROWS + i) * rs + k);
+                WS_UNROLL for (int i = 0; i < NN_ROWS; i++) __builtin_prefetch(from + (2 * NN_ROWS + i) * rs + k);
                 WS_UNROLL for (int i = 0; i < LANES; i++) v[i] =
                     i < NN_ROWS ? v_load(from + (i < rows ? i : 0) * rs + k) : v_zero();
                 v_transpose(v);
@@ -122,11 +123,13 @@ static void nn_pack(float *to, const float *a, int64_t rs, int64_t cs, int64_t M
     }
 }
 
-/* Columns n0 .. n0 + N - 1 of one row of W into all panels, 32 at a time. */
-WS_INLINE void nn_spread(ws_dtype t, const void *row, int64_t n0, int64_t N, float *panel) {
+/* Columns n0 .. n0 + N - 1 of one row of W into all panels, 32 at a time; the cache is told of the row `ahead` bytes on,
+ * since the hardware's own prefetching does not follow such short pieces. */
+WS_INLINE void nn_spread(ws_dtype t, const void *row, size_t ahead, int64_t n0, int64_t N, float *panel) {
     vf v[V32];
     w_super s;
     for (int64_t n = 0; n < N; n += 32) {
+        WS_UNROLL for (int b = 0; b < w_bytes_32(t); b += 64) __builtin_prefetch(w_at(t, row, n0 + n) + ahead + b);
         w_enter(t, row, n0 + n, n0, &s);
         if (t >= WS_Q8_0 || N - n >= 32)
             w_32(t, row, n0 + n, &s, v);
@@ -134,14 +137,14 @@ WS_INLINE void nn_spread(ws_dtype t, const void *row, int64_t n0, int64_t N, flo
             w_tail(t, w_at(t, row, n0 + n), N - n, v);
         WS_UNROLL for (int i = 0; i < V32; i++) {
             const int64_t at = n + i * LANES;
-            v_store(panel + at / NN_COLS * (NN_K * NN_COLS) + at % NN_COLS, v[i]);
+            v_store(panel + at / NN_COLS * NN_PANEL + at % NN_COLS, v[i]);
         }
     }
 }
-static void nn_widen(ws_dtype t, const void *row, int64_t n0, int64_t N, float *panel) {
+static void nn_widen(ws_dtype t, const void *row, size_t ahead, int64_t n0, int64_t N, float *panel) {
     switch (t) {
 #define X(T)                                                                                                           \
-    case T: nn_spread(T, row, n0, N, panel); return;
+    case T: nn_spread(T, row, ahead, n0, N, panel); return;
         WS_EACH_TYPE(X)
 #undef X
     default: return;
@@ -151,13 +154,14 @@ static void nn_widen(ws_dtype t, const void *row, int64_t n0, int64_t N, float *
 static void gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w,
                     int64_t n0, int64_t n1, int accumulate) {
     const int64_t N = n1 - n0, panels = (N + NN_COLS - 1) / NN_COLS, pieces = (N + 31) / 32;
-    float *panel = ws_gemm_scratch((size_t)(NN_K * pieces * 32 + NN_K * (NN_M + NN_ROWS)));
-    float *pack = panel + NN_K * pieces * 32;
+    float *panel = ws_gemm_scratch((size_t)(pieces * (32 / NN_COLS) * NN_PANEL + NN_K * (NN_M + NN_ROWS)));
+    float *pack = panel + pieces * (32 / NN_COLS) * NN_PANEL;
     if (w->rows == 0)
         for (int64_t m = 0; m < M && !accumulate; m++) memset(y + m * ldy + n0, 0, (size_t)N * sizeof *y);
     for (int64_t k0 = 0; k0 < w->rows; k0 += NN_K) {
         const int64_t kn = w->rows - k0 < NN_K ? w->rows - k0 : NN_K;
-        for (int64_t k = 0; k < kn; k++) nn_widen(w->type, ws_weight_row(w, k0 + k), n0, N, panel + k * NN_COLS);
+        for (int64_t k = 0; k < kn; k++)
+            nn_widen(w->type, ws_weight_row(w, k0 + k), 4 * w->row_bytes, n0, N, panel + k * NN_COLS);
         for (int64_t m0 = 0; m0 < M; m0 += NN_M) {
             const int64_t mn = M - m0 < NN_M ? M - m0 : NN_M;
             nn_pack(pack, a + m0 * rs + k0 * cs, rs, cs, mn, kn);
@@ -166,8 +170,8 @@ static void gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t c
                 for (int64_t m = 0, rows; m < mn; m += rows, tile_a += kn * NN_ROWS) {
                     rows = nn_take(mn - m);
                     nn_edge((int)rows, N - p * NN_COLS < NN_COLS ? N - p * NN_COLS : NN_COLS,
-                            y + (m0 + m) * ldy + n0 + p * NN_COLS, ldy, tile_a, 1, NN_ROWS,
-                            panel + p * (NN_K * NN_COLS), NN_COLS, kn, k0 > 0 || accumulate);
+                            y + (m0 + m) * ldy + n0 + p * NN_COLS, ldy, tile_a, 1, NN_ROWS, panel + p * NN_PANEL,
+                            NN_COLS, kn, k0 > 0 || accumulate);
                 }
             }
         }
