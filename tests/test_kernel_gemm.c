@@ -1,5 +1,5 @@
 /* Matrix products of every kernel set against sums in double, for every weight type; and the contract of bits: batch =
- * single, one thread = two threads, chunked = whole. */
+ * single, one thread = more threads, chunked = whole. */
 #include "kernel_sets.h"
 #include "base/parallel.h"
 
@@ -134,7 +134,8 @@ static void permuted_columns_meet_the_right_inputs(void **state) {
     }
 }
 
-/* Each row of a product computed alone, in batches of several sizes, and by one or two threads, has the same bits. */
+/* Each row of a product computed alone, in batches of several sizes, and by one, two or five threads, has the same
+ * bits. */
 static void rows_have_the_same_bits_in_any_batch(void **state) {
     (void)state;
     static const int batch[] = {1, 2, 3, 5, 17, 64, 257};
@@ -157,8 +158,8 @@ static void rows_have_the_same_bits_in_any_batch(void **state) {
                 ws_threads_set(2);
                 ws_gemm_nt(all, N, x, K, M, &w, acc);
                 ws_gemm_nn(alln, nn, x, K, 1, M, &v, acc);
-                ws_threads_set(1);
                 for (size_t b = 0; b < sizeof batch / sizeof *batch; b++) {
+                    ws_threads_set(b % 2 ? 5 : 1); /* products are cut as the threads need */
                     for (int64_t i = 0; i < M * N; i++) part[i] = (float)i * 1e-3f;
                     for (int64_t i = 0; i < M * nn; i++) partn[i] = (float)i * 1e-3f;
                     for (int64_t m = 0; m < M; m += batch[b]) {

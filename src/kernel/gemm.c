@@ -53,15 +53,16 @@ static void chunk(void *arg, int64_t begin, int64_t end) {
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* How chunks are cut changes no bits.  Columns first, in multiples of `nu` near `nc`; then rows, in multiples of `mu`,
- * until there are `each` chunks a thread, but not into fewer than `mc` rows unless a thread would have nothing to do; and
- * no thread has one chunk more than another, where the shape lets it. */
-static void run(job *j, int64_t K, int64_t nc, int64_t nu, int64_t mc, int64_t mu, int64_t each) {
+ * until there are `each` chunks a thread, but not into fewer than `mc` rows unless a thread would have nothing to do, nor
+ * into more than `longest`; and no thread has one chunk more than another, where the shape lets it. */
+static void run(job *j, int64_t K, int64_t nc, int64_t nu, int64_t mc, int64_t mu, int64_t each, int64_t longest) {
     if (j->M <= 0 || j->N <= 0) return;
     const int64_t threads = ws_threads();
     int64_t n_blocks = ceil_div(j->N, nc), m_blocks = ceil_div(each * threads, n_blocks), most = j->M / mc;
     if (n_blocks * most < threads) most = ceil_div(threads, n_blocks);
     if (most > j->M / mu) most = j->M / mu > 0 ? j->M / mu : 1;
     m_blocks = m_blocks < most ? m_blocks : most;
+    if (m_blocks < ceil_div(j->M, longest)) m_blocks = ceil_div(j->M, longest);
     if (n_blocks * m_blocks % threads && m_blocks < most && n_blocks * (m_blocks + 1) % threads == 0) m_blocks++;
     if (n_blocks * m_blocks % threads && n_blocks > 1) n_blocks = ceil_div(n_blocks, threads) * threads;
     j->nb = ceil_div(ceil_div(j->N, n_blocks), nu) * nu;
@@ -133,7 +134,8 @@ void ws_gemm_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, c
     }
     job j = {.y = y, .ldy = ldy, .a = x, .rs = ldx, .cs = 1, .M = M, .w = w, .N = w->rows, .accumulate = accumulate};
     ws_profile_enter(M <= 4 ? "x W', 1-4 rows" : M < 64 ? "x W', 5-63 rows" : "x W'");
-    run(&j, w->cols, 96, 4, 96, 6, 6);
+    /* Where K is long a chunk of y is added to many times: it should stay in the second-level cache beside the panels. */
+    run(&j, w->cols, 96, M <= 8 ? 8 : 4, 96, 6, 3, w->cols > 2048 ? 256 : M);
     ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
 }
 
@@ -154,6 +156,6 @@ void ws_gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, i
              .accumulate = accumulate,
              .nn = 1};
     ws_profile_enter(M < 64 ? "A W, up to 63 rows" : "A W");
-    run(&j, w->rows, 288, 32, 384, 24, 2);
+    run(&j, w->rows, 288, 32, 384, 24, 2, M);
     ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
 }
