@@ -7,14 +7,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FORWARD_TOKENS = 4096, FORWARD_ROWS = 512, HEAD_ROWS = 64 };
+enum { FORWARD_TOKENS = 1024, FORWARD_ROWS = 512, HEAD_ROWS = 64 };
 
 typedef struct task { /* one row of a forward */
     ws_row row;
     int setting;
-    int64_t out; /* place of its first hidden state */
-    int from;    /* sequence whose end it starts from; -1: none.  It is forked when its forward comes. */
+    int64_t out;         /* place of its first hidden state */
+    int from;            /* sequence whose end it starts from; -1: none.  It is forked when its forward comes. */
+    const int32_t *text; /* [to] all that it has read in the end */
+    int to;              /* 0: not known, so like no other */
 } task;
+
+static int same_text(const task *a, const task *b) {
+    return a->to && a->to == b->to &&
+           (a->text == b->text || !memcmp(a->text, b->text, (size_t)a->to * sizeof *a->text));
+}
+/* The first of t[0 .. k) that reads the same as t[k] in another setting; k: none. */
+static int first_alike(const task *t, int k) {
+    int j = 0;
+    while (j < k && !same_text(&t[j], &t[k])) j++;
+    return j;
+}
 
 float ws_eval_alpha(const ws_eval *e, int method, double alpha, int p) {
     return method >= 0 && e->method[method]->patch == e->patch[p] ? (float)alpha : 0;
@@ -43,13 +56,15 @@ static void name_settings(const ws_eval *e, const task *t, int n, ws_err *err) {
     ws_str_free(&list);
 }
 
-/* Forwards over consecutive tasks, as many as fit.  Rows without n_out leave what they remember in their sequence, which
+/* Forwards over consecutive tasks, as many as fit.  share: those that read the same in several settings stand in one where
+ * that can be, and share the state's trunk.  Rows without n_out leave what they remember in their sequence, which
  * t[i].row.seq then names; the others' are given back. */
-static ws_status run(const ws_eval *e, ws_state *state, task *t, int n, float *hidden, ws_err *err) {
+static ws_status run(const ws_eval *e, ws_state *state, int share, task *t, int n, float *hidden, ws_err *err) {
     int64_t d = ws_model_dims(e->model)->hidden, most = ws_eval_sequences(e);
     ws_row *row = ws_xmalloc((size_t)n * sizeof *row + 1);
     float *alpha = ws_xcalloc((size_t)n * (size_t)(e->n_patches + 1), sizeof *alpha);
     const float **per_patch = ws_xmalloc((size_t)(e->n_patches + 1) * sizeof *per_patch);
+    int *like = ws_xmalloc((size_t)n * sizeof *like + 1);
     for (int i = 0; i < n; i++) {
         const ws_setting *s = &e->setting[t[i].setting];
         row[i] = t[i].row;
@@ -62,24 +77,30 @@ static ws_status run(const ws_eval *e, ws_state *state, task *t, int n, float *h
         while (end < n &&
                (end == i || (end - i < FORWARD_ROWS && end - i < most && tokens + row[end].n <= FORWARD_TOKENS)))
             tokens += row[end++].n;
+        if (share && end < n) {
+            int alike = i + first_alike(t + i, end - i);
+            if (alike > i) end = alike;
+        }
         for (int k = i; k < end; k++) {
+            int alike = i + first_alike(t + i, k - i);
             if (t[k].from >= 0)
                 row[k].seq = ws_seq_fork(state, t[k].from, ws_seq_len(state, t[k].from));
-            else if (!row[k].n_out)
+            else if (share || !row[k].n_out)
                 row[k].seq = ws_seq_new(state);
             t[k].row.seq = row[k].seq;
+            like[k] = share && alike < k ? row[alike].seq : -1;
         }
         for (int p = 0; p < e->n_patches; p++) per_patch[p] = alpha + (int64_t)p * n + i;
         const ws_batch b = {
             .n_rows = end - i, .row = row + i, .n_patches = e->n_patches, .patch = e->patch, .alpha = per_patch};
         st = ws_interrupt_check(err);
-        if (!st) st = ws_forward(e->model, state, &b, hidden + t[i].out * d, err);
+        if (!st) st = ws_forward_like(e->model, state, &b, like + i, hidden + t[i].out * d, err);
         if (st == WS_ENONFINITE) name_settings(e, t + i, end - i, err);
         for (int k = i; k < end; k++)
             if (row[k].n_out && row[k].seq >= 0) ws_seq_free(state, row[k].seq), t[k].row.seq = -1;
         i = end;
     }
-    free(row), free(alpha), free(per_patch);
+    free(row), free(alpha), free(per_patch), free(like);
     return st;
 }
 
@@ -89,6 +110,7 @@ typedef struct tree {
     ws_state *state;
     const ws_eval_row *r;
     int n;
+    int share; /* several settings */
     float *hidden;
     ws_prefixes pre;
     int *seq;  /* [pre.n] of the beginnings that stand */
@@ -100,19 +122,42 @@ static task start(const tree *x, int k) {
     const ws_prefix *p = &x->pre.node[k];
     const ws_eval_row *r = &x->r[p->request];
     int from = p->parent < 0 ? 0 : x->pre.node[p->parent].len;
-    return (task){{-1, r->ids + from, p->len - from, 0}, r->setting, 0, p->parent < 0 ? -1 : x->seq[p->parent]};
+    return (task){{-1, r->ids + from, p->len - from, 0},  r->setting, 0,
+                  p->parent < 0 ? -1 : x->seq[p->parent], r->ids,     p->len};
 }
 
 static task finish(const tree *x, int i, int64_t out) {
     const ws_eval_row *r = &x->r[i];
     int k = x->pre.of[i], from = k < 0 ? 0 : x->pre.node[k].len;
-    return (task){{-1, r->ids + from, r->n - from, r->n_out}, r->setting, out, k < 0 ? -1 : x->seq[k]};
+    return (task){{-1, r->ids + from, r->n - from, r->n_out}, r->setting, out, k < 0 ? -1 : x->seq[k], r->ids, r->n};
+}
+
+/* Beginnings that read the same in several settings stand side by side, so that they share a forward. */
+typedef struct place {
+    const tree *x;
+    int node;
+} place;
+static int by_text(const void *a, const void *b) {
+    const place *p = a, *q = b;
+    const ws_prefix *m = &p->x->pre.node[p->node], *n = &p->x->pre.node[q->node];
+    const int32_t *s = p->x->r[m->request].ids, *t = p->x->r[n->request].ids;
+    if (m->len != n->len) return m->len < n->len ? -1 : 1;
+    for (int i = 0; s != t && i < m->len; i++)
+        if (s[i] != t[i]) return s[i] < t[i] ? -1 : 1;
+    return p->x->r[m->request].setting - p->x->r[n->request].setting;
+}
+static void side_by_side(const tree *x, int *node, int n) {
+    place *p = ws_xmalloc((size_t)n * sizeof *p + 1);
+    for (int i = 0; i < n; i++) p[i] = (place){x, node[i]};
+    qsort(p, (size_t)n, sizeof *p, by_text);
+    for (int i = 0; i < n; i++) node[i] = p[i].node;
+    free(p);
 }
 
 /* All beginnings, level by level, and then all texts: the largest batches.  They stand together, so the budget has bounded
  * how many there are. */
 static ws_status all_at_once(tree *x, ws_err *err) {
-    int *depth = ws_xmalloc((size_t)x->pre.n * sizeof *depth + 1), deepest = -1;
+    int *depth = ws_xmalloc(2 * (size_t)x->pre.n * sizeof *depth + 1), *of = depth + x->pre.n, deepest = -1;
     for (int k = 0; k < x->pre.n; k++) {
         depth[k] = x->pre.node[k].parent < 0 ? 0 : depth[x->pre.node[k].parent] + 1;
         if (depth[k] > deepest) deepest = depth[k];
@@ -121,14 +166,15 @@ static ws_status all_at_once(tree *x, ws_err *err) {
     for (int level = 0; level <= deepest && !st; level++) {
         int m = 0;
         for (int k = 0; k < x->pre.n; k++)
-            if (depth[k] == level) x->t[m++] = start(x, k);
-        st = run(x->e, x->state, x->t, m, x->hidden, err);
-        for (int k = 0, i = 0; k < x->pre.n; k++)
-            if (depth[k] == level) x->seq[k] = x->t[i++].row.seq;
+            if (depth[k] == level) of[m++] = k;
+        side_by_side(x, of, m);
+        for (int i = 0; i < m; i++) x->t[i] = start(x, of[i]);
+        st = run(x->e, x->state, x->share, x->t, m, x->hidden, err);
+        for (int i = 0; i < m; i++) x->seq[of[i]] = x->t[i].row.seq;
     }
     int64_t out = 0;
     for (int i = 0; i < x->n && !st; i++) x->t[i] = finish(x, i, out), out += x->r[i].n_out;
-    if (!st) st = run(x->e, x->state, x->t, x->n, x->hidden, err);
+    if (!st) st = run(x->e, x->state, x->share, x->t, x->n, x->hidden, err);
     free(depth);
     return st;
 }
@@ -145,7 +191,7 @@ static ws_status due_texts(tree *x, int none, ws_err *err) {
     }
     if (!m) return WS_OK;
     float *h = ws_xmalloc((size_t)(out * d) * sizeof *h);
-    ws_status st = run(x->e, x->state, x->t, m, h, err);
+    ws_status st = run(x->e, x->state, x->share, x->t, m, h, err);
     out = 0;
     for (int i = 0; i < x->n && !st; i++) {
         int k = x->pre.of[i];
@@ -159,9 +205,10 @@ static ws_status due_texts(tree *x, int none, ws_err *err) {
 
 /* Where a sequence is dear by itself, whatever its length: a few beginnings of one level at a time, each with everything
  * that starts from it, and then they are gone.  `room`: bytes for the beginnings of this level and of those below. */
-static ws_status a_few_at_a_time(tree *x, const int *node, int n, int64_t room, ws_err *err) {
+static ws_status a_few_at_a_time(tree *x, int *node, int n, int64_t room, ws_err *err) {
     int64_t per_token = ws_model_token_bytes(x->e->model), per_seq = ws_model_seq_bytes(x->e->model);
     ws_status st = WS_OK;
+    side_by_side(x, node, n);
     for (int at = 0, end; at < n && !st; at = end) {
         int64_t used = 0;
         for (end = at; end < n; end++) {
@@ -171,7 +218,7 @@ static ws_status a_few_at_a_time(tree *x, const int *node, int n, int64_t room, 
             used += cost;
         }
         for (int k = at; k < end; k++) x->t[k - at] = start(x, node[k]);
-        st = run(x->e, x->state, x->t, end - at, x->hidden, err);
+        st = run(x->e, x->state, x->share, x->t, end - at, x->hidden, err);
         for (int k = at; k < end; k++) x->seq[node[k]] = x->t[k - at].row.seq, x->now[node[k]] = 1;
         if (!st) st = due_texts(x, 0, err);
         int *child = ws_xmalloc((size_t)x->pre.n * sizeof *child), m = 0;
@@ -189,6 +236,8 @@ ws_status ws_eval_rows(const ws_eval *e, const ws_eval_row *r, int n, float *hid
     tree x = {.e = e, .r = r, .n = n, .hidden = hidden};
     const int dear = ws_model_seq_bytes(e->model) > 0;
     if (ws_state_new(&x.state, e->model, err)) return err->code;
+    for (int i = 1; i < n; i++) x.share |= r[i].setting != r[0].setting;
+    if (x.share) ws_state_trunk(x.state, e->model, ws_patches_lowest(e->model, e->patch, e->n_patches));
     /* the prefix finder speaks of requests whose last prompt token is not shared: all n_out tokens must be left out here */
     ws_gen_request *req = ws_xcalloc((size_t)n + 1, sizeof *req);
     float *key = ws_xmalloc((size_t)n * sizeof *key + 1);
@@ -222,10 +271,10 @@ ws_status ws_eval_rows_from(const ws_eval *e, ws_state *state, const ws_eval_row
     task *t = ws_xmalloc((size_t)n * sizeof *t + 1);
     int64_t out = 0;
     for (int i = 0; i < n; i++) {
-        t[i] = (task){{seq[i], r[i].ids, r[i].n, r[i].n_out}, r[i].setting, out, -1};
+        t[i] = (task){{seq[i], r[i].ids, r[i].n, r[i].n_out}, r[i].setting, out, -1, NULL, 0};
         out += r[i].n_out;
     }
-    ws_status st = run(e, state, t, n, hidden, err);
+    ws_status st = run(e, state, 0, t, n, hidden, err);
     free(t);
     return st;
 }

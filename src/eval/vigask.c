@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum {
-    CHUNK = 64, /* mode A: prompts whose settings run together */
+    CHUNK = 96, /* mode A: texts of all settings that run together, in whole vignettes */
     SCORED = 32
 }; /* mode B: thoughts that are scored and written together */
 
@@ -177,7 +177,7 @@ static void answers(const work *w, const float *hidden, int n, double *lt, doubl
 
 static ws_status ask(work *w, ws_err *err) {
     const ws_eval *e = w->e;
-    int S = e->n_settings, total = w->a->n * S, most = CHUNK * S;
+    int S = e->n_settings, total = w->a->n * S, most = (CHUNK / (4 * S) > 1 ? CHUNK / (4 * S) : 1) * 4 * S;
     ws_eval_row *row = ws_xmalloc((size_t)most * sizeof *row);
     float *hidden = ws_xmalloc((size_t)most * (size_t)ws_model_dims(e->model)->hidden * sizeof *hidden);
     double *lt = ws_xmalloc(2 * (size_t)most * sizeof *lt), *lf = lt + most;
