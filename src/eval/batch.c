@@ -56,51 +56,73 @@ static void name_settings(const ws_eval *e, const task *t, int n, ws_err *err) {
     ws_str_free(&list);
 }
 
+/* One forward over tasks that fit: rows stand setting by setting, so that a patch finds its tokens side by side. */
+static ws_status forward(const ws_eval *e, ws_state *state, int share, task *t, int n, float *hidden, ws_err *err) {
+    int64_t d = ws_model_dims(e->model)->hidden, outs = 0, *out = ws_xmalloc((size_t)n * sizeof *out);
+    int *of = ws_xmalloc(3 * (size_t)n * sizeof *of), *at = of + n, *like = at + n, m = 0, sorted = 1;
+    ws_row *row = ws_xmalloc((size_t)n * sizeof *row);
+    float *alpha = ws_xmalloc((size_t)n * (size_t)e->n_patches * sizeof *alpha + 1);
+    const float **per_patch = ws_xmalloc((size_t)(e->n_patches + 1) * sizeof *per_patch);
+    for (int k = 0; k < n; k++) {
+        out[k] = outs, outs += t[k].row.n_out;
+        if (t[k].from >= 0)
+            t[k].row.seq = ws_seq_fork(state, t[k].from, ws_seq_len(state, t[k].from));
+        else if (t[k].row.seq < 0 && (share || !t[k].row.n_out))
+            t[k].row.seq = ws_seq_new(state);
+    }
+    for (int s = 0; s < e->n_settings && m < n; s++)
+        for (int k = 0; k < n; k++)
+            if (t[k].setting == s) sorted &= k == m, at[k] = m, of[m++] = k;
+    for (int i = 0; i < n; i++) {
+        const task *x = &t[of[i]];
+        const ws_setting *s = &e->setting[x->setting];
+        row[i] = x->row;
+        for (int p = 0; p < e->n_patches; p++) alpha[(int64_t)p * n + i] = ws_eval_alpha(e, s->method, s->alpha, p);
+        like[i] = -1;
+    }
+    for (int k = 0; k < n && share; k++) { /* the first in the batch computes the trunk */
+        int alike = first_alike(t, k);
+        if (alike == k) continue;
+        int a = at[alike], b = at[k];
+        while (like[a] >= 0) a = like[a];
+        like[a < b ? b : a] = a < b ? a : b;
+    }
+    for (int i = 0; i < n; i++)
+        if (like[i] >= 0) like[i] = row[like[i]].seq;
+    for (int p = 0; p < e->n_patches; p++) per_patch[p] = alpha + (int64_t)p * n;
+    const ws_batch b = {.n_rows = n, .row = row, .n_patches = e->n_patches, .patch = e->patch, .alpha = per_patch};
+    float *h = sorted ? hidden : ws_xmalloc((size_t)(outs * d) * sizeof *h + 1);
+    ws_status st = ws_interrupt_check(err);
+    if (!st) st = ws_forward_like(e->model, state, &b, like, h, err);
+    if (st == WS_ENONFINITE) name_settings(e, t, n, err);
+    for (int i = 0, o = 0; i < n && !sorted && !st; o += row[i++].n_out)
+        memcpy(hidden + out[of[i]] * d, h + o * d, (size_t)(row[i].n_out * d) * sizeof *h);
+    for (int k = 0; k < n; k++)
+        if (t[k].row.n_out && t[k].row.seq >= 0) ws_seq_free(state, t[k].row.seq), t[k].row.seq = -1;
+    if (!sorted) free(h);
+    free(out), free(of), free(row), free(alpha), free(per_patch);
+    return st;
+}
+
 /* Forwards over consecutive tasks, as many as fit.  share: those that read the same in several settings stand in one where
  * that can be, and share the state's trunk.  Rows without n_out leave what they remember in their sequence, which
  * t[i].row.seq then names; the others' are given back. */
 static ws_status run(const ws_eval *e, ws_state *state, int share, task *t, int n, float *hidden, ws_err *err) {
     int64_t d = ws_model_dims(e->model)->hidden, most = ws_eval_sequences(e);
-    ws_row *row = ws_xmalloc((size_t)n * sizeof *row + 1);
-    float *alpha = ws_xcalloc((size_t)n * (size_t)(e->n_patches + 1), sizeof *alpha);
-    const float **per_patch = ws_xmalloc((size_t)(e->n_patches + 1) * sizeof *per_patch);
-    int *like = ws_xmalloc((size_t)n * sizeof *like + 1);
-    for (int i = 0; i < n; i++) {
-        const ws_setting *s = &e->setting[t[i].setting];
-        row[i] = t[i].row;
-        for (int p = 0; p < e->n_patches; p++) alpha[(int64_t)p * n + i] = ws_eval_alpha(e, s->method, s->alpha, p);
-    }
     ws_status st = WS_OK;
     for (int i = 0; i < n && !st;) {
         int64_t tokens = 0;
         int end = i;
         while (end < n &&
-               (end == i || (end - i < FORWARD_ROWS && end - i < most && tokens + row[end].n <= FORWARD_TOKENS)))
-            tokens += row[end++].n;
+               (end == i || (end - i < FORWARD_ROWS && end - i < most && tokens + t[end].row.n <= FORWARD_TOKENS)))
+            tokens += t[end++].row.n;
         if (share && end < n) {
             int alike = i + first_alike(t + i, end - i);
             if (alike > i) end = alike;
         }
-        for (int k = i; k < end; k++) {
-            int alike = i + first_alike(t + i, k - i);
-            if (t[k].from >= 0)
-                row[k].seq = ws_seq_fork(state, t[k].from, ws_seq_len(state, t[k].from));
-            else if (share || !row[k].n_out)
-                row[k].seq = ws_seq_new(state);
-            t[k].row.seq = row[k].seq;
-            like[k] = share && alike < k ? row[alike].seq : -1;
-        }
-        for (int p = 0; p < e->n_patches; p++) per_patch[p] = alpha + (int64_t)p * n + i;
-        const ws_batch b = {
-            .n_rows = end - i, .row = row + i, .n_patches = e->n_patches, .patch = e->patch, .alpha = per_patch};
-        st = ws_interrupt_check(err);
-        if (!st) st = ws_forward_like(e->model, state, &b, like + i, hidden + t[i].out * d, err);
-        if (st == WS_ENONFINITE) name_settings(e, t + i, end - i, err);
-        for (int k = i; k < end; k++)
-            if (row[k].n_out && row[k].seq >= 0) ws_seq_free(state, row[k].seq), t[k].row.seq = -1;
+        st = forward(e, state, share, t + i, end - i, hidden + t[i].out * d, err);
         i = end;
     }
-    free(row), free(alpha), free(per_patch), free(like);
     return st;
 }
 
@@ -175,6 +197,7 @@ static ws_status all_at_once(tree *x, ws_err *err) {
     int64_t out = 0;
     for (int i = 0; i < x->n && !st; i++) x->t[i] = finish(x, i, out), out += x->r[i].n_out;
     if (!st) st = run(x->e, x->state, x->share, x->t, x->n, x->hidden, err);
+    for (int k = 0; k < x->pre.n && !st; k++) ws_seq_free(x->state, x->seq[k]);
     free(depth);
     return st;
 }
@@ -235,9 +258,12 @@ static ws_status a_few_at_a_time(tree *x, int *node, int n, int64_t room, ws_err
 ws_status ws_eval_rows(const ws_eval *e, const ws_eval_row *r, int n, float *hidden, ws_err *err) {
     tree x = {.e = e, .r = r, .n = n, .hidden = hidden};
     const int dear = ws_model_seq_bytes(e->model) > 0;
-    if (ws_state_new(&x.state, e->model, err)) return err->code;
+    if (e->state) x.state = *e->state, *e->state = NULL;
+    if (!x.state) {
+        if (ws_state_new(&x.state, e->model, err)) return err->code;
+        ws_state_trunk(x.state, e->model, e->n_patches ? ws_patches_lowest(e->model, e->patch, e->n_patches) : 0);
+    }
     for (int i = 1; i < n; i++) x.share |= r[i].setting != r[0].setting;
-    if (x.share) ws_state_trunk(x.state, e->model, ws_patches_lowest(e->model, e->patch, e->n_patches));
     /* the prefix finder speaks of requests whose last prompt token is not shared: all n_out tokens must be left out here */
     ws_gen_request *req = ws_xcalloc((size_t)n + 1, sizeof *req);
     float *key = ws_xmalloc((size_t)n * sizeof *key + 1);
@@ -260,7 +286,10 @@ ws_status ws_eval_rows(const ws_eval *e, const ws_eval_row *r, int n, float *hid
     } else {
         st = all_at_once(&x, err);
     }
-    ws_state_free(x.state);
+    if (!st && e->state)
+        *e->state = x.state;
+    else
+        ws_state_free(x.state);
     ws_prefixes_free(&x.pre);
     free(req), free(key), free(x.seq), free(x.now), free(x.t);
     return st;

@@ -184,6 +184,7 @@ ws_status ws_eval_run(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, c
                       ws_method *const *method, int n_methods, const ws_eval_options *o, ws_str *report, json_t **json,
                       ws_err *err) {
     ws_str text = {0};
+    ws_state *state = NULL;
     ws_eval e = {.model = m,
                  .tok = t,
                  .chat = chat,
@@ -191,6 +192,7 @@ ws_status ws_eval_run(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, c
                  .method = method,
                  .n_methods = n_methods,
                  .o = o,
+                 .state = &state,
                  .report = &text};
     const ws_eval_ops *room[WS_EVAL_MOST];
     int n_rooms, lock = -1;
@@ -208,6 +210,7 @@ ws_status ws_eval_run(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, c
     }
     for (int i = 0; i < n_rooms && !st; i++) {
         st = room[i]->run(&e, err);
+        ws_state_free(state), state = NULL;
         if (st) ws_fail_prefix(err, "readout %s", room[i]->name);
     }
     if (!st) {

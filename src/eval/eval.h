@@ -71,8 +71,9 @@ typedef struct ws_eval {
     ws_setting *setting;
     int n_patches;
     ws_patch **patch;
-    json_t *json;   /* eval.json as it grows */
-    ws_str *report; /* the plain tables for stdout */
+    ws_state **state; /* pages that the next call of a room takes over, empty; NULL: not kept */
+    json_t *json;     /* eval.json as it grows */
+    ws_str *report;   /* the plain tables for stdout */
 } ws_eval;
 
 typedef struct ws_eval_ops {
