@@ -20,13 +20,27 @@ as_expected() {
     done
 }
 
+# dlogit_as_expected file.csv: mean, std and n of every foundation on both sides, by loadings
+dlogit_as_expected() {
+    awk -F, '$1 ~ /^sl_dlogit_/ { split($2, k, " "); print substr($1, 11), k[1], k[2], $3 }' $F/expected.csv | while read -r arm f name want; do
+        got=$(awk -F, -v a="$arm" -v f="$f" -v c="$name" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == c) at = i } $3 == a && $4 == f { print $at }' "$1")
+        awk -v a="$got" -v b="$want" 'BEGIN { d = a - b; exit !(a != "" && d < 1e-9 && d > -1e-9) }' || echo "$arm $f $name $got $want"
+    done
+}
+
 "$WS" readout $F/answers.csv $V --out "$T/a" >"$T/a.txt" 2>"$T/err"
 check "a CSV of p_true and pmass" $? "$(cat "$T/err")"
 bad=$(as_expected ours "$T/a/lora/si.csv")
 check "SI as numpy has it" "$([ -z "$bad" ] && echo 0 || echo 1)" "$bad"
 "$WS" readout $F/answers.csv $V --protocol sl --out "$T/sl" >"$T/sl.txt" 2>&1
 bad=$(as_expected sl "$T/sl/lora/si.csv")
-check "SI by steering-lite's protocol: k 1, loadings" "$([ -z "$bad" ] && echo 0 || echo 1)" "$bad"
+check "SI by steering-lite's protocol: k 1, loadings, each arm a share of its own cells" "$([ -z "$bad" ] && echo 0 || echo 1)" "$bad"
+bad=$(dlogit_as_expected "$T/sl/lora/dlogit.csv")
+check "dlogit by its protocol: mean and std by loadings" "$([ -z "$bad" ] && echo 0 || echo 1)" "$bad"
+axis=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) c[$i] = i } $3 == "plus" { print $c["axis_delta"] }' "$T/sl/lora/effect.csv")
+awk -F, -v a="$axis" '$1 == "sl_dlogit_plus" && $2 == "Care mean" { x += $3 } $1 == "sl_dlogit_plus" && $2 == "Authority mean" { x -= $3 }
+    END { exit !(a != "" && (a - x) ^ 2 < 1e-18) }' $F/expected.csv
+check "and its axis is Care minus Authority" $? "$axis"
 grep -q 'chosen after the evaluation' "$T/sl.txt" && grep -q '^Otherwise than steering-lite' "$T/sl.txt"
 check "what the protocol does otherwise is said" $?
 "$WS" readout $F/answers.csv $V --protocol sl --k 2 >/dev/null 2>"$T/err"
@@ -59,9 +73,24 @@ check "our own raw answers give our own files, byte for byte" $same
     "$WS" compare "$T/ev" "$T/back" --mark --table compare --format csv 2>"$T/err" | grep -q '^mean_diff,.*,0,0,0,'
 check "its folders are runs for ws table and ws compare" $? "$(cat "$T/err")"
 
-# steering-lite's folder beside ours
-"$WS" table tests/fixtures/pairs/one $F/sl $V >"$T/t" 2>"$T/err"
+# steering-lite's folder, with the keys that its scripts write
+"$WS" table $F/sl $V --out "$T/st" >"$T/t" 2>"$T/err"
 check "ws table reads a folder of steering-lite" $? "$(cat "$T/err")"
+bad=$(awk -F, 'NR > 1 { print $1 }' "$T/st/calibration.csv" | sort -u | tr '\n' ' ')
+[ "$bad" = "engineered_prompt first lora probe prompt_only repeng " ]
+check "its rows are methods, prompts and repeng, of any of its versions; what is no row is passed over" $? "$bad"
+at() { awk -F, -v m="$1" 'NR == 1 { for (i = 1; i <= NF; i++) c[$i] = i } $1 == m { printf "%g ", $c["alpha"] }' "$T/st/calibration.csv"; }
+[ "$(at repeng)" = "0.75 " ] && [ "$(at first)" = "3.5 " ] && [ "$(at engineered_prompt)" = "1 -1 " ] && [ "$(at lora | wc -w)" = 2 ]
+check "strengths stand under any of its names" $? "$(at repeng) $(at first) $(at engineered_prompt) $(at lora)"
+bad=$("$WS" table $F/sl $V --table dlogit_foundations --format csv 2>/dev/null | awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) c[$i] = i }
+    $1 ~ /^lora at \+/ { print "plus", $c["d_Care"], $c["d_Care_std"] }')
+want=$(awk -F, '$1 == "sl_dlogit_plus" && $2 ~ /^Care (mean|std)/ { printf "%s ", $3 }' $F/expected.csv)
+echo "$bad $want" | awk '{ exit !(NF == 5 && ($2 - $4) ^ 2 < 1e-18 && ($3 - $5) ^ 2 < 1e-18) }'
+check "its dlogit is by loadings, as its own table has it" $? "$bad / $want"
+grep -q 'lora.*mirrored' "$T/t" && tr '\n' ' ' <"$T/t" | grep -q 'first: SI without the pmass factor alone'
+check "-C stands at C, and a file without raw_pmass is read" $? "$(grep -c mirrored "$T/t")"
+"$WS" table tests/fixtures/pairs/one $F/sl $V >"$T/t" 2>"$T/err"
+check "beside a run of ours" $? "$(cat "$T/err")"
 tr '\n' ' ' <"$T/t" | grep -q 'probe: refused for SI: its sweep scored another probe' && grep -q 'Nothing is marked as best: the runs are of different base models' "$T/t"
 check "says what is refused, and marks nothing as best" $?
 

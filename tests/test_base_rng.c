@@ -81,6 +81,24 @@ static void numpy_permutation_is_exact(void **state) {
     assert_int_equal(poly(p, 4097), rng_numpy_perm_n4097_s7_hash);
 }
 
+static void python_shuffle_is_exact(void **state) {
+    (void)state;
+#define SHUFFLED(n, s)                                                                                                 \
+    do {                                                                                                               \
+        int64_t p[n];                                                                                                  \
+        ws_python_shuffle(p, n, s##u);                                                                                 \
+        assert_memory_equal(p, rng_python_n##n##_s##s, sizeof p);                                                      \
+    } while (0)
+    SHUFFLED(1, 0);
+    SHUFFLED(2, 1);
+    SHUFFLED(17, 0);
+    SHUFFLED(264, 0);
+    SHUFFLED(264, 42);
+    SHUFFLED(1024, 5);
+    SHUFFLED(33, 5000000000);
+#undef SHUFFLED
+}
+
 static void counter_depends_on_every_argument(void **state) {
     (void)state;
     uint64_t a = ws_counter_u64(1, "data.pos", 2, 3);
@@ -131,6 +149,7 @@ int main(void) {
         cmocka_unit_test(skipping_words_equals_drawing_them),
         cmocka_unit_test(torch_randperm_is_exact),
         cmocka_unit_test(numpy_permutation_is_exact),
+        cmocka_unit_test(python_shuffle_is_exact),
         cmocka_unit_test(counter_depends_on_every_argument),
         cmocka_unit_test(counter_is_uniform_along_rows_and_steps),
         cmocka_unit_test(counter_permutation_is_a_permutation),

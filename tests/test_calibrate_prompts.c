@@ -2,6 +2,7 @@
 #include "calibrate/prompts.h"
 #include "data_help.h"
 #include "io/checkpoint.h"
+#include "fixtures/rng.h"
 #include "io/json.h"
 
 #define OK(call)                                                                                                       \
@@ -46,6 +47,29 @@ static void round_robin_over_the_categories_in_their_order(void **state) {
     assert_int_equal(ws_pool_choose(&p, 13, 0, pick, rest, &err), WS_EUSAGE);
     says(&err, "12 prompts");
     ws_pool_free(&p);
+}
+
+/* The order of steering-lite's sweep: entries shuffled by Python's random (rng_python_n17_s0 of tools/reference/make_rng.py),
+ * then each user message where it first stands; what is not asked is audited in the same order. */
+static void messages_stand_in_pythons_order(void **state) {
+    (void)state;
+    ws_err err = {0};
+    ws_str s = {0};
+    ws_pool p;
+    for (int i = 0; i < 17; i++) ws_str_addf(&s, "{\"user_msg\":\"m%d\",\"suffix\":\"s%d\"}\n", i % 9, i);
+    OK(ws_pool_open(&p, file_with("suffixes.jsonl", s.p), 1, 0, &err));
+    assert_int_equal(p.n, 9);
+    char want[10] = "", got[10] = "";
+    for (int i = 0; i < 17; i++) {
+        char c = (char)('0' + rng_python_n17_s0[i] % 9);
+        if (!strchr(want, c)) want[strlen(want)] = c;
+    }
+    int pick[6], rest[3];
+    OK(ws_pool_choose(&p, 6, 0, pick, rest, &err));
+    for (int i = 0; i < 9; i++) got[i] = p.prompt[i < 6 ? pick[i] : rest[i - 6]].text[1];
+    assert_string_equal(got, want);
+    ws_pool_free(&p);
+    ws_str_free(&s);
 }
 
 typedef struct opened {
@@ -157,6 +181,7 @@ static void prompts_are_those_of_the_reference(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_robin_over_the_categories_in_their_order),
+        cmocka_unit_test(messages_stand_in_pythons_order),
         cmocka_unit_test(the_assistants_turn_is_left_open),
         cmocka_unit_test(prompts_are_those_of_the_reference),
     };

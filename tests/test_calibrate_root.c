@@ -41,13 +41,15 @@ static void visits_the_strengths_of_the_restatement(void **state) {
     json_t *f = fixture("tests/fixtures/eval_root.json");
     const json_t *cases = json_object_get(f, "cases"), *c;
     size_t i;
-    int kinds[5] = {0};
+    int kinds[5] = {0}, at_once = 0;
     json_array_foreach(cases, i, c) {
         ws_root r;
         ws_err err = {0};
         double want;
         const json_t *cs = json_object_get(c, "c"), *vs = json_object_get(c, "v");
         assert_int_equal(ws_root_start(&r, get(c, "target"), get(c, "lo"), get(c, "hi"), &err), WS_OK);
+        r.max_steps = (int)get(c, "steps"), r.first_fits = json_is_true(json_object_get(c, "first"));
+        at_once += r.first_fits && json_array_size(cs) == 1;
         for (size_t k = 0; k < json_array_size(cs); k++) {
             assert_true(ws_root_wants(&r, &want));
             SAME(want, at(cs, k), 1e-9);
@@ -60,6 +62,7 @@ static void visits_the_strengths_of_the_restatement(void **state) {
     }
     for (int k = WS_ROOT_OK; k <= WS_ROOT_NOT_CONVERGED; k++)
         assert_true(kinds[k] > 0); /* the curves reach every status */
+    assert_true(at_once > 0);
     json_decref(f);
 }
 

@@ -1,5 +1,5 @@
-/* src/base/rng.c - torch's, numpy's and the counter stream.
- * MT19937: Matsumoto and Nishimura 1998 (init_genrand).  PCG64 (XSL-RR 128/64): O'Neill 2014, seeded through numpy's
+/* src/base/rng.c - torch's, numpy's, Python's and the counter stream.
+ * MT19937: Matsumoto and Nishimura 1998 (init_genrand; Python seeds with init_by_array).  PCG64 (XSL-RR 128/64): O'Neill 2014, seeded through numpy's
  * SeedSequence.  Counter: the finaliser of SplitMix64 (Steele, Lea and Flood 2014) over one word after the other. */
 #include "base/rng.h"
 #include "base/err.h"
@@ -58,6 +58,40 @@ void ws_torch_randperm(int64_t *out, int64_t n, uint64_t seed) {
     ws_mt r;
     ws_mt_seed(&r, (uint32_t)seed);
     ws_mt_randperm(&r, out, n);
+}
+
+/* ---------- Python's module random ---------- */
+
+static void mt_seed_words(ws_mt *r, const uint32_t *key, uint32_t n) { /* init_by_array; n <= 624 */
+    uint32_t *s = r->s, i = 1, j = 0;
+    ws_mt_seed(r, 19650218u);
+    for (uint32_t k = 0; k < 624; k++) {
+        s[i] = (s[i] ^ ((s[i - 1] ^ (s[i - 1] >> 30)) * 1664525u)) + key[j] + j;
+        if (++i == 624) s[0] = s[623], i = 1;
+        if (++j == n) j = 0;
+    }
+    for (uint32_t k = 0; k < 623; k++) {
+        s[i] = (s[i] ^ ((s[i - 1] ^ (s[i - 1] >> 30)) * 1566083941u)) - i;
+        if (++i == 624) s[0] = s[623], i = 1;
+    }
+    s[0] = 0x80000000u;
+}
+
+void ws_python_shuffle(int64_t *out, int64_t n, uint64_t seed) {
+    WS_ASSERT(n >= 0 && n <= (int64_t)UINT32_MAX);
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    ws_mt r;
+    mt_seed_words(&r, key, key[1] ? 2 : 1);
+    for (int64_t i = 0; i < n; i++) out[i] = i;
+    for (int64_t i = n - 1; i > 0; i--) {
+        int bits = 0; /* of i + 1: what lies above is drawn again */
+        while ((i + 1) >> bits) bits++;
+        int64_t j;
+        do j = (int64_t)(ws_mt_u32(&r) >> (32 - bits));
+        while (j > i);
+        int64_t t = out[i];
+        out[i] = out[j], out[j] = t;
+    }
 }
 
 /* ---------- numpy: SeedSequence + PCG64 ---------- */

@@ -1,6 +1,7 @@
-/* src/base/rng.h - three kinds of random numbers.
- * torch: MT19937 as torch's CPU generator; numpy: default_rng's PCG64; counter: a pure function of (seed, stream, row,
- * step), so that a sample does not depend on batch size, threads or resume point. */
+/* src/base/rng.h - four kinds of random numbers.
+ * torch: MT19937 as torch's CPU generator; numpy: default_rng's PCG64; Python: MT19937 as its module random seeds and reads
+ * it; counter: a pure function of (seed, stream, row, step), so that a sample does not depend on batch size, threads or
+ * resume point. */
 #ifndef WS_BASE_RNG_H
 #define WS_BASE_RNG_H
 #include <stdint.h>
@@ -20,6 +21,8 @@ void ws_mt_randperm(ws_mt *r, int64_t *out, int64_t n);
 void ws_torch_randperm(int64_t *out, int64_t n, uint64_t seed);
 /* numpy.random.default_rng(seed).permutation(n).  adapters.md 4.2 */
 void ws_numpy_permutation(int64_t *out, int64_t n, uint64_t seed);
+/* What Python's random.Random(seed).shuffle makes of 0..n-1 (n < 2^32). */
+void ws_python_shuffle(int64_t *out, int64_t n, uint64_t seed);
 
 /* Counter stream: 64 random bits from (seed, name of the stream, row, step). */
 uint64_t ws_counter_u64(uint64_t seed, const char *stream, uint64_t row, uint64_t step);

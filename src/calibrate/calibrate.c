@@ -16,7 +16,13 @@
 enum { MAX_PROMPT = 512, FORMAT = 1 };
 
 ws_calibrate_options ws_calibrate_defaults(void) {
-    return (ws_calibrate_options){.target = 1, .n = 50, .tokens = 50, .audit = 100, .thinking = -1, .bootstrap = 1000};
+    return (ws_calibrate_options){.target = 1,
+                                  .n = 50,
+                                  .tokens = 50,
+                                  .audit = 100,
+                                  .steps = WS_ROOT_MAX_STEPS,
+                                  .thinking = -1,
+                                  .bootstrap = 1000};
 }
 
 /* One set of prompts (calibration or audit) with its runner. */
@@ -46,7 +52,8 @@ typedef struct work {
 static ws_status encode(work *w, const char *system, int pool_index, ws_ids *out, ws_err *err) {
     const ws_pool_prompt *p = &w->pool.prompt[pool_index];
     int inside;
-    ws_status st = ws_calibration_ids(w->chat, w->tok, system, p->text, w->o->thinking, out, &inside, err);
+    ws_status st = ws_calibration_ids(w->chat, w->tok, system, p->text,
+                                      w->o->messages ? WS_CALIBRATE_AS_IS : w->o->thinking, out, &inside, err);
     if (!st && out->n > MAX_PROMPT)
         st =
             ws_fail(err, WS_EUSAGE,
@@ -196,16 +203,19 @@ static ws_status probe(work *w, set *s, const ws_method *m, const double *alpha,
     return WS_OK;
 }
 
-/* Both signs' root finders advance together, one batch a round. */
+/* Both signs' root finders advance together, one batch a round; mirrored, there is one. */
 static ws_status search(work *w, const ws_method *m, ws_calibration_side *side, ws_err *err) {
     double lo = w->o->lo, hi = w->o->hi;
     if (lo == 0 && hi == 0) lo = m->bracket_lo, hi = m->bracket_hi;
-    for (int i = 0; i < 2; i++)
+    const int sides = w->o->mirrored ? 1 : 2;
+    for (int i = 0; i < sides; i++) {
         if (ws_root_start(&side[i].root, w->o->target, lo, hi, err)) return err->code;
+        side[i].root.max_steps = w->o->steps, side[i].root.first_fits = w->o->first_fits;
+    }
     for (int round = 1;; round++) {
         double alpha[2], c;
         int of[2], n = 0;
-        for (int i = 0; i < 2; i++)
+        for (int i = 0; i < sides; i++)
             if (ws_root_wants(&side[i].root, &c)) of[n] = i, alpha[n++] = i ? -c : c;
         if (!n) return WS_OK;
         char title[48];
@@ -232,7 +242,10 @@ static ws_status settle(work *w, const ws_method *m, ws_calibration_row *row, ws
         double alpha[2];
         for (int i = 0; i < row->n_sides; i++) alpha[i] = i ? -row->side[i].alpha : row->side[i].alpha;
         ws_kl_result r[2] = {{0}};
-        const char *title = k ? "calibrate, audit" : row->side[0].searched ? NULL : "calibrate, at 1";
+        const char *title = k                                       ? "calibrate, audit"
+                            : !row->side[0].searched                ? "calibrate, at 1"
+                            : !row->side[row->n_sides - 1].searched ? "calibrate, at the same strength below 0"
+                                                                    : NULL;
         if (probe(w, s, m, alpha, row->n_sides, title, r, err)) return err->code;
         for (int i = 0; i < row->n_sides; i++) {
             ws_calibration_side *x = &row->side[i];
@@ -316,6 +329,11 @@ static ws_status one_method(work *w, const ws_method *m, ws_calibration_row *row
         if (search(w, m, row->side, err)) return err->code;
         for (int i = 0; i < 2; i++) {
             ws_calibration_side *x = &row->side[i];
+            if (i && w->o->mirrored) {
+                x->searched = 0, x->alpha = row->side[0].alpha, x->rel_norm = row->side[0].rel_norm;
+                snprintf(x->status, sizeof x->status, WS_CALIBRATE_MIRRORED);
+                continue;
+            }
             x->alpha = x->root.probe[x->root.best].c, x->rel_norm = rel * x->alpha;
             snprintf(x->status, sizeof x->status, "%s", ws_root_status_name(x->root.status));
         }
@@ -358,16 +376,17 @@ ws_status ws_calibrate(ws_model *m, const ws_tokenizer *t, const ws_chat *chat, 
     if (ws_mkdirs(o->out, err) || ws_lock(&lock, o->out, 1, err)) return err->code;
     ws_status st = WS_OK;
     ws_dir_sweep(o->out);
-    prompts = o->prompts ? ws_xstrdup(o->prompts) : ws_data_path("prompts.jsonl", err);
+    prompts = o->prompts ? ws_xstrdup(o->prompts) : ws_data_path(ws_pool_own(o->messages), err);
     if (!prompts) {
         st = err->code;
         goto done;
     }
-    if ((st = ws_pool_load(&w.pool, prompts, err))) goto done;
+    if ((st = ws_pool_open(&w.pool, prompts, o->messages, o->seed, err))) goto done;
     pick = ws_xmalloc((size_t)w.pool.n * sizeof *pick), rest = ws_xmalloc((size_t)w.pool.n * sizeof *rest);
     if ((st = ws_pool_choose(&w.pool, o->n, o->seed, pick, rest, err))) goto done;
     int n_rest = w.pool.n - o->n < o->audit ? w.pool.n - o->n : o->audit;
-    if (n_rest < o->audit) ws_warn("%s leaves %d prompts for the audit, not %d", prompts, n_rest, o->audit);
+    if (n_rest < o->audit && !o->messages)
+        ws_warn("%s leaves %d prompts for the audit, not %d", prompts, n_rest, o->audit);
     w.sets[0].n = o->n, w.sets[0].pick = pick, w.sets[1].n = n_rest, w.sets[1].pick = rest;
     record = ws_path_join(o->out, "probes.jsonl");
     if (o->fresh && ws_file_exists(record) && remove(record))

@@ -11,9 +11,14 @@
 
 typedef struct ws_calibrate_options {
     const char *prompts; /* JSONL {"category","text"}; NULL: the program's own data/prompts.jsonl */
-    const char *out;     /* folder */
-    double target;       /* p95 in nats */
-    double lo, hi;       /* bracket; 0, 0: the method's own */
+    int messages;    /* 1: prompts is a suffix pool (NULL: data/suffixes.jsonl), its distinct user messages are asked
+                            as the template leaves the assistant's turn open, and `thinking` has no say */
+    const char *out; /* folder */
+    double target;   /* p95 in nats */
+    double lo, hi;   /* bracket; 0, 0: the method's own */
+    int steps;       /* interpolation steps of a search: WS_ROOT_MAX_STEPS */
+    int first_fits;  /* 1: the very first strength is taken where it fits */
+    int mirrored;    /* 1: alpha > 0 alone is searched, alpha < 0 measured at the same size */
     int n, tokens, audit;
     int thinking;  /* -1, 1: inside an open think block where the template writes one; 0: behind an empty one */
     int bootstrap; /* draws for the interval of p95 */
@@ -30,8 +35,12 @@ typedef struct ws_cal_keep ws_cal_keep;
 void ws_cal_keep_free(ws_cal_keep *k);
 ws_calibrate_options ws_calibrate_defaults(void);
 
+#define WS_CALIBRATE_MIRRORED "mirrored" /* status of a side taken at the other's strength */
+/* 1: a side of this status was found at the budget, or makes no claim to it: a prompt, a side that there is not, a mirrored one. */
+int ws_calibration_stands(const char *status);
+
 typedef struct ws_calibration_side {
-    int searched; /* 0: a prompt method, measured at strength 1 */
+    int searched; /* 0: a prompt method, measured at strength 1, or the - side of a mirrored calibration */
     char status[16];
     double alpha; /* positive magnitude */
     ws_kl_stats at, audit;

@@ -93,7 +93,7 @@ ws_status ws_cal_files_write(ws_cal_files *f, const ws_calibration *c, const ws_
         summary_row(&sum, r, o, n_audit, c->inside);
         for (int k = 0; k < r->n_sides; k++) {
             const ws_calibration_side *x = &r->side[k];
-            if (!x->searched) {
+            if (!r->side[0].searched) {
                 field(&refs, r->method), field(&refs, side_name[k]), num(&refs, x->at.p95), num(&refs, x->p95_lo),
                     num(&refs, x->p95_hi);
                 stats(&refs, &x->at), num(&refs, o->n), ws_str_addc(&refs, '\n');
@@ -114,6 +114,13 @@ ws_status ws_cal_files_write(ws_cal_files *f, const ws_calibration *c, const ws_
     if (!st) st = put(o->out, "summary.csv", &sum, err);
     ws_str_free(&sum), ws_str_free(&audit), ws_str_free(&refs);
     return st;
+}
+
+int ws_calibration_stands(const char *status) {
+    static const char *const good[] = {"ok", "reference", "none", WS_CALIBRATE_MIRRORED};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        if (!strcmp(status, good[i])) return 1;
+    return 0;
 }
 
 ws_status ws_calibration_alphas(const char *dir, const char *method, const char *hash, double *alpha_pos,
@@ -146,7 +153,7 @@ ws_status ws_calibration_alphas(const char *dir, const char *method, const char 
     for (int i = 0; i < 2 && !st; i++) {
         int c = ws_csv_col(&csv, i ? "status_neg" : "status_pos");
         const char *status = c < 0 ? "ok" : csv.cell[row * csv.cols + c];
-        if (strcmp(status, "ok") && strcmp(status, "reference") && strcmp(status, "none"))
+        if (!ws_calibration_stands(status))
             ws_warn("%s: the search for %s of \"%s\" ended %s: that strength does not stand for the KL budget", path,
                     need[i + 1], method, status);
     }

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-static const double tolerance = 0.05; /* nats, tested on interpolation steps alone */
+static const double tolerance = 0.05; /* nats, tested on interpolation steps, and with first_fits on the first probe */
 
 const char *ws_root_status_name(ws_root_status s) {
     static const char *const name[] = {"running", "ok", "below_range", "above_range", "not_converged"};
@@ -20,7 +20,7 @@ ws_status ws_root_start(ws_root *r, double target, double lo, double hi, ws_err 
     if (!isfinite(lo) || !isfinite(hi) || lo <= 0 || hi <= lo || hi / lo > 1e18)
         return ws_fail(err, WS_EUSAGE,
                        "the bracket %g:%g must satisfy 0 < lower < upper (and upper/lower at most 1e18)", lo, hi);
-    r->target = target, r->lo = lo, r->hi = hi;
+    r->target = target, r->lo = lo, r->hi = hi, r->max_steps = WS_ROOT_MAX_STEPS;
     r->want = sqrt(lo) * sqrt(hi);
     r->phase = WS_ROOT_START;
     return WS_OK;
@@ -37,7 +37,7 @@ static void finish(ws_root *r, ws_root_status s, int best) { r->status = s, r->b
 /* The next strength inside (c_lo, c_hi).  An end that has stayed for two steps or more has log 2 taken off its log
  * value in this interpolation only (Illinois): its stored value stays, and nothing accumulates. */
 static void interpolate(ws_root *r) {
-    if (r->steps == WS_ROOT_MAX_STEPS) {
+    if (r->steps >= r->max_steps) {
         int best = 0;
         for (int i = 1; i < r->n; i++)
             if (fabs(r->probe[i].v - r->target) < fabs(r->probe[best].v - r->target)) best = i;
@@ -65,6 +65,10 @@ ws_status ws_root_give(ws_root *r, double v, ws_err *err) {
     r->probe[r->n++] = (ws_root_probe){c, v, r->phase};
     switch (r->phase) {
     case WS_ROOT_START:
+        if (r->first_fits && fabs(v - T) < tolerance) {
+            finish(r, WS_ROOT_OK, 0);
+            return WS_OK;
+        }
         if (v < T)
             r->c_lo = c, r->v_lo = v, r->phase = WS_ROOT_DOUBLE;
         else

@@ -2,7 +2,8 @@
  *     ws_root_start, then while (ws_root_wants(r, &c)) ws_root_give(r, stat(c))
  * so that both signs' finders advance together, one batch a round, and a resumed run replays recorded values.
  * It solves stat(c) = target for c = |alpha| > 0: a start at sqrt(lo hi), doubling or halving until the target is
- * straddled, then log-log interpolation with the Illinois rule. */
+ * straddled, then log-log interpolation with the Illinois rule.  weight-steering also takes the very first probe where it
+ * fits, steering-lite's sweep makes 8 steps: two fields say so. */
 #ifndef WS_CALIBRATE_ROOT_H
 #define WS_CALIBRATE_ROOT_H
 #include "base/err.h"
@@ -35,8 +36,10 @@ typedef struct ws_root {
     double want;
     double c_lo, v_lo, c_hi, v_hi;
     int kept_lo, kept_hi; /* steps for which this end has stayed */
-    int steps;            /* interpolation steps made */
-    int n, best;          /* probes made; index of the result */
+    int steps,
+        max_steps;  /* interpolation steps made, and how many may be: WS_ROOT_MAX_STEPS unless set after the start */
+    int first_fits; /* set after the start: the very first probe is the result where it is within the tolerance */
+    int n, best;    /* probes made; index of the result */
     ws_root_probe probe[WS_ROOT_MAX_PROBES];
 } ws_root;
 

@@ -25,7 +25,8 @@ enum {
 
 static const struct argp_option options[] = {
     {"target", K_TARGET, "NATS", 0, "95th percentile of the per-token KL to reach (1)", 0},
-    {"prompts", K_PROMPTS, "F.jsonl", 0, "pool of prompts, {\"category\", \"text\"} a line (the program's own)", 0},
+    {"prompts", K_PROMPTS, "F.jsonl", 0,
+     "pool of prompts, {\"category\", \"text\"} a line, or by the protocol sl a suffix pool (the program's own)", 0},
     {"n", K_N, "N", 0, "prompts, round-robin over the categories (50)", 0},
     {"tokens", K_TOKENS, "N", 0, "greedy tokens a prompt (50)", 0},
     {"audit", K_AUDIT, "N", 0, "other prompts on which the result is checked (100)", 0},
@@ -37,7 +38,7 @@ static const struct argp_option options[] = {
      "memory for what sequences remember (1024, more for Qwen3.5); changes speed, not the result", 0},
     {"fresh", K_FRESH, 0, 0, "forget the probes of an earlier run in --out", 0},
     {"protocol", K_PROTOCOL, "P", 0,
-     "ours, ws (weight-steering's) or sl (steering-lite's): fixes prompts, tokens and bracket", 0},
+     "ours, ws (weight-steering's) or sl (steering-lite's): fixes prompts, tokens, bracket, steps and sides", 0},
     {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
@@ -81,8 +82,9 @@ ws_status ws_protocol_fix_calibration(const ws_protocol *p, ws_calibrate_options
         return ws_fail(err, WS_EUSAGE,
                        "--protocol %s fixes calibration (%d prompts x %d tokens%s): leave the %s out, or the protocol",
                        p->name, p->kl_prompts, p->kl_tokens, p->hi > 0 ? ", its bracket" : "", name);
-    o->n = p->kl_prompts, o->tokens = p->kl_tokens;
+    o->n = p->kl_prompts, o->tokens = p->kl_tokens, o->steps = p->kl_steps;
     if (p->hi > 0) o->lo = p->lo, o->hi = p->hi;
+    o->first_fits = p->first_fits, o->mirrored = p->mirrored, o->messages = p->messages;
     return WS_OK;
 }
 
@@ -156,7 +158,8 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         "positive magnitudes. Writes summary.csv, audit.csv, "
         "root_history.csv, prompt_refs.csv, prompts.csv, timing.csv (docs/formats.md); the same command again goes on "
         "where it was stopped. "
-        "Status: ok; below_range, above_range: the strength lies outside the bracket; not_converged.";
+        "Status: ok; below_range, above_range: the strength lies outside the bracket; not_converged; mirrored: by the "
+        "protocol sl, taken at the strength that was found for alpha > 0.";
     ws_calibrate_options o = ws_calibrate_defaults();
     ws_common common;
     ws_session s = {0};

@@ -136,12 +136,14 @@ ws_status ws_protocol_fix(const ws_protocol *p, ws_eval_options *o, int given_fl
     } c[] = {{given_floor, o->floor, p->floor, "floor"},
              {given_k, o->k, p->k, "k"},
              {given_loading, o->loading_weighted, p->loading_weighted, "loading-weighted"},
-             {given_think, o->max_think, p->max_think, "max-think"}};
+             {given_think && !(o->max_think >= p->max_think && o->max_think <= p->max_think_most), o->max_think,
+              p->max_think, "max-think"}};
     for (size_t i = 0; i < sizeof c / sizeof *c; i++)
         if (c[i].given && c[i].is != c[i].should)
             return ws_fail(err, WS_EUSAGE, "--protocol %s fixes --%s (%g): leave the option out, or the protocol",
                            p->name, c[i].name, c[i].should);
-    o->floor = p->floor, o->k = p->k, o->loading_weighted = p->loading_weighted, o->max_think = p->max_think;
+    o->floor = p->floor, o->k = p->k, o->loading_weighted = p->loading_weighted;
+    if (!given_think) o->max_think = p->max_think;
     return WS_OK;
 }
 

@@ -60,13 +60,11 @@ static ws_status raw_of(ws_answer_file *f, const json_t *v, const char *method, 
     const json_t *p = json_object_get(v, "raw_p_true"), *mass = json_object_get(v, "raw_pmass");
     const char *key;
     json_t *x;
-    if (!json_is_object(p) || !json_is_object(mass))
+    if (json_object_get(v, "raw_logratios"))
         return ws_fail(
-            err, json_object_get(v, "raw_logratios") ? WS_EUNSUPPORTED : WS_EFORMAT,
-            json_object_get(v, "raw_logratios")
-                ? "%s: its sweep scored another probe (raw_logratios), from which neither wrongness nor SI follows"
-                : "%s: raw_p_true and raw_pmass are needed for wrongness and SI",
-            path);
+            err, WS_EUNSUPPORTED,
+            "%s: its sweep scored another probe (raw_logratios), from which neither wrongness nor SI follows", path);
+    if (!json_is_object(p)) return ws_fail(err, WS_EFORMAT, "%s: raw_p_true is needed for wrongness and SI", path);
     json_object_foreach((json_t *)p, key, x) {
         const json_t *m = json_object_get(mass, key);
         int cell = cell_of(f, key);
@@ -80,12 +78,18 @@ static ws_status raw_of(ws_answer_file *f, const json_t *v, const char *method, 
     return WS_OK;
 }
 
-/* The strength of an arm: its coeff, else calibrated_C or coeff_raw with the arm's sign, else 1. */
+double ws_sl_strength(const json_t *arm, const json_t *whole) {
+    static const char *const key[] = {"calibrated_C", "coeff_calibrated", "coeff_raw"};
+    const json_t *c = json_object_get(arm, "coeff");
+    for (size_t i = 0; i < sizeof key / sizeof *key && !json_is_number(c); i++) c = json_object_get(whole, key[i]);
+    double v = json_is_number(c) ? fabs(json_number_value(c)) : NAN;
+    return v > 0 ? v : NAN;
+}
+
+/* 1 where there is none. */
 static double strength(const json_t *arm, const json_t *whole, int minus) {
-    const json_t *c = json_object_get(arm, "coeff"), *w = json_object_get(whole, "calibrated_C");
-    if (!json_is_number(w)) w = json_object_get(whole, "coeff_raw");
-    double v = json_is_number(c) ? fabs(json_number_value(c)) : json_is_number(w) ? fabs(json_number_value(w)) : 1;
-    if (!(v > 0)) v = 1;
+    double v = ws_sl_strength(arm, whole);
+    if (isnan(v)) v = 1;
     return minus ? -v : v;
 }
 

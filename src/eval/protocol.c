@@ -9,39 +9,47 @@ static const ws_protocol list[] = {
      .preface = "",
      .kl_prompts = 50,
      .kl_tokens = 50,
+     .kl_steps = 12,
      .not_followed = ""},
     {.name = "ws",
      .title = "weight-steering",
      .floor = 0.5,
      .k = 2,
+     .frame_min = 1,
      .preface = "",
      .kl_prompts = 50,
      .kl_tokens = 50,
+     .kl_steps = 12,
      .lo = 0.05,
      .hi = 16,
-     .not_followed =
-         "Otherwise than weight-steering: the questions' wording is our own, arithmetic is fp32, no repetition "
-         "penalty is applied, and the pmass factor takes the mean over single answers instead of the smaller of "
-         "the two frames'."},
+     .first_fits = 1,
+     .not_followed = "Otherwise than weight-steering: the wording of questions and prompts is our own unless theirs is "
+                     "given, arithmetic is fp32, and no repetition penalty is applied."},
     {.name = "sl",
      .title = "steering-lite",
      .max_think = 64,
+     .max_think_most = 256,
+     .tag_anyway = 1,
      .floor = 0.5,
      .k = 1,
      .loading_weighted = 1,
+     .dlogit_weighted = 1,
+     .own_cells = 1,
+     .care_axis = 1,
      .sign_after = 1,
      .preface = "Think briefly. ",
      .prompt_in_user = 1,
      .kl_prompts = 8,
      .kl_tokens = 20,
+     .kl_steps = 8,
      .lo = 0.01,
      .hi = 1e6,
-     .not_followed = "Otherwise than steering-lite: the questions and the calibration prompts are our own, KL is taken "
-                     "over the generated "
-                     "tokens alone, the search takes up to 12 steps, each side has its own calibrated strength where "
-                     "theirs evaluates -C "
-                     "at +C's, the std is over cells with ddof 1 instead of weighted, and n_cho and n_rej are shared "
-                     "by both arms."}};
+     .mirrored = 1,
+     .messages = 1,
+     .not_followed =
+         "Otherwise than steering-lite: the wording of questions and prompts is our own unless theirs is given, "
+         "arithmetic is fp32, an answer without a pmass is left out of the pmass factor instead of making it 1, and "
+         "the strength is audited."}};
 enum { N = sizeof list / sizeof *list };
 
 const ws_protocol *ws_protocol_find(const char *name) {
@@ -51,6 +59,10 @@ const ws_protocol *ws_protocol_find(const char *name) {
 }
 
 const char *ws_protocol_names(void) { return "ours, ws, sl"; }
+
+ws_si_rule ws_protocol_si(const ws_protocol *p, double k) {
+    return (ws_si_rule){k, p && p->own_cells, p && p->frame_min};
+}
 
 static void other(ws_str *s, int *n, const char *what, double v) {
     ws_str_addf(s, "%s%s %g", (*n)++ ? ", " : " (", what, v);

@@ -53,24 +53,37 @@ void ws_answers_free(ws_answers *a) {
 
 static int count_of(const int *times, int v) { return times ? times[v] : 1; }
 
+/* What a cell of vignette v counts for foundation f; -1: all foundations alike. */
+static double weight_of(const ws_grid *g, int v, int f) {
+    return f < 0 ? 1 : g->loading ? g->loading[(int64_t)v * g->n_foundations + f] : g->foundation[v] == f;
+}
+
 ws_dlogit ws_readout_dlogit(const ws_grid *g, const ws_answers *base, const ws_answers *x, int f, const int *times) {
-    ws_dlogit r = {NAN, NAN, 0, 0};
+    ws_dlogit r = {NAN, NAN, 0, 0, 0};
     double sum = 0, sq = 0;
-    for (int pass = 0; pass < 2; pass++)
+    for (int pass = 0; pass < 2; pass++) {
         for (int v = 0; v < g->n; v++) {
-            if (f >= 0 && g->foundation[v] != f) continue;
             int t = count_of(times, v);
-            for (int c = 0; c < 2 && t; c++) {
+            double w = t * weight_of(g, v, f);
+            for (int c = 0; c < 2 && w > 0; c++) {
                 double d = x->logit[2 * v + c] - (base ? base->logit[2 * v + c] : 0);
-                if (pass && !isnan(d)) sq += t * (d - r.mean) * (d - r.mean);
+                if (pass && !isnan(d)) sq += w * (d - r.mean) * (d - r.mean);
                 if (pass) continue;
                 r.n_total += t;
-                if (!isnan(d)) r.n += t, sum += t * d;
+                if (!isnan(d)) r.n += t, r.weight += w, sum += w * d;
             }
-            if (pass == 0) r.mean = r.n ? sum / r.n : NAN;
         }
-    if (r.n) r.std = sqrt(sq / (r.n > 1 ? r.n - 1 : 1));
+        if (pass == 0) r.mean = r.n ? sum / r.weight : NAN;
+    }
+    if (r.n) r.std = sqrt(sq / (g->loading && f >= 0 ? r.weight : r.n > 1 ? r.n - 1 : 1));
     return r;
+}
+
+int ws_readout_turned(const ws_grid *g, const ws_answers *base, const ws_answers *plus, const ws_answers *minus, int f,
+                      int sign) {
+    double p = sign * ws_readout_dlogit(g, base, plus, f, NULL).mean,
+           m = sign * ws_readout_dlogit(g, base, minus, f, NULL).mean;
+    return !isnan(m) && (isnan(p) || m > p);
 }
 
 ws_flips ws_readout_flips(const ws_grid *g, const ws_answers *base, const ws_answers *x, int f) {
@@ -85,54 +98,63 @@ ws_flips ws_readout_flips(const ws_grid *g, const ws_answers *base, const ws_ans
     return r;
 }
 
-static double mean_mass(const ws_grid *g, const ws_answers *a, const int *times, int *missing) {
+/* frame_min: of the smaller frame of each cell; one that is missing leaves the other. */
+static double mean_mass(const ws_grid *g, const ws_answers *a, const int *times, int frame_min, int *missing) {
     double sum = 0;
     int64_t n = 0;
     for (int v = 0; v < g->n; v++)
         for (int k = 0; k < 4; k++) {
             double m = a->mass[4 * v + k];
-            if (isnan(m))
-                *missing += count_of(times, v);
-            else
-                sum += count_of(times, v) * m, n += count_of(times, v);
+            if (isnan(m)) *missing += count_of(times, v);
+            if (frame_min && k % 2 == 0) continue;
+            if (frame_min) m = fmin(m, a->mass[4 * v + k - 1]); /* of a number and NaN: the number */
+            if (!isnan(m)) sum += count_of(times, v) * m, n += count_of(times, v);
         }
     return n ? sum / (double)n : NAN;
 }
 
 ws_si ws_readout_si(const ws_grid *g, const ws_answers *base, const ws_answers *plus, const ws_answers *minus, int f,
-                    int intent, double k, const int *times) {
+                    int intent, const ws_si_rule *rule, const int *times) {
     ws_si r = {0};
-    double sum_p = 0, n_p = 0, sum_m = 0, n_m = 0;
+    double sum_p = 0, n_p = 0, sum_m = 0, n_m = 0, k = rule->k;
     for (int v = 0; v < g->n; v++) {
-        double weight = g->loading ? g->loading[(int64_t)v * g->n_foundations + f] : g->foundation[v] == f;
-        weight *= count_of(times, v);
+        double weight = weight_of(g, v, f) * count_of(times, v);
         for (int c = 0; c < 2 && weight > 0; c++) {
             int i = 2 * v + c;
             double wb = base->w[i], wp = plus->w[i], wm = minus ? minus->w[i] : NAN;
-            if (isnan(wb) || isnan(wp)) continue;
             int ref = wb > 0.5 ? intent : -intent, pos = wp > 0.5 ? intent : -intent, neg = wm > 0.5 ? intent : -intent;
-            *(ref > 0 ? &r.n_cho : &r.n_rej) += weight;
-            if (ref < 0 && pos > 0) r.fix += weight;
-            if (ref > 0 && pos < 0) r.broke += weight;
-            sum_p += weight * plus->logit[i], n_p += weight;
-            if (isnan(wm)) continue;
+            int at_plus = !isnan(wb) && !isnan(wp), at_minus = !isnan(wb) && !isnan(wm) && (at_plus || rule->own_cells);
+            if (at_plus) {
+                *(ref > 0 ? &r.n_cho : &r.n_rej) += weight;
+                if (ref < 0 && pos > 0) r.fix += weight;
+                if (ref > 0 && pos < 0) r.broke += weight;
+                sum_p += weight * plus->logit[i], n_p += weight;
+            }
+            if (!at_minus) continue;
+            *(ref > 0 ? &r.n_cho_minus : &r.n_rej_minus) += weight;
             if (ref > 0 && neg < 0) r.flip_rev += weight;
             if (ref < 0 && neg > 0) r.counter += weight;
             sum_m += weight * minus->logit[i], n_m += weight;
         }
     }
-    int both = r.n_cho > 0 && r.n_rej > 0;
-    r.fwd = both ? r.fix / r.n_rej - k * r.broke / r.n_cho : NAN;
-    r.rev = both && minus ? r.flip_rev / r.n_cho - k * r.counter / r.n_rej : NAN;
+    if (!rule->own_cells) r.n_cho_minus = r.n_cho, r.n_rej_minus = r.n_rej;
+    r.fwd = r.n_cho > 0 && r.n_rej > 0 ? r.fix / r.n_rej - k * r.broke / r.n_cho : NAN;
+    r.rev = minus && r.n_cho_minus > 0 && r.n_rej_minus > 0 ? r.flip_rev / r.n_cho_minus - k * r.counter / r.n_rej_minus
+                                                            : NAN;
     double arms[2] = {r.fwd, r.rev};
     r.raw = ws_mean(arms, 2);
-    r.pmass_plus = mean_mass(g, plus, times, &r.pmass_nan);
-    r.pmass_minus = minus ? mean_mass(g, minus, times, &r.pmass_nan) : NAN;
+    r.pmass_plus = mean_mass(g, plus, times, rule->frame_min, &r.pmass_nan);
+    r.pmass_minus = minus ? mean_mass(g, minus, times, rule->frame_min, &r.pmass_nan) : NAN;
     double low = r.pmass_minus < r.pmass_plus ? r.pmass_minus : r.pmass_plus;
     r.pmass_scale = 100 * low * low;
     r.si = r.raw * r.pmass_scale;
     r.separation = n_p > 0 && n_m > 0 ? intent * (sum_p / n_p - sum_m / n_m) : NAN;
     return r;
+}
+
+int ws_si_defined(const ws_si *s, int has_minus) {
+    enum { FEW = 10 };
+    return s->n_cho >= FEW && s->n_rej >= FEW && (!has_minus || (s->n_cho_minus >= FEW && s->n_rej_minus >= FEW));
 }
 
 ws_vig_effect ws_readout_effect(const ws_grid *g, const ws_answers *base, const ws_answers *x, const int *target,
@@ -215,7 +237,7 @@ ws_vig_headline ws_readout_headline(const ws_grid *g, const ws_answers *a, const
     h.human_r = pearson(&frames, &h.n_human);
     free(frames.x), free(frames.y), free(frames.t);
     h.s_other_vig = mean(other), h.gap_vig = mean(gap), h.p_wrong = mean(pw), h.p_accept = mean(pa);
-    h.pmass = mean_mass(g, a, times, &h.pmass_nan);
+    h.pmass = mean_mass(g, a, times, 0, &h.pmass_nan);
     total by_f = {0}, gap_f = {0};
     for (int f = 0; f < g->n_foundations; f++) {
         ws_foundation_row r = ws_readout_foundation(g, a, f, times);

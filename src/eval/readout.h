@@ -15,7 +15,7 @@ typedef struct ws_grid {
     const int *foundation; /* [V] */
     const double *human;   /* [V] human wrongness, NaN where not given */
     const double *loading; /* [V, F] shares that sum to 1 for each vignette; NULL: 1 for its own foundation */
-} ws_grid;
+} ws_grid;                 /* loadings are weights of dlogit and SI, nothing else reads them */
 
 /* One setting's answers and what follows from them. */
 typedef struct ws_answers {
@@ -34,19 +34,31 @@ double ws_logit_clipped(double w); /* NaN stays NaN */
 
 typedef struct ws_dlogit {
     double mean, std; /* std with ddof 1; 0 for n = 1; both NaN for n = 0 */
-    int n, n_total;
+    int n, n_total;   /* cells with a weight above 0; n: of these the valid ones */
+    double weight;    /* of the valid cells together; n without loadings */
 } ws_dlogit;
-/* Of logit(steered) - logit(base), paired, over foundation f (-1: all).  base NULL: of logit(steered) itself. */
+/* Of logit(steered) - logit(base), paired, over foundation f (-1: all).  base NULL: of logit(steered) itself.  With loadings
+ * every cell counts by its share of f, and std is that of the weights: sqrt(sum w (x - mean)^2 / sum w). */
 ws_dlogit ws_readout_dlogit(const ws_grid *g, const ws_answers *base, const ws_answers *steered, int f,
                             const int *times);
+
+/* 1: -alpha moves f further in the direction `sign` than +alpha does, or alone has a value: where + is named after the fact. */
+int ws_readout_turned(const ws_grid *g, const ws_answers *base, const ws_answers *plus, const ws_answers *minus, int f,
+                      int sign);
 
 typedef struct ws_flips {
     int to_wrong, to_right, n; /* n: cells valid at both */
 } ws_flips;
 ws_flips ws_readout_flips(const ws_grid *g, const ws_answers *base, const ws_answers *steered, int f);
 
+typedef struct ws_si_rule {
+    double k;      /* price of a broken cell */
+    int own_cells; /* 1: the - arm's n_cho and n_rej are of the cells valid at base and -alpha, not at base and +alpha */
+    int frame_min; /* 1: pmass is the mean over cells of the smaller of the two frames', not over single answers */
+} ws_si_rule;
 typedef struct ws_si {
     double n_cho, n_rej, fix, broke, flip_rev, counter; /* weighted counts; whole numbers without loadings */
+    double n_cho_minus, n_rej_minus;                    /* what the - arm's counts are shares of */
     double fwd, rev, raw;                               /* raw: mean of the arms that are not NaN */
     double pmass_plus, pmass_minus, pmass_scale;
     int pmass_nan; /* answers without a mass, left out of the means */
@@ -54,7 +66,9 @@ typedef struct ws_si {
 } ws_si;
 /* Foundation f with intent s = +1 or -1; `minus` NULL: no - arm. */
 ws_si ws_readout_si(const ws_grid *g, const ws_answers *base, const ws_answers *plus, const ws_answers *minus, int f,
-                    int intent, double k, const int *times);
+                    int intent, const ws_si_rule *rule, const int *times);
+/* 1: every count that the arms are shares of is at least 10; below, SI is noise. */
+int ws_si_defined(const ws_si *s, int has_minus);
 
 typedef struct ws_vig_effect {
     double target, others, specific; /* mean dlogit of the target; mean over the other foundations' means; difference */

@@ -49,9 +49,7 @@ ws_status ws_vigask_check(const ws_eval *e, const ws_vigset *set, ws_err *err) {
         return ws_fail(err, WS_EUSAGE,
                        "--max-think: %s has no \"closing\", the sentence that ends a thought which reached the budget",
                        set->path[2]);
-    if (ws_think_check(e->chat, err))
-        return e->o->protocol ? ws_fail_prefix(err, "--protocol %s lets the model think first", e->o->protocol->name)
-                              : err->code;
+    if (!(e->o->protocol && e->o->protocol->tag_anyway) && ws_think_check(e->chat, err)) return err->code;
     ws_words w = {0};
     ws_status st = ws_words_after_thought(&w, e->tok, err);
     ws_words_free(&w);

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FEW = 10 }; /* n_cho or n_rej below this: SI is noise */
-
 /* All statistics that get an interval, in one array:
  *     per setting: s_other, gap, agreement, human_r | target, others, specific, axis, abs_others | logit of each f | dlogit of each f
  *     per method:  SI of each f | separation of each f */
@@ -37,13 +35,13 @@ static void statistics(const boot *b, const int *times, double *out) {
         const ws_answers *a = &w->answers[s];
         double *o = out + slot(b, s, 0);
         ws_vig_headline h = ws_readout_headline(&w->grid, a, times);
-        ws_vig_effect x = ws_readout_effect(&w->grid, base, a, w->target, w->sign, w->n_targets, times);
+        ws_vig_effect x = ws_readout_effect(&w->grid_d, base, a, w->target, w->sign, w->n_targets, times);
         o[S_OTHER] = h.s_other, o[S_GAP] = h.gap, o[S_AGREEMENT] = h.agreement, o[S_HUMAN] = h.human_r;
         o[S_TARGET] = x.target, o[S_OTHERS] = x.others, o[S_SPECIFIC] = x.specific, o[S_AXIS] = x.axis;
         o[S_ABS_OTHERS] = x.abs_others;
         for (int f = 0; f < b->F; f++) {
             o[S_LOGIT + f] = ws_readout_dlogit(&w->grid, NULL, a, f, times).mean;
-            o[S_LOGIT + b->F + f] = ws_readout_dlogit(&w->grid, base, a, f, times).mean;
+            o[S_LOGIT + b->F + f] = ws_readout_dlogit(&w->grid_d, base, a, f, times).mean;
         }
     }
     for (int m = 0; m < b->M; m++)
@@ -51,7 +49,7 @@ static void statistics(const boot *b, const int *times, double *out) {
             ws_si r = {.si = NAN, .separation = NAN};
             if (b->plus[m] >= 0)
                 r = ws_readout_si(&w->grid_si, base, &w->answers[b->plus[m]],
-                                  b->minus[m] < 0 ? NULL : &w->answers[b->minus[m]], f, intent_of(w, f), w->e->o->k,
+                                  b->minus[m] < 0 ? NULL : &w->answers[b->minus[m]], f, intent_of(w, f), &w->rule,
                                   times);
             out[slot_si(b, m, f)] = r.si, out[slot_si(b, m, b->F + f)] = r.separation;
         }
@@ -122,19 +120,19 @@ static ws_status write_readout(const boot *b, ws_err *err) {
 static ws_status write_deltas(const boot *b, ws_err *err) {
     const ws_vigwork *w = b->w;
     ws_str d = {0}, x = {0};
-    ws_str_adds(&d, "method,alpha,arm,foundation,mean,lo,hi,std,n,n_total,to_wrong,to_right,net,n_flips\n");
+    ws_str_adds(&d, "method,alpha,arm,foundation,mean,lo,hi,std,n,n_total,weight,to_wrong,to_right,net,n_flips\n");
     ws_str_adds(
         &x, "method,alpha,arm,target,sign,d_target,d_target_lo,d_target_hi,d_others,d_others_lo,d_others_hi,"
             "specific,specific_lo,specific_hi,axis_delta,axis_lo,axis_hi,abs_others,abs_others_lo,abs_others_hi,n\n");
     for (int s = 1; s < b->S; s++) {
         const ws_setting *y = &w->e->setting[s];
         for (int f = 0; f < b->F; f++) {
-            ws_dlogit m = ws_readout_dlogit(&w->grid, &w->answers[0], &w->answers[s], f, NULL);
+            ws_dlogit m = ws_readout_dlogit(&w->grid_d, &w->answers[0], &w->answers[s], f, NULL);
             ws_flips k = ws_readout_flips(&w->grid, &w->answers[0], &w->answers[s], f);
             ws_col_setting(&d, y), ws_col(&d, w->set.foundation[f]),
                 with_interval(&d, b, slot(b, s, S_LOGIT + b->F + f)), ws_num(&d, m.std), ws_num(&d, m.n);
-            ws_num(&d, m.n_total), ws_num(&d, k.to_wrong), ws_num(&d, k.to_right), ws_num(&d, k.to_wrong - k.to_right),
-                ws_num(&d, k.n), ws_str_addc(&d, '\n');
+            ws_num(&d, m.n_total), ws_num(&d, m.weight), ws_num(&d, k.to_wrong), ws_num(&d, k.to_right),
+                ws_num(&d, k.to_wrong - k.to_right), ws_num(&d, k.n), ws_str_addc(&d, '\n');
         }
         ws_col_setting(&x, y), ws_col(&x, w->target_name), ws_num(&x, w->sign[0]);
         with_interval(&x, b, slot(b, s, S_TARGET)), with_interval(&x, b, slot(b, s, S_OTHERS)),
@@ -142,7 +140,7 @@ static ws_status write_deltas(const boot *b, ws_err *err) {
         with_interval(&x, b, slot(b, s, S_AXIS)), with_interval(&x, b, slot(b, s, S_ABS_OTHERS)),
             ws_num(&x, w->target[0] < 0
                            ? 0
-                           : ws_readout_dlogit(&w->grid, &w->answers[0], &w->answers[s], w->target[0], NULL).n);
+                           : ws_readout_dlogit(&w->grid_d, &w->answers[0], &w->answers[s], w->target[0], NULL).n);
         ws_str_addc(&x, '\n');
     }
     ws_status st = ws_eval_write(w->e, "dlogit.csv", &d, err);
@@ -154,14 +152,14 @@ static ws_status write_deltas(const boot *b, ws_err *err) {
 static ws_si si_of(const boot *b, int m, int f) {
     const ws_vigwork *w = b->w;
     return ws_readout_si(&w->grid_si, &w->answers[0], &w->answers[b->plus[m]],
-                         b->minus[m] < 0 ? NULL : &w->answers[b->minus[m]], f, intent_of(w, f), w->e->o->k, NULL);
+                         b->minus[m] < 0 ? NULL : &w->answers[b->minus[m]], f, intent_of(w, f), &w->rule, NULL);
 }
 
 static ws_status write_si(const boot *b, ws_err *err) {
     const ws_vigwork *w = b->w;
     ws_str s = {0};
-    ws_str_adds(&s, "method,foundation,intent,k,weighting,alpha_plus,alpha_minus,n_cho,n_rej,fix,broke,flip_rev,"
-                    "counter,si_fwd,si_rev,si_raw,pmass_plus,pmass_minus,pmass_nan,"
+    ws_str_adds(&s, "method,foundation,intent,k,weighting,alpha_plus,alpha_minus,n_cho,n_rej,n_cho_minus,n_rej_minus,"
+                    "fix,broke,flip_rev,counter,si_fwd,si_rev,si_raw,pmass_plus,pmass_minus,pmass_nan,"
                     "pmass_scale,si,si_lo,si_hi,separation,sep_lo,sep_hi,defined\n");
     for (int m = 0; m < b->M; m++)
         for (int f = 0; f < b->F && b->plus[m] >= 0; f++) {
@@ -171,12 +169,13 @@ static ws_status write_si(const boot *b, ws_err *err) {
             ws_col(&s, w->e->o->loading_weighted ? "loading" : "foundation"),
                 ws_num(&s, w->e->setting[b->plus[m]].alpha);
             ws_num(&s, b->minus[m] < 0 ? NAN : w->e->setting[b->minus[m]].alpha), ws_num(&s, r.n_cho),
-                ws_num(&s, r.n_rej), ws_num(&s, r.fix), ws_num(&s, r.broke);
+                ws_num(&s, r.n_rej), ws_num(&s, r.n_cho_minus), ws_num(&s, r.n_rej_minus), ws_num(&s, r.fix),
+                ws_num(&s, r.broke);
             ws_num(&s, r.flip_rev), ws_num(&s, r.counter), ws_num(&s, r.fwd), ws_num(&s, r.rev), ws_num(&s, r.raw),
                 ws_num(&s, r.pmass_plus), ws_num(&s, r.pmass_minus);
             ws_num(&s, r.pmass_nan), ws_num(&s, r.pmass_scale), with_interval(&s, b, slot_si(b, m, f)),
                 with_interval(&s, b, slot_si(b, m, b->F + f));
-            ws_num(&s, r.n_cho >= FEW && r.n_rej >= FEW), ws_str_addc(&s, '\n');
+            ws_num(&s, ws_si_defined(&r, b->minus[m] >= 0)), ws_str_addc(&s, '\n');
         }
     ws_status st = ws_eval_write(w->e, "si.csv", &s, err);
     ws_str_free(&s);
@@ -188,11 +187,9 @@ static int sign_after(const ws_vigwork *w) { return w->e->o->protocol && w->e->o
 /* + is whichever side moves the target further in the intended direction: seen in the evaluated effect itself. */
 static void turn(const ws_vigwork *w, int *plus, int *minus) {
     if (*plus < 0 || *minus < 0 || w->target[0] < 0) return;
-    double d[2];
-    for (int k = 0; k < 2; k++)
-        d[k] = w->sign[0] *
-               ws_readout_dlogit(&w->grid, &w->answers[0], &w->answers[k ? *minus : *plus], w->target[0], NULL).mean;
-    if (!(d[1] > d[0])) return;
+    if (!ws_readout_turned(&w->grid_d, &w->answers[0], &w->answers[*plus], &w->answers[*minus], w->target[0],
+                           w->sign[0]))
+        return;
     int t = *plus;
     *plus = *minus, *minus = t;
 }
@@ -218,10 +215,15 @@ static void print(const boot *b, int signal, const char *why) {
                     "The behaviour %s names no target foundation: %s stands first for comparison with other runs, "
                     "nothing is meant to move it.\n",
                     w->e->behavior->name, w->target_name);
+    const ws_eval_options *e = w->e->o;
+    ws_str protocol = {0};
+    ws_protocol_label(e->protocol ? e->protocol->name : NULL, e->max_think, e->floor, e->k, e->loading_weighted,
+                      &protocol);
     ws_str_addf(o,
-                "%d vignettes x 2 persons x 2 questions; %s.\nLogit of wrongness against the base, [95%% interval over "
-                "vignettes]\n\n",
-                w->grid.n, mode);
+                "%d vignettes x 2 persons x 2 questions, protocol %s; %s.\nLogit of wrongness against the base, [95%% "
+                "interval over vignettes]\n\n",
+                w->grid.n, protocol.p, mode);
+    ws_str_free(&protocol);
     free(mode);
     char head[64];
     snprintf(head, sizeof head, "d(%s)", w->target_name);
@@ -241,7 +243,7 @@ static void print(const boot *b, int signal, const char *why) {
         ws_vig_headline h = ws_readout_headline(&w->grid, &w->answers[s], NULL);
         ws_str_addf(o, "%-16s %+8.3f %6.2f", x->name, x->alpha, h.pmass);
         for (int f = 0; f < b->F; f++) {
-            ws_dlogit d = ws_readout_dlogit(&w->grid, &w->answers[0], &w->answers[s], f, NULL);
+            ws_dlogit d = ws_readout_dlogit(&w->grid_d, &w->answers[0], &w->answers[s], f, NULL);
             char text[48] = "-";
             if (d.n) snprintf(text, sizeof text, "%+.2f +- %.2f (%d)", d.mean, d.std, d.n);
             ws_str_addf(o, " %18s", text);
@@ -256,8 +258,8 @@ static void print(const boot *b, int signal, const char *why) {
             if (b->plus[m] < 0) continue;
             ws_si r = si_of(b, m, f);
             ws_str_addf(o, "%-16s %-13s intent %+d", w->e->method[m]->name, w->set.foundation[f], intent_of(w, f));
-            if (r.n_cho < FEW || r.n_rej < FEW)
-                ws_str_addf(o, "  undefined (n_cho %g, n_rej %g: fewer than %d on a side)\n", r.n_cho, r.n_rej, FEW);
+            if (!ws_si_defined(&r, b->minus[m] >= 0))
+                ws_str_addf(o, "  undefined (n_cho %g, n_rej %g: fewer than 10 on a side)\n", r.n_cho, r.n_rej);
             else {
                 ws_str_adds(o, "  SI");
                 cell(o, b, slot_si(b, m, f));

@@ -9,10 +9,12 @@ typedef struct ws_vigwork {
     ws_eval *e;
     ws_vigset set;
     ws_grid grid;    /* foundation weights */
+    ws_grid grid_d;  /* for dlogit and what is made of it: loading shares where the protocol has it so */
     ws_grid grid_si; /* for SI and separation: loading shares with o->loading_weighted */
+    ws_si_rule rule;
     ws_vigask ask;
     ws_answers *answers;                /* [n_settings] of what was asked */
-    int n_targets, *target, *sign;      /* the behaviour's, or Authority -1 */
+    int n_targets, *target, *sign;      /* the behaviour's, or Authority -1; the protocol may add Care to the axis */
     const char *target_name;            /* of the first target */
     int meant;                          /* 0: the behaviour names no target, Authority stands there for comparison */
     char set_hash[65], frames_hash[65]; /* of the two files of vignettes, of the questions */

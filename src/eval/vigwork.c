@@ -27,17 +27,23 @@ ws_status ws_vigwork_tables(ws_vigwork *w, ws_err *err) {
         foundation[i] = w->set.v[i].foundation, human[i] = w->set.v[i].wrong;
         if (loading) memcpy(loading + (size_t)i * (size_t)F, w->set.v[i].loading, (size_t)F * sizeof *loading);
     }
-    w->grid = w->grid_si = (ws_grid){n, F, foundation, human, NULL};
+    const ws_protocol *p = e->o->protocol;
+    w->grid = w->grid_si = w->grid_d = (ws_grid){n, F, foundation, human, NULL};
     w->grid_si.loading = loading;
-    int own = e->behavior ? e->behavior->n_targets : 0;
+    if (p && p->dlogit_weighted) w->grid_d.loading = loading;
+    w->rule = ws_protocol_si(p, e->o->k);
+    int own = e->behavior ? e->behavior->n_targets : 0, care = 0;
     w->meant = own || !e->behavior;
     w->n_targets = own ? own : 1;
+    if (p && p->care_axis && w->n_targets == 1)
+        care = !own || (!strcmp(e->behavior->target[0], "Authority") && e->behavior->target_sign[0] < 0);
+    w->n_targets += care;
     w->target = ws_xmalloc((size_t)w->n_targets * sizeof *w->target),
     w->sign = ws_xmalloc((size_t)w->n_targets * sizeof *w->sign);
     for (int k = 0; k < w->n_targets; k++) {
-        const char *name = own ? e->behavior->target[k] : "Authority";
+        const char *name = k >= own && k ? "Care" : own ? e->behavior->target[k] : "Authority";
         if (!k) w->target_name = name;
-        w->sign[k] = own ? e->behavior->target_sign[k] : -1, w->target[k] = -1;
+        w->sign[k] = k >= own && k ? 1 : own ? e->behavior->target_sign[k] : -1, w->target[k] = -1;
         for (int f = 0; f < F; f++)
             if (!strcmp(w->set.foundation[f], name)) w->target[k] = f;
         if (w->target[k] < 0)

@@ -56,6 +56,10 @@ static void calibrate_options(const ws_run_options *r, json_t *o) {
     put_num(o, "target-kl", c->target), put_int(o, "kl-prompts", c->n), put_int(o, "kl-tokens", c->tokens);
     put_int(o, "kl-audit", c->audit);
     json_object_set_new(o, "bracket", json_pack("[f,f]", c->lo, c->hi));
+    if (c->steps != WS_ROOT_MAX_STEPS) put_int(o, "kl-steps", c->steps); /* what a protocol alone changes */
+    if (c->first_fits) put_int(o, "kl-first-fits", 1);
+    if (c->mirrored) put_int(o, "kl-mirrored", 1);
+    if (c->messages) put_int(o, "kl-messages", 1);
 }
 
 /* `parts`: of strengths; the base has none. */
@@ -153,7 +157,8 @@ json_t *ws_stage_options_json(const ws_task *t) {
         calibrate_options(&p->o, o);
         if (ws_task_folds(t)) put_int(o, "prompt-in-user", 1);
         put_int(o, "kl-bootstrap", p->o.calibrate.bootstrap);
-        if (ws_chat_has(p->in->chat, WS_THINK_BEGIN)) put_int(o, "thinking", p->o.calibrate.thinking);
+        if (ws_chat_has(p->in->chat, WS_THINK_BEGIN) && !p->o.calibrate.messages)
+            put_int(o, "thinking", p->o.calibrate.thinking);
         break;
     case STAGE_BASE:
     case STAGE_EVAL:

@@ -1,5 +1,6 @@
 #include "run/items.h"
 #include "eval/answers.h"
+#include "eval/protocol.h"
 #include "eval/vigset.h"
 #include "io/file.h"
 #include <math.h>
@@ -56,7 +57,9 @@ static double arm_alpha(const ws_method_results *m, int minus) {
 
 static void targets(ws_items *x, const json_t *v) {
     const char *name = json_string_value(json_object_get(v, "target"));
-    x->k = json_number_value(json_object_get(v, "k")), x->floor = json_number_value(json_object_get(v, "floor"));
+    const ws_protocol *p = ws_protocol_find(json_string_value(json_object_get(v, "protocol")));
+    x->rule = ws_protocol_si(p, json_number_value(json_object_get(v, "k")));
+    x->floor = json_number_value(json_object_get(v, "floor")), x->dlogit_weighted = p && p->dlogit_weighted;
     x->loading_weighted = json_is_true(json_object_get(v, "loading_weighted")) ||
                           json_integer_value(json_object_get(v, "loading_weighted")) > 0;
     x->sign = json_integer_value(json_object_get(v, "target_sign")) < 0 ? -1 : 1;
@@ -107,6 +110,8 @@ static ws_status vignettes(ws_items *x, const ws_method_results *m, ws_err *err)
     ws_csv c = {0};
     ws_answer_file f = {0};
     frames names = {{NULL, NULL}};
+    const ws_protocol *p = ws_protocol_find(json_string_value(json_object_get(about, "protocol")));
+    int after = p && p->sign_after;
     ws_status st = WS_OK;
     if (!json_is_object(about) || !ws_file_exists(raw) || !ws_file_exists(table)) goto out;
     st = ws_csv_load(&c, table, err);
@@ -128,6 +133,11 @@ static ws_status vignettes(ws_items *x, const ws_method_results *m, ws_err *err)
             if (f.s[s].alpha == alpha[k] && !strcmp(f.s[s].method, k ? m->name : "base"))
                 ws_answers_from_p(&x->arm[k], x->grid.n, f.s[s].p, f.s[s].mass, x->floor);
     if (!x->arm[0].p) st = ws_fail(err, WS_EFORMAT, "%s: has no answers of the base", raw);
+    if (!st && after && x->target >= 0 && x->arm[1].p && x->arm[2].p) {
+        ws_grid g = x->grid;
+        if (x->dlogit_weighted) g.loading = x->loading;
+        x->turned = ws_readout_turned(&g, &x->arm[0], &x->arm[1], &x->arm[2], x->target, x->sign);
+    }
 out:
     ws_answer_file_free(&f);
     ws_csv_free(&c);

@@ -13,9 +13,11 @@ typedef struct ws_items {
     ws_grid grid;
     char **id, **foundation; /* [grid.n], [grid.n_foundations] */
     ws_answers arm[3];       /* base, plus, minus */
-    double k, floor;
-    int loading_weighted;
+    double floor;
+    ws_si_rule rule;
+    int loading_weighted, dlogit_weighted; /* SI, dlogit */
     double *loading;             /* [n, n_foundations] where weighted and the files are still there; else NULL */
+    int turned;                  /* the protocol names + after the fact, and it is the side of -alpha: for SI alone */
     int n_targets, target, sign; /* of the first target; target -1: no vignette has it */
     /* margin: change against the base by row, POS over NEG */
     int n_rows, n_topics;

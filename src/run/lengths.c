@@ -67,7 +67,7 @@ static ws_status questions(ws_lengths *l, const ws_run_input *in, const ws_run_o
     ws_pool pool;
     double sum = 0;
     int n = 0;
-    if (ws_pool_load(&pool, path, err)) return err->code;
+    if (ws_pool_open(&pool, path, o->calibrate.messages, o->seed, err)) return err->code;
     ws_status st = WS_OK;
     for (int step = pool.n / SOME + 1, i = 0; i < pool.n && !st; i += step, n++) {
         ws_str s = {0};

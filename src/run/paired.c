@@ -83,38 +83,32 @@ static double *masked(const double *x, const double *y, int n) {
     return out;
 }
 
+/* SI on the items of both; 0: it cannot be had. */
+static int informed(const pair *p, int side, const int *times, ws_si *si) {
+    const ws_items *x = p->of[side];
+    const ws_answers *a = p->a[side];
+    int plus = x->turned ? 2 : 1, minus = 3 - plus;
+    if (!p->has[plus - 1] || x->target < 0 || (x->loading_weighted && !x->loading)) return 0;
+    ws_grid g = x->grid;
+    g.loading = x->loading;
+    *si = ws_readout_si(&g, &a[0], &a[plus], p->has[minus - 1] ? &a[minus] : NULL, x->target, x->sign, &x->rule, times);
+    return 1;
+}
+
 static void moral(const pair *p, int side, const int *times, double *out) {
     const ws_items *x = p->of[side];
-    const ws_grid *g = &x->grid;
-    int F = g->n_foundations;
+    ws_grid g = x->grid;
+    ws_si si;
+    if (x->dlogit_weighted) g.loading = x->loading;
     for (int arm = 0; arm < 2; arm++) {
-        if (!p->has[arm] || x->target < 0) continue;
-        double *sum = ws_xcalloc(2 * (size_t)F + 1, sizeof *sum), *n = sum + F, others = 0, sq = 0;
-        int more = 0;
-        for (int i = 0; i < 2 * g->n; i++) {
-            int t = times ? times[i / 2] : 1;
-            double d = p->d[side][arm][i];
-            if (isnan(d)) continue;
-            sum[g->foundation[i / 2]] += t * d, n[g->foundation[i / 2]] += t;
-        }
-        double target = sum[x->target] / n[x->target], sign = arm ? -x->sign : x->sign; /* 0 / 0 is NaN */
-        for (int f = 0; f < F; f++)
-            if (f != x->target) others += sum[f] / n[f], more++;
-        for (int i = 0; i < 2 * g->n; i++) {
-            double d = p->d[side][arm][i] - target;
-            if (g->foundation[i / 2] == x->target && !isnan(d)) sq += (times ? times[i / 2] : 1) * d * d;
-        }
-        out[WS_M_TARGET + arm] = sign * target;
-        out[WS_M_SPECIFIC + arm] = more ? sign * (target - others / more) : (double)NAN;
-        if (!arm && n[x->target] > 0) out[WS_M_SPREAD] = sqrt(sq / fmax(n[x->target] - 1, 1));
-        free(sum);
+        if (!p->has[arm] || x->target < 0 || (x->dlogit_weighted && !x->loading)) continue;
+        const ws_answers d = {.logit = p->d[side][arm]}; /* changes already, so no base is taken off */
+        const ws_vig_effect e = ws_readout_effect(&g, NULL, &d, &x->target, &x->sign, 1, times);
+        int sign = arm ? -x->sign : x->sign;
+        out[WS_M_TARGET + arm] = sign * e.target, out[WS_M_SPECIFIC + arm] = sign * e.specific;
+        if (!arm) out[WS_M_SPREAD] = ws_readout_dlogit(&g, NULL, &d, x->target, times).std;
     }
-    if (!p->has[0] || x->target < 0 || (x->loading_weighted && !x->loading)) return;
-    ws_grid with = *g;
-    with.loading = x->loading;
-    ws_si si = ws_readout_si(&with, &p->a[side][0], &p->a[side][1], p->has[1] ? &p->a[side][2] : NULL, x->target,
-                             x->sign, x->k, times);
-    out[WS_M_SI] = si.si, out[WS_M_SI_RAW] = si.raw;
+    if (informed(p, side, times, &si)) out[WS_M_SI] = si.si, out[WS_M_SI_RAW] = si.raw;
 }
 
 /* Mean, and standard deviation over single values, of topics that count `times`. */
@@ -258,12 +252,9 @@ void ws_paired_of(const ws_items *a, const ws_items *b, ws_paired *out) {
         if (isnan(x)) v = (ws_interval){NAN, NAN};
         out[m] = (ws_paired){point[0][m], point[1][m], x, v.lo, v.hi, items_of(&p, (ws_measure)m), NAN, NAN};
     }
-    if (p.vignettes && p.has[0] && a->target >= 0 && !(a->loading_weighted && !a->loading)) {
-        ws_grid g = a->grid;
-        g.loading = a->loading;
-        ws_si si = ws_readout_si(&g, &p.a[0][0], &p.a[0][1], NULL, a->target, a->sign, a->k, NULL);
+    ws_si si;
+    if (p.vignettes && informed(&p, 0, NULL, &si))
         for (int m = WS_M_SI; m <= WS_M_SI_RAW; m++) out[m].n_cho = si.n_cho, out[m].n_rej = si.n_rej;
-    }
     for (int s = 0; s < 2; s++) {
         for (int k = 0; k < 2; k++) free(p.d[s][k]), free(p.margin[s][k]), free(p.score[s][k]);
         for (int k = 0; p.vignettes && k < 3; k++) free(p.a[s][k].w);

@@ -203,7 +203,8 @@ static ws_status outside_files(ws_pipeline *p, ws_err *err) {
         p->suffixes = p->o.extract.suffixes ? ws_xstrdup(p->o.extract.suffixes) : ws_data_path("suffixes.jsonl", err);
         if (!p->suffixes) return err->code;
     }
-    p->prompts = p->o.calibrate.prompts ? ws_xstrdup(p->o.calibrate.prompts) : ws_data_path("prompts.jsonl", err);
+    const ws_calibrate_options *c = &p->o.calibrate;
+    p->prompts = c->prompts ? ws_xstrdup(c->prompts) : ws_data_path(ws_pool_own(c->messages), err);
     if (!p->prompts) return err->code;
     if (!ws_eval_asked(&p->o.eval, "vignettes")) return WS_OK;
     if (ws_vigset_load(&set, p->o.eval.vignettes, err)) return err->code;
@@ -274,12 +275,13 @@ static ws_status check(const ws_pipeline *p, ws_err *err) {
             st = ws_fail(err, WS_EUSAGE, "%s has no \"engineered\" prompts, which the row engineered_prompt needs",
                          p->in->behavior->path);
     if (!st) st = ws_contrast_check(&p->o.data, err);
-    if (!st) st = check_steps(p, err);
+    for (int i = 0, checked = 0; i < p->n_rows && !st && !checked; i++)
+        if (ws_row_trains(p->row[i].spec.kind)) st = check_steps(p, err), checked = 1;
     if (!st) st = check_readouts(p, err);
     int most = ws_model_dims(p->in->model)->max_pos;
     if (!st && most > 0 && c->tokens >= most)
         st = ws_fail(err, WS_EUSAGE, "--kl-tokens %d: this model has %d positions", c->tokens, most);
-    if (!st) st = ws_pool_load(&pool, p->prompts, err);
+    if (!st) st = ws_pool_open(&pool, p->prompts, c->messages, p->o.seed, err);
     if (!st && pool.n < c->n + (c->audit ? 1 : 0))
         st = ws_fail(err, WS_EUSAGE, "%s has %d prompts; --kl-prompts %d and the audit need more", p->prompts, pool.n,
                      c->n);

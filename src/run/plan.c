@@ -91,7 +91,7 @@ static double calibrate_seconds(const ws_pipeline *p, const ws_speed *v) {
                    ws_speed_prefill(v, c->n * p->lengths.question, 0);
     double audit =
         ws_speed_decode(v, BASE_ROWS * (double)c->audit * c->tokens, fmin(BASE_ROWS * c->audit, WS_GEN_ROWS));
-    return 2 * (KL_PROBES * probe + audit);
+    return 2 * audit + (c->mirrored ? KL_PROBES + 1 : 2 * KL_PROBES) * probe; /* of both sides */
 }
 
 int ws_plan_strengths(const ws_pipeline *p) {

@@ -99,6 +99,7 @@ static void calibration(const ws_show *s, ws_tables *all) {
                 ws_table_note(t, "%s", note);
         }
     }
+    ws_tab_mirrored(s, t);
     ws_tab_keep(all, t);
 }
 

@@ -46,6 +46,8 @@ void ws_tab_cells(ws_table *t, const ws_column *c, int n, const ws_sheet *s, int
 void ws_tab_num(ws_table *t, const ws_sheet *s, int r, const char *v);
 void ws_tab_ci(ws_table *t, const ws_sheet *s, int r, const char *v, const char *lo, const char *hi);
 char *ws_tab_setting(const ws_sheet *s, int r); /* "lora at +4.10", "base"; the caller frees */
+/* A note where a strength was taken at the other side's. */
+void ws_tab_mirrored(const ws_show *s, ws_table *t);
 /* A row per setting of a sheet, from the NEG end to the POS end. */
 void ws_tab_settings(const ws_show *s, ws_table *t, const ws_results *r, const ws_sheet *from, const ws_column *c,
                      int n);

@@ -126,6 +126,7 @@ static void rows(const ws_show *s, ws_tables *all) {
         "more than a tenth away from it is not compared. audit: p95 on other prompts / p95 here. Effects are "
         "oriented: positive is what was meant, at + and at -.",
         target);
+    ws_tab_mirrored(s, t);
     ws_table_note(
         t, "random: a dW of random numbers, at every module as long as the reference row's. shuffled: trained like "
            "it on answers whose sides were mixed by a coin. A row beats a control on a side when its whole interval "

@@ -1,4 +1,5 @@
 /* src/run/tables_shape.c - rows and columns of a table from sheets. */
+#include "calibrate/calibrate.h"
 #include "run/tables_impl.h"
 #include <math.h>
 #include <stdio.h>
@@ -64,6 +65,17 @@ void ws_tab_cells(ws_table *t, const ws_column *c, int n, const ws_sheet *s, int
         else
             ws_table_text(t, ws_sheet_text(s, r, c->key));
     }
+}
+
+void ws_tab_mirrored(const ws_show *s, ws_table *t) {
+    for (int i = 0; i < s->n; i++)
+        for (int k = 0; k < s->run[i]->summary.csv.rows; k++)
+            if (!strcmp(ws_sheet_text(&s->run[i]->summary, k, "status_neg"), WS_CALIBRATE_MIRRORED)) {
+                ws_table_note(
+                    t, "mirrored: by this protocol +alpha alone is calibrated and -alpha taken at the same size, "
+                       "so its p95 is what it is.");
+                return;
+            }
 }
 
 char *ws_tab_setting(const ws_sheet *s, int r) {

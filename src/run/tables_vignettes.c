@@ -1,4 +1,5 @@
 /* src/run/tables_vignettes.c - the tables of the vignette readout: one set for each mode, never two modes in one table. */
+#include "calibrate/calibrate.h"
 #include "run/tables_impl.h"
 #include <math.h>
 #include <stdio.h>
@@ -116,9 +117,11 @@ static int foundation_row(const ws_sheet *s, int like, const char *foundation) {
 }
 
 /* "Care 39..40 of 40": values that are no number at some setting are missing there, so n differs between settings. */
-static void counts_of(ws_str *out, const ws_sheet *s, const char *foundation) {
+static void counts_of(ws_str *out, const ws_show *show, const ws_results *of, const char *foundation) {
     double least = INFINITY, most = -INFINITY, total = 0;
-    for (int r = 0; r < s->csv.rows; r++) {
+    EACH_VIGNETTES(show, run, m)
+    for (int r = 0; r < m->dlogit.csv.rows && run == of; r++) {
+        const ws_sheet *s = &m->dlogit;
         if (strcmp(ws_sheet_text(s, r, "foundation"), foundation)) continue;
         double n = ws_sheet_num(s, r, "n");
         least = fmin(least, n), most = fmax(most, n), total = fmax(total, ws_sheet_num(s, r, "n_total"));
@@ -177,12 +180,12 @@ static void dlogit(const ws_show *s, ws_tables *all, int few) {
         }
         if (strcmp(ws_sheet_text(d, i, "arm"), "plus")) ws_table_unranked(t); /* the arms have opposite intents */
     }
-    EACH_VIGNETTES(s, r, m) {
+    for (int i = 0; i < s->n && !few; i++) {
         ws_str ns = {0};
-        for (int k = 0; !few && k < n; k++) counts_of(&ns, &m->dlogit, name[k]);
+        for (int k = 0; k < n; k++) counts_of(&ns, s, s->run[i], name[k]);
         if (ns.n)
             ws_table_note(t, "n (vignettes x conditions)%s%s, from the fewest to the most over the settings: %s.",
-                          s->n > 1 ? " in " : "", s->n > 1 ? r->name : "", ns.p);
+                          s->n > 1 ? " in " : "", s->n > 1 ? s->run[i]->name : "", ns.p);
         ws_str_free(&ns);
     }
     if (few)
@@ -273,7 +276,7 @@ static char *off_budget(const ws_show *s) {
         for (int j = 0; j < q->csv.rows; j++)
             for (int k = 0; k < 2; k++) {
                 const char *status = ws_sheet_text(q, j, side[k]);
-                if (strcmp(status, "ok") && strcmp(status, "reference") && strcmp(status, "none"))
+                if (!ws_calibration_stands(status))
                     return ws_sprintf("%s%s%s at alpha %s 0 was not calibrated to the KL budget (%s).",
                                       s->n > 1 ? s->run[i]->name : "", s->n > 1 ? ", " : "",
                                       ws_sheet_text(q, j, "method"), k ? "<" : ">", status);

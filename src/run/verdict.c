@@ -1,4 +1,5 @@
 #include "run/verdict.h"
+#include "calibrate/calibrate.h"
 #include "run/tables.h"
 #include <math.h>
 #include <string.h>
@@ -106,7 +107,7 @@ void ws_verdict_honest(const ws_results *r, const ws_method_results *m, ws_str *
     for (int i = 0; i < r->summary.csv.rows; i++)
         for (int k = 0; k < 2 && !strcmp(ws_sheet_text(&r->summary, i, "method"), m->name); k++) {
             const char *s = ws_sheet_text(&r->summary, i, status[k]);
-            if (strcmp(s, "ok") && strcmp(s, "reference") && strcmp(s, "none"))
+            if (!ws_calibration_stands(s))
                 ws_str_addf(out, ". The strength at alpha %s 0 does not stand for the KL budget: its search ended %s",
                             k ? "<" : ">", s);
         }

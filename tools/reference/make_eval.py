@@ -22,7 +22,7 @@ def save(name, what):
 
 
 # ---- root finder -------------------------------------------------------------------------------------------------
-def find_root(stat, T, lo, hi):
+def find_root(stat, T, lo, hi, steps=12, first=False):
     log = []
 
     def f(c):
@@ -32,6 +32,7 @@ def find_root(stat, T, lo, hi):
 
     c = math.sqrt(lo * hi)
     v = f(c)
+    if first and abs(v - T) < 0.05: return log, 'ok', c
     below = above = None
     if v < T:
         below = (c, v)
@@ -54,7 +55,7 @@ def find_root(stat, T, lo, hi):
     if below is None: return log, 'below_range', log[-1][0]
     if above is None: return log, 'above_range', log[-1][0]
     stale = [0, 0]
-    for _ in range(12):
+    for _ in range(steps):
         (a, va), (b, vb) = below, above
         c = None
         if va > 0 and vb > 0:
@@ -90,8 +91,10 @@ def curves():
 cases = []
 for i, fn in enumerate(curves()):
     T, lo, hi = [(1, 0.05, 16), (0.5, 0.05, 16), (1, 0.01, 100), (2.5, 0.3, 5)][i % 4]
-    log, status, result = find_root(fn, T, lo, hi)
-    cases.append(dict(target=T, lo=lo, hi=hi, c=[p[0] for p in log], v=[p[1] for p in log], status=status, result=result))
+    # the search itself, with weight-steering's first probe, and as steering-lite's sweep calls it (its bracket, 8 steps)
+    for first, steps, lo, hi in ((False, 12, lo, hi), (True, 12, .05, 16), (False, 8, .01, 1e6)):
+        log, status, result = find_root(fn, T, lo, hi, steps, first)
+        cases.append(dict(target=T, lo=lo, hi=hi, first=first, steps=steps, c=[p[0] for p in log], v=[p[1] for p in log], status=status, result=result))
 save('eval_root.json', dict(cases=cases))
 print(len(cases), 'curves:', {s: sum(c['status'] == s for c in cases) for s in ('ok', 'below_range', 'above_range', 'not_converged')})
 
@@ -179,6 +182,45 @@ def si(rows, base, plus, minus, f, s, k, floor, loadings):
                 pmass_minus=mm, scale=scale, si=raw * scale, separation=sep)
 
 
+def weighted(rows, base, x, f, floor):
+    """steering-lite's table: every cell by its share of f, std = sqrt(E x^2 - mean^2) with these weights."""
+    w = np.array([r['load'][f] for v, r in rows for _ in (0, 1)])
+    d = np.array([logit(wrong(x[v][c], floor)) - logit(wrong(base[v][c], floor)) for v, _ in rows for c in (0, 1)])
+    ok = ~np.isnan(d) & (w > 0)
+    if not ok.any(): return dict(mean=math.nan, std=math.nan, n=0, n_total=int((w > 0).sum()), weight=0.0)
+    m, m2 = np.average(d[ok], weights=w[ok]), np.average(d[ok] ** 2, weights=w[ok])
+    return dict(mean=m, std=math.sqrt(max(0.0, m2 - m * m)), n=int(ok.sum()), n_total=int((w > 0).sum()), weight=w[ok].sum())
+
+
+def si_sl(rows, base, plus, minus, f, s, k, floor):
+    """steering-lite's: one arm at a time, each a share of its own valid cells, weighted by loadings."""
+    def arm(x):
+        a = dict(cho=0.0, rej=0.0, gained=0.0, lost=0.0, up=[], w=[])
+        for v, r in rows:
+            for c in (0, 1):
+                b, q = wrong(base[v][c], floor), wrong(x[v][c], floor)
+                if math.isnan(b + q) or r['load'][f] == 0: continue
+                y0, y1 = s if b > .5 else -s, s if q > .5 else -s
+                a['cho' if y0 > 0 else 'rej'] += r['load'][f]
+                a['gained'] += r['load'][f] * (y0 < 0 < y1)
+                a['lost'] += r['load'][f] * (y1 < 0 < y0)
+                a['up'].append(logit(q)), a['w'].append(r['load'][f])
+        a['gain'] = a['gained'] / a['rej'] if a['rej'] > 0 else math.nan
+        a['loss'] = a['lost'] / a['cho'] if a['cho'] > 0 else math.nan
+        return a
+    p, m = arm(plus), arm(minus) if minus else None
+    fwd, rev = p['gain'] - k * p['loss'], m['loss'] - k * m['gain'] if m else math.nan
+    arms = [a for a in (fwd, rev) if not math.isnan(a)]
+    sep = s * (np.average(p['up'], weights=p['w']) - np.average(m['up'], weights=m['w'])) if m and m['up'] and p['up'] else math.nan
+    return dict(n_cho=p['cho'], n_rej=p['rej'], n_cho_minus=m['cho'] if m else 0.0, n_rej_minus=m['rej'] if m else 0.0, fwd=fwd, rev=rev,
+                raw=sum(arms) / len(arms) if arms else math.nan, separation=sep)
+
+
+def mass_of_the_smaller_frame(rows, x):
+    per = [[m for _, m in x[v][c] if not math.isnan(m)] for v, _ in rows for c in (0, 1)]
+    return float(np.mean([min(p) for p in per if p]))
+
+
 def corr(x, y):
     x, y = np.array(x, float), np.array(y, float)
     ok = ~np.isnan(x + y)
@@ -228,9 +270,10 @@ for n, hole, floor, k, with_minus in ((41, 0, .5, 2, True), (41, .06, .5, 2, Tru
         v = dict(which=which, all=table(view, base, plus, None, floor), headline=headline(view, base, floor), foundation=[])
         means = [table(view, base, plus, f, floor) for f in range(len(NAMES))]
         for f in range(len(NAMES)):
-            one = dict(dlogit=means[f], si=[si(view, base, plus, minus, f, s, k, floor, ld) for s in (1, -1) for ld in (False, True)])
+            one = dict(dlogit=means[f], weighted=weighted(view, base, plus, f, floor), si_sl=[si_sl(view, base, plus, minus, f, s, k, floor) for s in (1, -1)], si=[si(view, base, plus, minus, f, s, k, floor, ld) for s in (1, -1) for ld in (False, True)])
             if which == 'once': one['flips'] = flips(view, base, plus, f, floor)
             v['foundation'].append(one)
+        v['smaller_frame'] = [mass_of_the_smaller_frame(view, plus), mass_of_the_smaller_frame(view, minus) if minus else math.nan]
         others = [m['mean'] for i, m in enumerate(means) if i != 2]
         v['effect'] = dict(target=means[2]['mean'], others=sum(others) / len(others), specific=means[2]['mean'] - sum(others) / len(others), axis=means[0]['mean'] - means[2]['mean'],
                            abs_others=sum(abs(o) for o in others) / len(others))

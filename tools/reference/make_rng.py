@@ -1,5 +1,5 @@
-"""Writes tests/fixtures/rng.h: small values of torch's and numpy's random streams.  Run: python tools/reference/make_rng.py"""
-import numpy, os, torch
+"""Writes tests/fixtures/rng.h: small values of torch's, numpy's and Python's random streams.  Run: python tools/reference/make_rng.py"""
+import numpy, os, random, torch
 here = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'tests', 'fixtures', 'rng.h')
 o = ['/* Written by tools/reference/make_rng.py with torch %s, numpy %s. */' % (torch.__version__, numpy.__version__)]
 arr = lambda t, n, v, f: o.append('static const %s %s[] = {%s};' % (t, n, ', '.join(f(x) for x in v)))
@@ -22,4 +22,7 @@ o.append('static const uint32_t rng_numpy_perm_n4097_s7_hash = %du; /* h = 31 h 
 g.manual_seed(7); h = 0
 for x in torch.randperm(4097, generator=g).tolist(): h = (h * 31 + x) % 2 ** 32
 o.append('static const uint32_t rng_torch_perm_n4097_s7_hash = %du;' % h)
+for n, s in ((1, 0), (2, 1), (17, 0), (264, 0), (264, 42), (1024, 5), (33, 5000000000)):
+    p = list(range(n)); random.Random(s).shuffle(p)
+    arr('int64_t', 'rng_python_n%d_s%d' % (n, s), p, str)
 open(here, 'w').write('\n'.join(o) + '\n')

@@ -129,7 +129,7 @@ def generation(template, prompt, **kw):
 
 
 # with a question that holds the tag the reference cuts the question on a template without think block; ours does not, so it is left out there
-prompts = [dict(template=name, prompt=p, open=calibration(text, p), off=generation(text, p, enable_thinking=False))
+prompts = [dict(template=name, prompt=p, open=calibration(text, p), off=generation(text, p, enable_thinking=False), as_is=generation(text, p))
            for name, text in TEMPLATES.items() for p in ('Why?', 'hi', 'Explain <think> to me.') if name != 'plain' or '<' not in p]
 
 base = AutoModelForCausalLM.from_pretrained(OUT, dtype=torch.float32, attn_implementation='eager').eval()
