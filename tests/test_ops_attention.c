@@ -91,7 +91,8 @@ static void backward_equals_finite_differences(void **state) {
         float *go = floats(nq, -1, 1), *gq = floats(nq, 9, 9), *gk = floats(nk, 9, 9), *gv = floats(nk, 9, 9);
         ws_attn_row row = {.n = t.c.n, .q = t.q, .o = t.o, .k = t.k, .v = t.v, .lse = t.lse};
         ws_attention(&t.s, NULL, 0, &row, 1);
-        ws_attn_grad back = {t.c.n, t.q, t.k, t.v, t.o, t.lse, go, gq, gk, gv};
+        ws_attn_grad back = {
+            .n = t.c.n, .q = t.q, .k = t.k, .v = t.v, .o = t.o, .lse = t.lse, .go = go, .gq = gq, .gk = gk, .gv = gv};
         ws_attention_backward(&t.s, &back, 1);
         double *in[3] = {doubles(t.q, nq), doubles(t.k, nk), doubles(t.v, nk)}, *o = doubles(t.o, nq);
         const float *got[3] = {gq, gk, gv};
@@ -198,8 +199,10 @@ static void batches_equal_single_rows_and_forks_share_a_prefix(void **state) {
         /* backward: both sequences at once by two threads, and alone by one */
         float *go = floats(c.n * a.s.ldo, -1, 1), *g[2][3];
         for (int x = 0; x < 6; x++) g[x / 3][x % 3] = floats(c.n * a.s.ldo, 9, 9);
-        ws_attn_grad back[2] = {{c.n, a.q, a.k, a.v, a.o, a.lse, go, g[0][0], g[0][1], g[0][2]},
-                                {c.n, b.q, b.k, b.v, b.o, b.lse, go, oa, ob, oc}};
+        ws_attn_grad back[2] = {{.n = c.n, .q = a.q, .k = a.k, .v = a.v, .o = a.o, .lse = a.lse, .go = go},
+                                {.n = c.n, .q = b.q, .k = b.k, .v = b.v, .o = b.o, .lse = b.lse, .go = go}};
+        back[0].gq = g[0][0], back[0].gk = g[0][1], back[0].gv = g[0][2];
+        back[1].gq = oa, back[1].gk = ob, back[1].gv = oc;
         ws_threads_set(2);
         ws_attention_backward(&a.s, back, 2);
         ws_threads_set(1);
@@ -214,6 +217,41 @@ static void batches_equal_single_rows_and_forks_share_a_prefix(void **state) {
         pages_free(&pa), pages_free(&pb);
         free(oa), free(ob), free(oc), free(go);
         drop(&a), drop(&b);
+    }
+}
+
+/* A sequence backward in two pieces: the queries of the second piece and the keys that only they see have the bits of the
+ * whole, the keys of the first piece get the sum of both.  |gk|, |gv| < 100 and 75 terms: 1e-4 is far above rounding. */
+static void backward_goes_on_behind_a_beginning(void **state) {
+    (void)state;
+    static const int cut[] = {1, 31, 32, 33, 64, 74};
+    EACH_SET(k)
+    for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
+        dims c = {6, 2, 16, 75};
+        setup t = make(c, 0);
+        const int64_t no = c.n * t.s.ldo, nk = c.n * t.s.ldk, at = cut[i];
+        float *go = floats(no, -1, 1), *g[3][3];
+        for (int x = 0; x < 9; x++) g[x / 3][x % 3] = floats(x % 3 ? nk : no, 9, 9);
+        ws_attn_row row = {.n = c.n, .q = t.q, .o = t.o, .k = t.k, .v = t.v, .lse = t.lse};
+        ws_attention(&t.s, NULL, 0, &row, 1);
+        ws_attn_grad whole = {.n = c.n, .q = t.q, .k = t.k, .v = t.v, .o = t.o, .lse = t.lse, .go = go}, piece[2];
+        whole.gq = g[0][0], whole.gk = g[0][1], whole.gv = g[0][2];
+        piece[0] = piece[1] = whole;
+        piece[0].n = at, piece[0].gq = g[1][0], piece[0].gk = g[1][1], piece[0].gv = g[1][2];
+        piece[1].n = c.n - at, piece[1].pos = at, piece[1].q += at * t.s.ldq, piece[1].o += at * t.s.ldo;
+        piece[1].lse += at * c.heads, piece[1].go += at * t.s.ldo;
+        piece[1].gq = g[2][0] + at * t.s.ldq, piece[1].gk = g[2][1], piece[1].gv = g[2][2];
+        ws_attention_backward(&t.s, &whole, 1);
+        ws_attention_backward(&t.s, piece, 2);
+        assert_memory_equal(g[2][0] + at * t.s.ldq, g[0][0] + at * t.s.ldq, (size_t)(no - at * t.s.ldq) * sizeof *go);
+        for (int x = 1; x < 3; x++) {
+            for (int64_t j = 0; j < at * t.s.ldk; j++) assert_true(fabs(g[1][x][j] + g[2][x][j] - g[0][x][j]) <= 1e-4);
+            assert_memory_equal(g[2][x] + at * t.s.ldk, g[0][x] + at * t.s.ldk,
+                                (size_t)(nk - at * t.s.ldk) * sizeof *go);
+        }
+        for (int x = 0; x < 9; x++) free(g[x / 3][x % 3]);
+        free(go);
+        drop(&t);
     }
 }
 
@@ -233,6 +271,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forward_equals_the_plain_formula),
         cmocka_unit_test(backward_equals_finite_differences),
+        cmocka_unit_test(backward_goes_on_behind_a_beginning),
         cmocka_unit_test(prefill_in_any_split_equals_training_bit_for_bit),
         cmocka_unit_test(batches_equal_single_rows_and_forks_share_a_prefix),
         cmocka_unit_test(nan_in_a_key_reaches_those_who_see_it),

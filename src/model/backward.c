@@ -2,6 +2,7 @@
  * gx walks down the residual stream: on entry the gradient of a block's output, on return of its input.  Weights are
  * frozen: a linear passes gx = gy W on and hands gy and its input to the patches.  What a piece needs for itself is taken
  * from scratch and given back at its end. */
+#include "kernel/kernel.h"
 #include "model/parts.h"
 #include "ops/decay.h"
 #include "ops/gate.h"
@@ -60,24 +61,75 @@ static int mlp_backward(ws_model *m, const ws_pass *p, int l, const ws_block_buf
     return 1;
 }
 
-static void attend_backward(ws_model *m, const ws_pass *p, const ws_block_buf *b, const float *go, float *gq, float *gk,
-                            float *gv) {
+/* gk and gv are those of the pass's own tokens; what belongs to tokens before a span goes to the share. */
+static void attend_backward(ws_model *m, const ws_pass *p, int l, const ws_block_buf *b, const float *go, float *gq,
+                            float *gk, float *gv) {
     const ws_attn_shape s = ws_attn_shape_of(&m->arch);
-    ws_attn_grad *row = ws_arena_get(m->scratch, (size_t)p->n_rows * sizeof *row);
+    ws_arena *a = m->scratch;
+    ws_attn_grad *row = ws_arena_get(a, (size_t)p->n_rows * sizeof *row);
+    ws_attn_row *in = ws_arena_get(a, (size_t)p->n_rows * sizeof *in);
+    for (int r = 0; r < p->n_rows; r++)
+        in[r] = (ws_attn_row){.k = b->k + p->first[r] * s.ldk, .v = b->v + p->first[r] * s.ldk};
+    ws_pass_behind(m, p, l, in);
     for (int r = 0; r < p->n_rows; r++) {
-        int64_t q = p->first[r] * s.ldq, k = p->first[r] * s.ldk;
-        row[r] = (ws_attn_grad){.n = p->rows[r].n,
+        const ws_span *span = &p->span[r];
+        int64_t q = p->first[r] * s.ldq, k = p->first[r] * s.ldk, all = (span->pos + span->n) * s.ldk;
+        row[r] = (ws_attn_grad){.n = span->n,
+                                .pos = span->pos,
                                 .q = b->q + q,
-                                .k = b->k + k,
-                                .v = b->v + k,
+                                .k = in[r].k,
+                                .v = in[r].v,
                                 .o = b->att + q,
                                 .lse = b->lse + p->first[r] * s.heads,
                                 .go = go + q,
                                 .gq = gq + q,
-                                .gk = gk + k,
-                                .gv = gv + k};
+                                .gk = span->pos ? ws_arena_floats(a, all) : gk + k,
+                                .gv = span->pos ? ws_arena_floats(a, all) : gv + k};
     }
     ws_attention_backward(&s, row, p->n_rows);
+    for (int r = 0; r < p->n_rows; r++) {
+        const ws_span *span = &p->span[r];
+        int64_t k = p->first[r] * s.ldk, before = span->pos * s.ldk;
+        if (!span->pos) continue;
+        memcpy(gk + k, row[r].gk + before, (size_t)(span->n * s.ldk) * sizeof *gk);
+        memcpy(gv + k, row[r].gv + before, (size_t)(span->n * s.ldk) * sizeof *gv);
+        if (!p->share->backward) continue;
+        ws_share_add(p->share, span, p->share->gk[l], row[r].gk, s.ldk);
+        ws_share_add(p->share, span, p->share->gv[l], row[r].gv, s.ldk);
+    }
+}
+
+/* Back through RoPE and the norm of each head. */
+static void keys_backward(ws_model *m, const ws_pass *p, int l, const ws_block_buf *b, float *gk) {
+    const ws_arch *a = &m->arch;
+    const ws_attention_block *t = &a->block[l].attn;
+    int64_t ld = (int64_t)a->kv_heads * a->head_dim;
+    ws_rope_backward(&a->rope, gk, ld, p->n, a->kv_heads, a->head_dim, p->pos);
+    if (t->k_norm)
+        ws_head_norm_backward(gk, ld, gk, ld, b->k_raw, ld, t->k_norm, b->rk, p->n, a->kv_heads, a->head_dim);
+}
+
+/* What rows have asked of the keys and values of their shared beginning, its own attention included. */
+static void collect(const ws_pass *p, int l, int64_t width, float *gk, float *gv) {
+    if (p->rows) return;
+    ws_k.add(gk, p->share->gk[l], p->n * width);
+    ws_k.add(gv, p->share->gv[l], p->n * width);
+}
+
+/* A layer of which nothing but keys and values was used; writes gx. */
+static void keys_only_backward(ws_model *m, const ws_pass *p, int l, const ws_block_buf *b, const float *x, float *gx,
+                               int stop) {
+    const ws_arch *a = &m->arch;
+    int64_t n = p->n, d = a->hidden;
+    int k = ws_mixer_site(m, l, WS_K), v = ws_mixer_site(m, l, WS_V);
+    float *gk = p->share->gk[l], *gv = p->share->gv[l], *gxn = stop >= 0 ? NULL : ws_arena_floats(m->scratch, n * d);
+    keys_backward(m, p, l, b, gk);
+    renorm(m, p, k, v, b, x, a->block[l].norm1);
+    linear(m, p, l, k, b, b->xn, gk, gxn, 0);
+    linear(m, p, l, v, b, b->xn, gv, gxn, 1);
+    if (!gxn) return;
+    memset(gx, 0, (size_t)(n * d) * sizeof *gx);
+    ws_norm_backward(gx, d, gxn, d, x, d, a->block[l].norm1, b->r1, n, d);
 }
 
 static void attention_backward(ws_model *m, const ws_pass *p, int l, const ws_block_buf *b, const float *x, float *gx,
@@ -98,12 +150,13 @@ static void attention_backward(ws_model *m, const ws_pass *p, int l, const ws_bl
     }
     float *gq = ws_arena_floats(arena, n * ldq), *gk = ws_arena_floats(arena, n * ldk),
           *gv = ws_arena_floats(arena, n * ldk);
-    attend_backward(m, p, b, go, gq, gk, gv);
+    ws_arena_mark inner = ws_arena_save(arena);
+    attend_backward(m, p, l, b, go, gq, gk, gv);
+    ws_arena_rewind(arena, inner);
+    collect(p, l, ldk, gk, gv);
     ws_rope_backward(&a->rope, gq, ldq, n, a->heads, a->head_dim, p->pos);
-    ws_rope_backward(&a->rope, gk, ldk, n, a->kv_heads, a->head_dim, p->pos);
     if (t->q_norm) ws_head_norm_backward(gq, ldq, gq, ldq, b->q_raw, ldq, t->q_norm, b->rq, n, a->heads, a->head_dim);
-    if (t->k_norm)
-        ws_head_norm_backward(gk, ldk, gk, ldk, b->k_raw, ldk, t->k_norm, b->rk, n, a->kv_heads, a->head_dim);
+    keys_backward(m, p, l, b, gk);
     if (a->output_gate) { /* b->qc is free until the next layer */
         ws_gate_join(b->qc, gq, gc, n, a->heads, a->head_dim);
         gq = b->qc;
@@ -128,7 +181,7 @@ static void recur_backward(ws_model *m, const ws_pass *p, int l, const ws_block_
     ws_delta_grad *dr = ws_arena_get(arena, (size_t)p->n_rows * sizeof *dr);
     ws_conv_grad *cg = ws_arena_get(arena, (size_t)p->n_rows * sizeof *cg);
     for (int r = 0; r < p->n_rows; r++) {
-        int64_t n = p->rows[r].n, at = p->first[r];
+        int64_t n = p->span[r].n, at = p->first[r];
         const float *in = b->m + at * channels;
         float *c = b->c + at * channels, *g = gc + at * channels;
         cr[r] = (ws_conv_row){.n = n, .m = in, .c = c};
@@ -200,6 +253,11 @@ ws_status ws_pass_backward(ws_model *m, const ws_pass *p, float *gx, ws_err *err
             if (st) return st;
         }
         ws_arena_mark mark = ws_arena_save(m->scratch);
+        if (ws_keys_only(p, l, a->layers)) {
+            keys_only_backward(m, p, l, b, p->x[l], gx, stop);
+            ws_arena_rewind(m->scratch, mark);
+            continue;
+        }
         int more = mlp_backward(m, p, l, b, p->mid[l], gx, stop);
         ws_arena_rewind(m->scratch, mark);
         if (!more) break;

@@ -121,8 +121,24 @@ ws_status ws_train_pass(ws_model *m, const ws_train_row *row, int n_rows, ws_pat
  * recomputed on the way back.  0: everything is packed into one part and kept. */
 void ws_model_set_part(ws_model *m, int64_t tokens);
 void ws_model_set_recompute(ws_model *m, int on); /* recompute the blocks of every part */
-/* Rows of the first part of row[0..n_rows), and its tokens. */
+/* Rows of the first part of row[0..n_rows), and its tokens, where nothing is shared. */
 int ws_train_part(const ws_train_row *row, int n_rows, int64_t part, int64_t *tokens);
+/* Rows of one optimiser step that begin alike (a template's header, one question answered several times) run their common
+ * beginnings once.  While a share is open, passes over its rows, any of them in one go and each of them once, run what is
+ * left of a row:
+ *     s = ws_share_new(m, row, n);  ws_share_open(m, s, ...);  ws_train_pass(m, row + i, k, ...) ...;  ws_share_close(m, s)
+ * The losses have the bits that they have without; gradients are complete after ws_share_close, summed in an order that the
+ * rows of the step alone decide, not the passes or parts that they run in.  Models with delta layers share nothing. */
+typedef struct ws_share ws_share;
+ws_share *ws_share_new(const ws_model *m, const ws_train_row *row, int n_rows); /* `row` must stay */
+void ws_share_free(ws_share *s);
+int64_t ws_share_tokens(const ws_share *s);       /* that several rows begin with: they run once */
+int64_t ws_share_own(const ws_share *s, int row); /* that a row still runs itself */
+/* ws_train_part for passes while it is open: rows of the first part of row .. row + n_rows - 1. */
+int ws_share_part(const ws_share *s, int row, int n_rows, int64_t part, int64_t *tokens);
+ws_status ws_share_open(ws_model *m, ws_share *s, ws_patch *const *patch, int n_patches, int trainable, ws_err *err);
+ws_status ws_share_close(ws_model *m, ws_share *s, ws_err *err); /* not after an error: drop */
+void ws_share_drop(ws_model *m, ws_share *s);                    /* closed or not */
 /* How passes over up to `tokens` packed tokens, in rows of up to `longest`, run within a budget, and the memory that the
  * largest part holds, what the patches keep included. */
 typedef struct ws_train_plan {
@@ -133,6 +149,9 @@ typedef struct ws_train_plan {
 } ws_train_plan;
 ws_train_plan ws_train_plan_for(const ws_model *m, int64_t tokens, int64_t longest, ws_patch *const *patch,
                                 int n_patches, int trainable, int64_t budget_bytes);
+/* The same while a share with up to `shared` tokens is open; both are of what rows run themselves. */
+ws_train_plan ws_train_plan_sharing(const ws_model *m, int64_t tokens, int64_t longest, int64_t shared,
+                                    ws_patch *const *patch, int n_patches, int trainable, int64_t budget_bytes);
 
 /* ---------- log-probabilities ---------- */
 /* logp [n] of target[i] given hidden[i]: chunked over the vocabulary, nothing of size n x vocab is kept. */

@@ -31,6 +31,7 @@ struct ws_model {
     int64_t part;      /* see ws_model_set_part */
     int recompute;     /* of every part */
     float *embed_grad; /* see ws_model_probe */
+    ws_share *share;   /* what the rows of this optimiser step have in common, while it is open */
 };
 
 /* ---------- patches of one pass: patches.c ---------- */
@@ -109,16 +110,24 @@ ws_kv_shape ws_kv_shape_of(const ws_arch *a); /* pages hold the attention layers
 /* conv [of layer]: the convolution; a sequence's ring holds what goes on needs, no more. */
 ws_conv_shape ws_conv_shape_of(const ws_arch *a, int layer);
 
-/* ---------- training: train.c, tape.c, backward.c ---------- */
+/* ---------- training: train.c, tape.c, backward.c, share.c ---------- */
+/* Tokens that run together: what a row does not share with others, or a beginning that several rows share. */
+typedef struct ws_span {
+    const int32_t *ids; /* [n] */
+    int n, pos;         /* at positions pos .. pos + n - 1 */
+    int from;           /* node of the shared beginnings that it goes on from; -1: position 0 */
+} ws_span;
 /* One part of a training batch, packed, on its way forward and back. */
 typedef struct ws_pass {
-    int64_t n; /* tokens of all rows */
+    int64_t n; /* tokens of all spans */
     int n_rows;
-    int before; /* rows of the batch that came in earlier parts */
-    const ws_train_row *rows;
-    int64_t *first;     /* [n_rows] a row's first token */
-    int32_t *ids, *pos; /* [n] */
-    int *row;           /* [n] */
+    int before;               /* rows of the batch that came in earlier parts */
+    const ws_train_row *rows; /* NULL: the shared beginnings, which have no loss of their own */
+    ws_span *span;            /* [n_rows] */
+    ws_share *share;          /* where their beginnings are; NULL: no span has one */
+    int64_t *first;           /* [n_rows] a span's first token */
+    int32_t *ids, *pos;       /* [n] */
+    int *row;                 /* [n] */
     ws_hung hung;
     int recompute;     /* blocks are made again on the way back */
     int lowest;        /* layers below run without a tape; arch.layers: nothing is kept */
@@ -132,14 +141,47 @@ typedef struct ws_pass {
 void ws_pass_end(const ws_model *m, ws_pass *p, ws_patch *const *patch, int trainable);
 /* Buffers of every kept layer from m->tape, shared ones from m->scratch. */
 void ws_tape_make(ws_model *m, ws_pass *p);
+/* Rows of an attention whose k and v hold what is the span's own: from now on [pos + n], from m->scratch. */
+void ws_pass_behind(ws_model *m, const ws_pass *p, int layer, ws_attn_row *row);
 /* One layer forward from x to out with the given buffers; WS_ENONFINITE names row and layer. */
 ws_status ws_pass_layer(ws_model *m, const ws_pass *p, int layer, const ws_block_buf *b, const float *x, float *mid,
                         float *out, ws_err *err);
+/* Rows and patches that a pass can run. */
+ws_status ws_pass_check(const ws_model *m, const ws_train_row *row, int n_rows, ws_patch *const *patch, int n_patches,
+                        int trainable, ws_err *err);
+/* Packs the spans: n, first, ids, pos, row and the patches, from m->scratch. */
+void ws_pass_pack(ws_model *m, ws_pass *p, ws_patch *const *patch, int n_patches);
 /* gx [n, hidden]: gradient of the last layer's output on entry, of the lowest kept layer's input on return (when stop <
  * 0). */
 ws_status ws_pass_backward(ws_model *m, const ws_pass *p, float *gx, ws_err *err);
 /* Scratch that it takes for the greediest of the layers from `lowest` on: floats a token. */
 int64_t ws_backward_floats(const ws_model *m, int lowest, int n_patches);
+
+/* Beginnings that the rows of a step share, as a tree: a node's tokens come behind those of its parent.  The nodes' own pass
+ * keeps the keys and values of all layers, and the gradients of these that the rows behind them add up. */
+struct ws_share {
+    const ws_model *model;
+    const ws_train_row *row;
+    int n_rows, n_nodes;
+    ws_span *own;               /* [n_rows] what is left of a row */
+    ws_span *node;              /* [n_nodes] parents come first */
+    int64_t n;                  /* tokens of all nodes */
+    ws_pass pass;               /* while open */
+    float **k, **v, **gk, **gv; /* [layers] -> [n, kv_heads * head_dim]; gk and gv from pass.lowest on */
+    int backward;               /* gradients go through the nodes */
+    ws_arena_mark scratch, tape;
+};
+/* Bytes of k, v, gk and gv. */
+int64_t ws_share_held(const ws_model *m, int64_t tokens, int lowest);
+ws_span ws_share_span(const ws_share *s, const ws_train_row *row);
+/* The last layer of the shared beginnings gives keys and values, nothing else. */
+static inline int ws_keys_only(const ws_pass *p, int layer, int layers) { return !p->rows && layer == layers - 1; }
+/* Keys or values of a span behind those before it, [pos + n, width] in `to`, or `own` [n, width] itself when nothing is
+ * before it.  of: the share's k or v of this layer. */
+const float *ws_share_behind(const ws_share *s, const ws_span *span, const float *of, const float *own, int64_t width,
+                             float *to);
+/* Adds g [pos, width], what a span has for the positions before it, to `of` [n, width]. */
+void ws_share_add(const ws_share *s, const ws_span *span, float *of, const float *g, int64_t width);
 /* For tests: the next training passes run backward to the embedding and leave its output's gradient [tokens, hidden]
  * here; NULL turns it off. */
 void ws_model_probe(ws_model *m, float *embed_grad);

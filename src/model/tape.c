@@ -233,15 +233,47 @@ static ws_train_plan cut(const ws_model *m, ws_pass *p, int64_t tokens, int64_t 
     return plan;
 }
 
-ws_train_plan ws_train_plan_for(const ws_model *m, int64_t tokens, int64_t longest, ws_patch *const *patch,
-                                int n_patches, int trainable, int64_t budget_bytes) {
+/* What an open share holds while passes run above it, in activations, and in scratch what its way back takes. */
+static ws_train_plan held_shared(const ws_model *m, ws_pass *p, int64_t tokens, int recompute) {
+    if (!tokens) return (ws_train_plan){0};
+    const ws_arch *a = &m->arch;
+    taker tape = {0}, scratch = {0};
+    int64_t row = tokens * (int64_t)sizeof(float);
+    p->n = p->hung.n = tokens, p->recompute = recompute;
+    lay_out(m, p, &tape, &scratch);
+    int64_t back = 0;
+    if (p->lowest < a->layers) back = ws_backward_floats(m, p->lowest, p->hung.n_patches) * row + row * a->hidden;
+    if (recompute) back += row * a->hidden;
+    scratch.bytes += row * (3 + 3 * p->hung.n_patches);
+    return (ws_train_plan){.recompute = recompute,
+                           .activations = tape.bytes + scratch.bytes + ws_share_held(m, tokens, p->lowest),
+                           .scratch = back + patch_bytes(m, p)};
+}
+
+ws_train_plan ws_train_plan_sharing(const ws_model *m, int64_t tokens, int64_t longest, int64_t shared,
+                                    ws_patch *const *patch, int n_patches, int trainable, int64_t budget) {
     size_t layers = (size_t)m->arch.layers;
     ws_pass p = {.hung = {.n_patches = n_patches, .patch = patch}};
     p.x = ws_xcalloc(layers + 1, sizeof *p.x);
     p.mid = ws_xcalloc(layers, sizeof *p.mid);
     p.buf = ws_xcalloc(layers, sizeof *p.buf);
     ws_pass_end(m, &p, patch, trainable);
-    ws_train_plan plan = cut(m, &p, tokens, longest, budget_bytes);
+    ws_train_plan below = held_shared(m, &p, shared, 0), plan = cut(m, &p, tokens, longest, budget - below.activations);
+    if (plan.part && shared > plan.part) { /* it is recomputed as well, and must be so with the room that this gives */
+        below = held_shared(m, &p, shared, 1);
+        plan = cut(m, &p, tokens, longest, budget - below.activations);
+        if (!plan.part || plan.part >= shared) {
+            plan = held(m, &p, shared - 1 < tokens ? shared - 1 : tokens, 0);
+            plan.part = shared - 1;
+        }
+    }
+    plan.activations += below.activations;
+    if (below.scratch > plan.scratch) plan.scratch = below.scratch;
     free(p.x), free(p.mid), free(p.buf);
     return plan;
+}
+
+ws_train_plan ws_train_plan_for(const ws_model *m, int64_t tokens, int64_t longest, ws_patch *const *patch,
+                                int n_patches, int trainable, int64_t budget) {
+    return ws_train_plan_sharing(m, tokens, longest, 0, patch, n_patches, trainable, budget);
 }

@@ -1,6 +1,6 @@
 /* src/model/train.c - one training pass, in one part or several: packed rows forward, loss at the supervised positions,
  * backward to the patches. */
-#include "kernel/kernel.h"
+#include "base/parallel.h"
 #include "model/parts.h"
 #include "ops/crossentropy.h"
 #include "ops/embed.h"
@@ -10,19 +10,55 @@
 
 void ws_model_probe(ws_model *m, float *embed_grad) { m->embed_grad = embed_grad; }
 
-static void attend(const ws_model *m, const ws_pass *p, const ws_block_buf *b) {
+/* Keys and values of every span behind those that it goes on from. */
+typedef struct behind {
+    const ws_pass *p;
+    const float *of[2]; /* the share's k and v of this layer */
+    int64_t width;
+    ws_attn_row *row;
+    float **to; /* [n_rows] room for both; NULL: nothing is before it */
+} behind;
+static void go_on(void *arg, int64_t begin, int64_t end) {
+    const behind *a = arg;
+    for (int64_t r = begin; r < end; r++) {
+        const ws_span *s = &a->p->span[r];
+        if (!a->to[r]) continue;
+        a->row[r].k = ws_share_behind(a->p->share, s, a->of[0], a->row[r].k, a->width, a->to[r]);
+        a->row[r].v =
+            ws_share_behind(a->p->share, s, a->of[1], a->row[r].v, a->width, a->to[r] + (s->pos + s->n) * a->width);
+    }
+}
+
+void ws_pass_behind(ws_model *m, const ws_pass *p, int layer, ws_attn_row *row) {
+    const ws_attn_shape s = ws_attn_shape_of(&m->arch);
+    behind b = {.p = p, .width = s.ldk, .row = row};
+    int some = 0;
+    b.to = ws_arena_get(m->scratch, (size_t)p->n_rows * sizeof *b.to);
+    for (int r = 0; r < p->n_rows; r++) {
+        const ws_span *span = &p->span[r];
+        b.to[r] = span->pos ? ws_arena_floats(m->scratch, 2 * (span->pos + span->n) * s.ldk) : NULL;
+        some |= span->pos;
+    }
+    if (!some) return;
+    b.of[0] = p->share->k[layer], b.of[1] = p->share->v[layer];
+    ws_parallel_for(p->n_rows, 1, go_on, &b);
+}
+
+static void attend(ws_model *m, const ws_pass *p, int layer, const ws_block_buf *b) {
     const ws_attn_shape s = ws_attn_shape_of(&m->arch);
     ws_arena_mark mark = ws_arena_save(m->scratch);
     ws_attn_row *row = ws_arena_get(m->scratch, (size_t)p->n_rows * sizeof *row);
     for (int r = 0; r < p->n_rows; r++) {
         int64_t t = p->first[r];
-        row[r] = (ws_attn_row){.n = p->rows[r].n,
+        row[r] = (ws_attn_row){.n = p->span[r].n,
+                               .pos = p->span[r].pos,
                                .q = b->q + t * s.ldq,
                                .o = b->att + t * s.ldo,
                                .k = b->k + t * s.ldk,
                                .v = b->v + t * s.ldk,
                                .lse = b->lse ? b->lse + t * s.heads : NULL};
     }
+    ws_pass_behind(m, p, layer, row);
     ws_attention(&s, NULL, 0, row, p->n_rows);
     ws_arena_rewind(m->scratch, mark);
 }
@@ -36,7 +72,7 @@ static void recur(const ws_model *m, const ws_pass *p, int layer, const ws_block
     ws_conv_row *cr = ws_arena_get(m->scratch, (size_t)p->n_rows * sizeof *cr);
     ws_delta_row *dr = ws_arena_get(m->scratch, (size_t)p->n_rows * sizeof *dr);
     for (int r = 0; r < p->n_rows; r++) {
-        int64_t n = p->rows[r].n, t = p->first[r];
+        int64_t n = p->span[r].n, t = p->first[r];
         cr[r] = (ws_conv_row){.n = n, .m = b->m + t * channels, .c = b->c + t * channels};
         dr[r] = (ws_delta_row){.n = n,
                                .c = b->c + t * channels,
@@ -50,6 +86,10 @@ static void recur(const ws_model *m, const ws_pass *p, int layer, const ws_block
 }
 
 static ws_status non_finite(const ws_pass *p, int64_t token, const char *where, int layer, ws_err *err) {
+    if (!p->rows)
+        return ws_fail(err, WS_ENONFINITE,
+                       "a value that is not finite %s %d at position %d of a beginning that rows share", where, layer,
+                       p->pos[token]);
     return ws_fail(err, WS_ENONFINITE, "a value that is not finite %s %d in row %d at position %d", where, layer,
                    p->before + p->row[token], p->pos[token]);
 }
@@ -58,6 +98,10 @@ ws_status ws_pass_layer(ws_model *m, const ws_pass *p, int layer, const ws_block
                         float *out, ws_err *err) {
     int64_t bad = ws_block_norm1(m, layer, b, x, p->n);
     if (bad >= 0) return non_finite(p, bad, "reached layer", layer, err);
+    if (ws_keys_only(p, layer, m->arch.layers)) {
+        ws_block_kv(m, layer, &p->hung, b, b->xn, p->pos);
+        return WS_OK;
+    }
     if (ws_is_delta(m, layer)) {
         ws_block_delta_in(m, layer, &p->hung, b, b->xn);
         recur(m, p, layer, b);
@@ -66,15 +110,15 @@ ws_status ws_pass_layer(ws_model *m, const ws_pass *p, int layer, const ws_block
     } else {
         ws_block_q(m, layer, &p->hung, b, b->xn, p->pos);
         ws_block_kv(m, layer, &p->hung, b, b->xn, p->pos);
-        attend(m, p, b);
+        attend(m, p, layer, b);
         ws_block_o(m, layer, &p->hung, b, x, mid);
     }
     bad = ws_block_mlp(m, layer, &p->hung, b, mid, out);
     return bad >= 0 ? non_finite(p, bad, "reached the MLP of layer", layer, err) : WS_OK;
 }
 
-static ws_status check(const ws_model *m, const ws_train_row *row, int n_rows, ws_patch *const *patch, int n_patches,
-                       int trainable, ws_err *err) {
+ws_status ws_pass_check(const ws_model *m, const ws_train_row *row, int n_rows, ws_patch *const *patch, int n_patches,
+                        int trainable, ws_err *err) {
     if (trainable >= n_patches || n_rows < 1) BUG("patch %d of %d, %d rows", trainable, n_patches, n_rows);
     for (int r = 0; r < n_rows; r++) {
         WS_ASSERT(row[r].n >= 1 && row[r].first >= 1 && row[r].first <= row[r].n);
@@ -113,21 +157,44 @@ void ws_pass_end(const ws_model *m, ws_pass *p, ws_patch *const *patch, int trai
     }
 }
 
-static void pack(ws_model *m, ws_pass *p, ws_patch *const *patch, int n_patches) {
+void ws_pass_pack(ws_model *m, ws_pass *p, ws_patch *const *patch, int n_patches) {
     int longest = 0;
-    for (int r = 0; r < p->n_rows; r++) p->n += p->rows[r].n;
+    p->n = 0;
+    for (int r = 0; r < p->n_rows; r++) p->n += p->span[r].n;
     p->first = ws_arena_get(m->scratch, (size_t)p->n_rows * sizeof *p->first);
     p->ids = ws_arena_get(m->scratch, (size_t)p->n * sizeof *p->ids);
     p->pos = ws_arena_get(m->scratch, (size_t)p->n * sizeof *p->pos);
     p->row = ws_arena_get(m->scratch, (size_t)p->n * sizeof *p->row);
     int64_t t = 0;
     for (int r = 0; r < p->n_rows; r++) {
+        const ws_span *s = &p->span[r];
         p->first[r] = t;
-        for (int i = 0; i < p->rows[r].n; i++, t++) p->ids[t] = p->rows[r].ids[i], p->pos[t] = i, p->row[t] = r;
-        if (p->rows[r].n > longest) longest = p->rows[r].n;
+        for (int i = 0; i < s->n; i++, t++) p->ids[t] = s->ids[i], p->pos[t] = s->pos + i, p->row[t] = r;
+        if (s->pos + s->n > longest) longest = s->pos + s->n;
     }
     ws_rope_reserve(&m->arch.rope, longest);
     ws_hung_set(&p->hung, p->n, p->row, n_patches, patch, NULL, m->scratch);
+}
+
+/* The last token of a row predicts nothing, so it does not run; of a row of one token there is no other. */
+static void span_rows(ws_model *m, ws_pass *p) {
+    p->span = ws_arena_get(m->scratch, (size_t)p->n_rows * sizeof *p->span);
+    for (int r = 0; r < p->n_rows; r++) {
+        const ws_train_row *row = &p->rows[r];
+        if (p->share)
+            p->span[r] = ws_share_span(p->share, row);
+        else
+            p->span[r] = (ws_span){.ids = row->ids, .n = row->n > 1 ? row->n - 1 : 1, .from = -1};
+    }
+}
+
+/* gx [n, hidden] as the gradient of the embeddings of whole rows. */
+static void probe(const ws_model *m, const ws_pass *p, const float *gx, float *to) {
+    int64_t d = m->arch.hidden;
+    for (int r = 0; r < p->n_rows; to += p->rows[r++].n * d) {
+        memset(to, 0, (size_t)(p->rows[r].n * d) * sizeof *to);
+        memcpy(to, gx + p->first[r] * d, (size_t)(p->span[r].n * d) * sizeof *to);
+    }
 }
 
 /* Head and loss at the supervised positions; gx (may be NULL) receives the gradient of the last layer's output. */
@@ -144,7 +211,7 @@ static ws_status loss(ws_model *m, const ws_pass *p, const float *x, float *gx, 
     int64_t k = 0;
     for (int r = 0; r < p->n_rows; r++)
         for (int i = p->rows[r].first; i < p->rows[r].n; i++, k++) {
-            at[k] = p->first[r] + i - 1, target[k] = p->rows[r].ids[i], weight[k] = p->rows[r].weight;
+            at[k] = p->first[r] + i - 1 - p->span[r].pos, target[k] = p->rows[r].ids[i], weight[k] = p->rows[r].weight;
             memcpy(xs + k * d, x + at[k] * d, (size_t)d * sizeof *xs);
         }
     int64_t bad = ws_norm_forward(h, d, xs, d, m->arch.norm, m->arch.eps, n, d, r1);
@@ -172,7 +239,8 @@ static ws_status run_part(ws_model *m, ws_pass *p, int64_t at, ws_patch *const *
                           ws_train_out *out, double *nll_row, ws_err *err) {
     ws_arena_mark scratch = ws_arena_save(m->scratch), tape = ws_arena_save(m->tape);
     ws_status st = WS_OK;
-    pack(m, p, patch, n_patches);
+    span_rows(m, p);
+    ws_pass_pack(m, p, patch, n_patches);
     ws_pass_end(m, p, patch, trainable);
     p->recompute = m->recompute || (m->part && p->n > m->part);
     ws_tape_make(m, p);
@@ -188,7 +256,7 @@ static ws_status run_part(ws_model *m, ws_pass *p, int64_t at, ws_patch *const *
     ws_arena_rewind(m->scratch, inner);
     if (st || !backward) goto out;
     st = ws_pass_backward(m, p, gx, err);
-    if (!st && m->embed_grad) memcpy(m->embed_grad + at * d, gx, (size_t)(p->n * d) * sizeof *gx);
+    if (!st && m->embed_grad) probe(m, p, gx, m->embed_grad + at * d);
 out:
     ws_arena_rewind(m->scratch, scratch);
     ws_arena_rewind(m->tape, tape);
@@ -204,11 +272,14 @@ int ws_train_part(const ws_train_row *row, int n_rows, int64_t part, int64_t *to
 ws_status ws_train_pass(ws_model *m, const ws_train_row *row, int n_rows, ws_patch *const *patch, int n_patches,
                         int trainable, ws_train_out *out, double *nll_row, ws_err *err) {
     *out = (ws_train_out){0};
-    ws_status st = check(m, row, n_rows, patch, n_patches, trainable, err);
+    ws_status st = ws_pass_check(m, row, n_rows, patch, n_patches, trainable, err);
     int64_t at = 0, tokens;
+    ws_share *s = m->share;
+    if (s && (row < s->row || row + n_rows > s->row + s->n_rows)) BUG("these rows are not those that are open");
     for (int r = 0, n; r < n_rows && !st; r += n, at += tokens) {
-        n = ws_train_part(row + r, n_rows - r, m->part, &tokens);
-        ws_pass p = {.n_rows = n, .before = r, .rows = row + r};
+        n = s ? ws_share_part(s, (int)(row - s->row) + r, n_rows - r, m->part, &tokens)
+              : ws_train_part(row + r, n_rows - r, m->part, &tokens);
+        ws_pass p = {.n_rows = n, .before = r, .rows = row + r, .share = s};
         st = run_part(m, &p, at, patch, n_patches, trainable, out, nll_row, err);
     }
     return st;

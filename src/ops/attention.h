@@ -30,12 +30,14 @@ typedef struct ws_attn_row {
 /* `kv` and `layer` say where the layer lies inside pages; kv may be NULL when no row has pages. */
 void ws_attention(const ws_attn_shape *s, const ws_kv_shape *kv, int layer, const ws_attn_row *row, int n_rows);
 
-/* One sequence of a training batch (plain k and v, pos = 0), after the forward above with lse. */
+/* One sequence of a training batch (plain k and v), after the forward above with lse: n query tokens behind pos others. */
 typedef struct ws_attn_grad {
-    int64_t n;
-    const float *q, *k, *v, *o, *lse;
-    const float *go;     /* [n, heads, head_dim] */
-    float *gq, *gk, *gv; /* written, not added to; gk and gv are summed over the query heads that share a kv head */
+    int64_t n, pos;
+    const float *q, *o, *lse; /* of the n */
+    const float *k, *v;       /* [pos + n, kv_heads, head_dim] */
+    const float *go;          /* [n, heads, head_dim] */
+    float *gq, *gk, *gv;      /* [n], [pos + n] twice: written, not added to; gk and gv are summed over the query heads
+                                 that share a kv head */
 } ws_attn_grad;
 void ws_attention_backward(const ws_attn_shape *s, const ws_attn_grad *row, int n_rows);
 

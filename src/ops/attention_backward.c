@@ -25,7 +25,7 @@ static void gather(float *to, const float *from, int64_t ld, int64_t n, int64_t 
 static void task(const ws_attn_shape *s, const ws_attn_grad *row, int64_t g) {
     enum { AT_ONCE = 64 }; /* query rows of one pass over a key block */
     const int64_t d = s->head_dim, group = s->heads / s->kv_heads, rows = row->n * group, P = WS_KV_PAGE,
-                  h0 = g * group;
+                  h0 = g * group, keys = row->pos + row->n;
     float *q = ws_gemm_scratch((size_t)(3 * rows * d + 2 * rows + 2 * AT_ONCE * P + 4 * d * P));
     float *go = q + rows * d, *gq = go + rows * d, *lse = gq + rows * d, *delta = lse + rows, *p = delta + rows;
     float *ds = p + AT_ONCE * P, *kt = ds + AT_ONCE * P, *vt = kt + d * P, *gk = vt + d * P, *gv = gk + d * P;
@@ -37,18 +37,19 @@ static void task(const ws_attn_shape *s, const ws_attn_grad *row, int64_t g) {
         lse[r] = row->lse[t * s->heads + h];
         delta[r] = ws_k.dot(go + r * d, row->o + t * s->ldo + h * d, d);
     }
-    for (int64_t b = 0; b < row->n; b += P) {
-        const int64_t n = row->n - b < P ? row->n - b : P;
+    for (int64_t b = 0; b < keys; b += P) {
+        const int64_t n = keys - b < P ? keys - b : P, before = b > row->pos ? (b - row->pos) * group : 0;
         const float *k = row->k + b * s->ldk + g * d, *v = row->v + b * s->ldk + g * d;
         ws_attn_transpose(kt, k, s->ldk, n, d);
         ws_attn_transpose(vt, v, s->ldk, n, d);
-        memset(gk, 0, (size_t)(2 * d * P) * sizeof *gk);         /* gk and gv lie side by side */
-        for (int64_t r0 = b * group; r0 < rows; r0 += AT_ONCE) { /* tokens before b do not see this block */
-            const int64_t m = rows - r0 < AT_ONCE ? rows - r0 : AT_ONCE;
+        memset(gk, 0, (size_t)(2 * d * P) * sizeof *gk);           /* gk and gv lie side by side */
+        for (int64_t r0 = before, m; r0 < rows; r0 += m) {         /* tokens before b do not see this block */
+            m = AT_ONCE - ((row->pos - b) * group + r0) % AT_ONCE; /* cut at places that do not depend on pos */
+            if (m > rows - r0) m = rows - r0;
             ws_k.tile(p, P, q + r0 * d, d, 1, m, kt, P, d, P, 0);
             ws_k.tile(ds, P, go + r0 * d, d, 1, m, vt, P, d, P, 0);
             for (int64_t r = 0; r < m; r++) {
-                int64_t seen = (r0 + r) / group + 1 - b;
+                int64_t seen = row->pos + (r0 + r) / group + 1 - b;
                 if (seen > n) seen = n;
                 float *pr = p + r * P, *dr = ds + r * P, shift = lse[r0 + r], dot = delta[r0 + r];
                 ws_k.scale(pr, s->scale, P);
@@ -82,7 +83,7 @@ void ws_attention_backward(const ws_attn_shape *s, const ws_attn_grad *row, int 
     WS_ASSERT(s->heads % s->kv_heads == 0);
     job j = {s, row};
     double seen = 0;
-    for (int r = 0; r < n_rows; r++) seen += 0.5 * (double)row[r].n * (double)(row[r].n + 1);
+    for (int r = 0; r < n_rows; r++) seen += (double)row[r].n * ((double)row[r].pos + 0.5 * (double)(row[r].n + 1));
     ws_profile_enter("attention backward");
     ws_parallel_for((int64_t)n_rows * s->kv_heads, 1, tasks, &j);
     ws_profile_leave(10 * seen * s->heads * s->head_dim, 0); /* scores again, then four products */

@@ -21,13 +21,18 @@ static ws_status train_plan(const ws_pipeline *p, ws_run_row *r, int64_t row, ws
         return ws_is_sweep(p) ? WS_OK : err->code;
     }
     ws_patch *const patch[] = {ws_adapter_patch(a)};
-    r->train = ws_train_plan_for(m, row * p->o.train.batch, row, patch, 1, 0,
-                                 p->o.train.memory ? p->o.train.memory : ws_train_budget(m));
-    r->train_rows = r->train.part ? (int)(r->train.part / row) : p->o.train.batch;
+    /* Rows of a step that share a beginning are two at least, and of one topic where they share a whole prompt. */
+    const int64_t step = (int64_t)p->o.train.batch * p->o.train.accum, pack = ws_train_pack(row * p->o.train.batch);
+    const int64_t tokens = row * step < pack ? row * step : pack;
+    const int64_t alike = step / 2 < p->o.data.topics || p->own.path ? step / 2 : p->o.data.topics;
+    const int64_t shared = ws_model_dims(m)->n_delta ? 0 : alike * (p->own.path ? row / 2 : (int64_t)p->lengths.prompt);
+    r->train = ws_train_plan_sharing(m, tokens, row, shared, patch, 1, 0,
+                                     p->o.train.memory ? p->o.train.memory : ws_train_budget(m));
+    r->train_rows = r->train.part ? (int)(r->train.part / row) : (int)((tokens + row - 1) / row);
     if (r->train_rows < 1) r->train_rows = 1;
-    if (r->train.part && !r->train.recompute) { /* whole rows may be fewer tokens than there is room for */
-        const int64_t part = r->train.part, tokens = r->train_rows * row;
-        r->train = ws_train_plan_for(m, tokens, tokens, patch, 1, 0, INT64_MAX);
+    if (r->train.part >= shared && r->train.part && !r->train.recompute) { /* whole rows may be fewer tokens */
+        const int64_t part = r->train.part, whole = r->train_rows * row;
+        r->train = ws_train_plan_sharing(m, whole, whole, shared, patch, 1, 0, INT64_MAX);
         r->train.part = part;
     }
     r->adapter_floats = ws_adapter_size(a);

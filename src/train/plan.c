@@ -54,29 +54,64 @@ static int64_t tokens_of(const ws_examples *d, const int64_t *row, int64_t n, in
     return t;
 }
 
-static int longest_of(const ws_examples *d) {
-    int n = 1;
-    for (int i = 0; i < d->n; i++)
-        if (d->row[i].first < d->row[i].n && d->row[i].n > n) n = d->row[i].n;
-    return n;
+int64_t ws_train_pack(int64_t micro_batch) {
+    enum { ENOUGH = 768 };
+    return micro_batch > ENOUGH ? micro_batch : ENOUGH;
 }
 
-/* The parts of one micro-batch; returns the tokens that are computed again. */
-static int64_t parts_of(ws_train_cost *c, const ws_examples *d, const int64_t *rows, int64_t n) {
-    ws_train_row *row = ws_xcalloc((size_t)n, sizeof *row);
-    int64_t again = 0, tokens;
+int ws_train_rows(ws_train_row *out, const ws_examples *d, const int64_t *row, int64_t n, float weight) {
     int k = 0;
     for (int64_t i = 0; i < n; i++) {
-        const ws_example *x = &d->row[rows[i]];
-        if (x->first < x->n) row[k++].n = x->n;
+        const ws_example *x = &d->row[row[i]];
+        if (x->first < x->n) out[k++] = (ws_train_row){x->ids, x->n, x->first, weight};
     }
-    c->rows += k;
-    for (int r = 0; r < k; c->parts++) {
-        r += ws_train_part(row + r, k - r, c->memory.part, &tokens);
-        if (c->memory.part && tokens > c->memory.part) again += tokens;
-        if (tokens > c->part_tokens) c->part_tokens = tokens;
+    return k;
+}
+
+/* One step's rows and what they share. */
+typedef struct step {
+    ws_train_row *row;
+    int n;
+    ws_share *share;
+} step;
+static step step_of(const ws_model *m, const ws_examples *d, ws_schedule *s, int64_t k) {
+    const int64_t *row;
+    int64_t n = ws_schedule_rows(s, k, &row);
+    step t = {.row = ws_xcalloc((size_t)n, sizeof *t.row)};
+    t.n = ws_train_rows(t.row, d, row, n, 1);
+    t.share = ws_share_new(m, t.row, t.n);
+    return t;
+}
+static void step_done(step *t) { ws_share_free(t->share), free(t->row); }
+
+/* The passes of one step, and what of them does not hang on memory. */
+static void passes_of(ws_train_cost *c, const step *t, int64_t *longest) {
+    int64_t shared = ws_share_tokens(t->share), tokens;
+    c->run += shared, c->rows += t->n;
+    if (shared > c->shared) c->shared = shared;
+    for (int r = 0; r < t->n; r++) {
+        int64_t own = ws_share_own(t->share, r);
+        c->run += own;
+        if (own > *longest) *longest = own;
     }
-    free(row);
+    for (int r = 0; r < t->n;) {
+        r += ws_share_part(t->share, r, t->n - r, c->pack, &tokens);
+        if (tokens > c->largest) c->largest = tokens;
+    }
+}
+
+/* The parts of one step's passes; returns the tokens that are computed again. */
+static int64_t parts_of(ws_train_cost *c, const step *t) {
+    int64_t again = 0, tokens, part = c->memory.part;
+    for (int r = 0, end; r < t->n; r = end) {
+        end = r + ws_share_part(t->share, r, t->n - r, c->pack, &tokens);
+        for (int i = r; i < end; c->parts++) {
+            i += ws_share_part(t->share, i, end - i, part, &tokens);
+            if (part && tokens > part) again += tokens;
+            if (tokens > c->part_tokens) c->part_tokens = tokens;
+        }
+    }
+    if (part && ws_share_tokens(t->share) > part) again += ws_share_tokens(t->share);
     return again;
 }
 
@@ -108,7 +143,7 @@ ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_exampl
     const ws_dims *d = ws_model_dims(m);
     int lowest = ws_adapter_lowest_layer(a);
     double below = 0, above = 0, head = (double)d->hidden * (double)d->vocab;
-    int64_t again = 0, longest = longest_of(data);
+    int64_t again = 0, longest = 1, micro_batch = 1;
     ws_patch *const patch[] = {ws_adapter_patch(a)};
     for (int64_t k = from; k < s->total; k++) {
         const int64_t *row;
@@ -116,22 +151,29 @@ ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_exampl
         c.tokens += tokens_of(data, row, n, &c.supervised);
         for (int64_t i = 0; i < n; i += s->batch) {
             int64_t t = tokens_of(data, row + i, n - i < s->batch ? n - i : s->batch, NULL);
-            if (t > c.largest) c.largest = t;
+            if (t > micro_batch) micro_batch = t;
         }
     }
-    c.eval_tokens = tokens_of(data, s->test, s->n_test, NULL);
-    if (longest > c.largest) longest = c.largest;
-    c.memory = ws_train_plan_for(m, c.largest, longest, patch, 1, 0, budget ? budget : ws_train_budget(m));
+    c.pack = ws_train_pack(micro_batch), c.largest = 1;
     for (int64_t k = from; k < s->total; k++) {
-        const int64_t *row;
-        int64_t n = ws_schedule_rows(s, k, &row);
-        for (int64_t i = 0; i < n; i += s->batch)
-            again += parts_of(&c, data, row + i, n - i < s->batch ? n - i : s->batch);
+        step t = step_of(m, data, s, k);
+        passes_of(&c, &t, &longest);
+        step_done(&t);
+    }
+    c.eval_tokens = tokens_of(data, s->test, s->n_test, NULL);
+    c.memory =
+        ws_train_plan_sharing(m, c.largest, longest, c.shared, patch, 1, 0, budget ? budget : ws_train_budget(m));
+    for (int64_t k = from; k < s->total; k++) {
+        step t = step_of(m, data, s, k);
+        again += parts_of(&c, &t);
+        step_done(&t);
     }
     if (c.memory.part && !c.memory.recompute) { /* of whole rows, so the largest part may be smaller than its room */
-        int64_t part = c.memory.part;
-        c.memory = ws_train_plan_for(m, c.part_tokens, c.part_tokens, patch, 1, 0, INT64_MAX);
-        c.memory.part = part;
+        int64_t part = c.memory.part, most = c.part_tokens > c.shared ? c.part_tokens : c.shared;
+        if (part >= c.shared) {
+            c.memory = ws_train_plan_sharing(m, most, most, c.shared, patch, 1, 0, INT64_MAX);
+            c.memory.part = part;
+        }
     }
     c.state = 7 * ws_adapter_size(a) * (int64_t)sizeof(float);
     for (int i = 0; i < ws_model_n_sites(m); i++) {
@@ -144,7 +186,7 @@ ws_train_cost ws_train_cost_of(const ws_model *m, ws_adapter *a, const ws_exampl
         if (eval_every > 0 && s->n_test)
             evals = s->total / eval_every - from / eval_every + (s->total % eval_every != 0);
         double per_token = below + above * 2 + 4.0 * (double)ws_adapter_size(a);
-        double work = per_token * (double)c.tokens + above * (double)again + 2 * head * (double)c.supervised +
+        double work = per_token * (double)c.run + above * (double)again + 2 * head * (double)c.supervised +
                       (double)evals * (double)c.eval_tokens * (below + above + head);
         c.seconds = 1.25 * work / rate; /* attention, norms, softmax and the optimiser: about a quarter on top */
     }

@@ -26,34 +26,57 @@ void ws_train_defaults(ws_train_options *o) {
         .save_seconds = 30};
 }
 
-/* Rows with labels of one micro-batch as the model takes them; returns their number. */
-static int pack(ws_train_row *out, const ws_examples *d, const int64_t *rows, int64_t n, float weight,
-                int64_t *tokens) {
-    int k = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const ws_example *x = &d->row[rows[i]];
-        if (x->first == x->n) continue;
-        out[k++] = (ws_train_row){x->ids, x->n, x->first, weight};
-        *tokens += x->n;
+/* What one share of rows is run through: passes of up to `pack` tokens, each row's nll, and what is told of them. */
+typedef struct passes {
+    ws_model *m;
+    ws_train_row *row;
+    int n;
+    int64_t pack;
+    ws_patch *const *patch;
+    int n_patches, trainable;
+    double *nll; /* [n] */
+    void (*done)(void *arg, int from, int to);
+    void *arg;
+} passes;
+
+static ws_status run(const passes *p, ws_err *err) {
+    ws_share *share = ws_share_new(p->m, p->row, p->n);
+    ws_status st = p->n ? ws_share_open(p->m, share, p->patch, p->n_patches, p->trainable, err) : WS_OK;
+    int64_t tokens;
+    for (int r = 0, k; r < p->n && !st; r += k) {
+        ws_train_out out;
+        k = ws_share_part(share, r, p->n - r, p->pack, &tokens);
+        if (p->trainable >= 0 && (st = ws_interrupt_check(err))) break; /* not while values and log are a step apart */
+        st = ws_train_pass(p->m, p->row + r, k, p->patch, p->n_patches, p->trainable, &out, p->nll + r, err);
+        if (!st && p->done) p->done(p->arg, r, r + k);
     }
-    return k;
+    if (p->n && !st) st = ws_share_close(p->m, share, err);
+    ws_share_drop(p->m, share);
+    ws_share_free(share);
+    return st;
 }
 
 ws_status ws_train_evaluate(ws_model *m, const ws_examples *data, const int64_t *rows, int64_t n, int batch,
                             ws_patch *const *patch, int n_patches, double *loss, ws_err *err) {
-    ws_train_row *row = ws_xcalloc((size_t)batch, sizeof *row);
+    passes p = {.m = m, .pack = ws_train_pack(0), .patch = patch, .n_patches = n_patches, .trainable = -1};
     double sum = 0, count = 0;
-    ws_status st = WS_OK;
+    p.row = ws_xcalloc((size_t)n, sizeof *p.row);
+    p.nll = ws_xcalloc((size_t)n, sizeof *p.nll);
+    p.n = ws_train_rows(p.row, data, rows, n, 1);
+    ws_status st = run(&p, err);
+    const double *nll = p.nll;
     for (int64_t i = 0; i < n && !st; i += batch) {
+        double all = 0;
         int64_t size = n - i < batch ? n - i : batch, tokens = 0;
-        ws_train_out out;
-        int k = pack(row, data, rows + i, size, 1, &tokens);
-        if (!k) continue; /* torch's loss is NaN there, and the Trainer leaves it out */
-        if ((st = ws_train_pass(m, row, k, patch, n_patches, -1, &out, NULL, err))) break;
-        sum += out.nll / (double)out.n * (double)size, count += (double)size;
+        for (int64_t j = i; j < i + size; j++) {
+            const ws_example *x = &data->row[rows[j]];
+            if (x->first < x->n) all += *nll++, tokens += x->n - x->first;
+        }
+        if (!tokens) continue; /* torch's loss is NaN there, and the Trainer leaves it out */
+        sum += all / (double)tokens * (double)size, count += (double)size;
     }
     *loss = count > 0 ? sum / count : (double)NAN;
-    free(row);
+    free(p.row), free(p.nll);
     return st;
 }
 
@@ -69,44 +92,52 @@ typedef struct loop {
     ws_progress bar;
     ws_lines log;
     int64_t tokens; /* trained on in this call */
+    int64_t pack;   /* tokens that run at once */
     double started, saved;
     double eval_loss;
 } loop;
+
+typedef struct told {
+    loop *l;
+    const ws_train_row *row;
+    int64_t k, tokens;
+} told;
+static void tell(void *arg, int from, int to) {
+    told *t = arg;
+    loop *l = t->l;
+    char extra[96];
+    for (int r = from; r < to; r++) t->tokens += t->row[r].n;
+    if (t->k > 0)
+        snprintf(extra, sizeof extra, "step %lld/%lld, loss=%.4f", (long long)t->k + 1, (long long)l->s.total,
+                 l->run.log[(t->k - 1) * WS_LOG_COLUMNS + 2]);
+    else
+        snprintf(extra, sizeof extra, "step 1/%lld", (long long)l->s.total);
+    ws_progress_update(&l->bar, l->tokens + t->tokens, extra);
+}
 
 /* Gradients of step k; *loss is the token mean over the whole step (num_items mode, adapters.md 4.3). */
 static ws_status gradients(loop *l, int64_t k, double *loss, int64_t *tokens, ws_err *err) {
     const int64_t *rows;
     int64_t n = ws_schedule_rows(&l->s, k, &rows), items = 0;
     ws_patch *patch = ws_adapter_patch(l->a);
-    ws_train_row *row = ws_xcalloc((size_t)l->s.batch, sizeof *row);
-    ws_status st = WS_OK;
     *loss = 0, *tokens = 0;
     for (int64_t i = 0; i < n; i++) items += l->data->row[rows[i]].n - l->data->row[rows[i]].first;
     if (!items)
-        st = ws_fail(err, WS_EFORMAT,
-                     "step %lld: none of its %lld rows has a token of the answer left; raise --max-len (%d)",
-                     (long long)k + 1, (long long)n, l->data->max_len);
+        return ws_fail(err, WS_EFORMAT,
+                       "step %lld: none of its %lld rows has a token of the answer left; raise --max-len (%d)",
+                       (long long)k + 1, (long long)n, l->data->max_len);
+    passes p = {.m = l->m, .pack = l->pack, .patch = &patch, .n_patches = 1, .done = tell};
+    p.row = ws_xcalloc((size_t)n, sizeof *p.row);
+    p.nll = ws_xcalloc((size_t)n, sizeof *p.nll);
+    p.n = ws_train_rows(p.row, l->data, rows, n, (float)(1.0 / (double)items));
+    told t = {l, p.row, k, 0};
+    p.arg = &t;
     ws_adapter_zero_grad(l->a);
-    for (int64_t i = 0; i < n && !st; i += l->s.batch) {
-        ws_train_out out;
-        char extra[96];
-        int c =
-            pack(row, l->data, rows + i, n - i < l->s.batch ? n - i : l->s.batch, (float)(1.0 / (double)items), tokens);
-        if (!c) continue;
-        if ((st = ws_interrupt_check(err))) break;
-        if ((st = ws_train_pass(l->m, row, c, &patch, 1, 0, &out, NULL, err))) {
-            if (st == WS_ENONFINITE) ws_fail_prefix(err, "training step %lld", (long long)k + 1);
-            break;
-        }
-        *loss += out.loss;
-        if (k > 0)
-            snprintf(extra, sizeof extra, "step %lld/%lld, loss=%.4f", (long long)k + 1, (long long)l->s.total,
-                     l->run.log[(k - 1) * WS_LOG_COLUMNS + 2]);
-        else
-            snprintf(extra, sizeof extra, "step 1/%lld", (long long)l->s.total);
-        ws_progress_update(&l->bar, l->tokens + *tokens, extra);
-    }
-    free(row);
+    ws_status st = run(&p, err);
+    for (int r = 0; r < p.n; r++) *loss += (double)p.row[r].weight * p.nll[r];
+    *tokens = t.tokens;
+    free(p.row), free(p.nll);
+    if (st == WS_ENONFINITE) return ws_fail_prefix(err, "training step %lld", (long long)k + 1);
     if (!st && !isfinite(*loss))
         st = ws_fail(err, WS_ENONFINITE, "training step %lld: the loss is not finite", (long long)k + 1);
     if (!st) ws_adapter_finish_grad(l->a);
@@ -162,17 +193,16 @@ static ws_status all_steps(loop *l, ws_err *err) {
     return st;
 }
 
-/* How micro-batches run that do not fit into memory whole. */
+/* How rows run that do not fit into memory beside each other. */
 static const char *in_parts(const ws_train_cost *c, char out[160]) {
     int n = 0;
     *out = 0;
     if (!c->memory.part) return out;
     if (c->parts < c->rows)
-        n = snprintf(out, 160, "; micro-batches of up to %lld tokens run in parts of %.3g sequences on the average",
+        n = snprintf(out, 160, "; up to %lld tokens run in parts of %.3g sequences on the average",
                      (long long)c->largest, (double)c->rows / (double)c->parts);
     else
-        n = snprintf(out, 160, "; micro-batches of up to %lld tokens run in parts of 1 sequence",
-                     (long long)c->largest);
+        n = snprintf(out, 160, "; up to %lld tokens run in parts of 1 sequence", (long long)c->largest);
     if (c->memory.recompute)
         snprintf(out + n, 160 - (size_t)n, ", blocks of those above %lld tokens recomputed", (long long)c->memory.part);
     return out;
@@ -185,6 +215,8 @@ static void announce(const loop *l, const ws_train_cost *c) {
         "train %s: %lld rows (%lld held out), %lld steps of up to %d x %d rows, %lld tokens, %lld of them in the loss",
         d->side == WS_POS ? "pos" : "neg", (long long)(l->s.n_train + l->s.n_test), (long long)l->s.n_test,
         (long long)(l->s.total - l->run.step), l->s.accum, l->s.batch, (long long)c->tokens, (long long)c->supervised);
+    if (c->run < c->tokens)
+        ws_note("  %lld tokens are computed: beginnings that rows of a step share run once", (long long)c->run);
     if (d->n_cut) ws_note("  %d answers were cut by length: no end-of-turn token in their loss", d->n_cut);
     if (d->n_truncated) ws_note("  %d rows are longer than %d tokens and are cut there", d->n_truncated, d->max_len);
     if (d->n_think)
@@ -281,6 +313,7 @@ ws_status ws_train(ws_model *m, const ws_examples *data, const ws_train_options 
     ws_train_cost cost = ws_train_cost_of(m, l.a, data, &l.s, l.run.step, o->eval_every, o->memory);
     announce(&l, &cost);
     ws_model_set_part(m, cost.memory.part);
+    l.pack = cost.pack;
     ws_progress_start(&l.bar, data->side == WS_POS ? "train pos" : "train neg", "tokens", cost.tokens);
     l.started = l.saved = ws_now();
     st = all_steps(&l, err);
