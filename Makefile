@@ -68,6 +68,7 @@ $(B)/%.o: src/%.c | $(GEN)
 LANES = $(if $(filter release,$(CONFIG)),-O3,-fno-sanitize=undefined) $(if $(findstring clang,$(CC)),-Wno-pass-failed)
 $(B)/kernel/avx2.o:       ISA = $(LANES) -mavx2 -mfma -mf16c
 $(B)/kernel/avx512.o:     ISA = $(LANES) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
+$(B)/kernel/avx512bf16.o: ISA = $(LANES) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c
 # The 16-lane kernels in plain C: only to run in bearable time.
 $(B)/tests/test_kernel_lanes16: ISA = -O2 -mavx2 -mfma $(if $(findstring clang,$(CC)),-Wno-pass-failed)
 

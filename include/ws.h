@@ -31,8 +31,11 @@ typedef struct ws_engine_options {
     int threads;               /* 0: the cores that this process may use */
     const char *template_file; /* chat template to use instead of the model's own; NULL: the model's */
     int force;                 /* accept steering files that were made on another base model */
-    int thinking; /* enable_thinking of the template: 0 its own default, 1 on, -1 off.  A text then may begin
+    int thinking;        /* enable_thinking of the template: 0 its own default, 1 on, -1 off.  A text then may begin
                                 * with reasoning and </think>, which are handed over as they were said */
+    const char *compute; /* arithmetic of products with the model's weights: "f32" (the reference), "bf16" (both sides
+                          * rounded to bf16), or "auto", bf16 where the CPU multiplies pairs of bf16; NULL: auto.  One for
+                          * the whole program: the engine that was opened last decides */
 } ws_engine_options;
 
 /* `model`: a Hugging Face directory, a .gguf file, or an id in the Hugging Face cache.  options NULL: all zero. */

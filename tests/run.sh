@@ -4,7 +4,8 @@
 set -u
 B=${B:-build/release}
 WS=$PWD/$B/ws
-export WS B
+WS_COMPUTE=${WS_COMPUTE:-f32} # what is compared with other programs and with itself: not what suits the machine
+export WS B WS_COMPUTE
 pass=0 fail=0 skip=0 bad=""
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -109,4 +109,42 @@ PLAIN(v_half, (const void *p), ws_f16_f32(u16_at(p, 0)))
 WS_INLINE void v_halves(const void *p, vf *first, vf *second) {
     *first = v_half(p), *second = v_half((const char *)p + 2);
 }
+
+/* ---- what AVX-512 BF16 adds (simd_avx512bf16.h), from the pseudocode of Intel's manual: VCVTNE2PS2BF16 and VDPBF16PS ---- */
+#include "kernel/compute.h"
+typedef struct vb {
+    uint16_t h[32];
+} vb;
+WS_INLINE vb vb_load_n(const void *p, int64_t n) {
+    vb r = {{0}};
+    memcpy(r.h, p, (size_t)n * 2);
+    return r;
+}
+WS_INLINE vb vb_load(const void *p) { return vb_load_n(p, 32); }
+WS_INLINE void vb_store(void *p, vb a) { memcpy(p, a.h, sizeof a.h); }
+WS_INLINE vb vb_zero(void) { return (vb){{0}}; }
+WS_INLINE vb vb_pair(const void *p) {
+    vb r;
+    EACH_LANE memcpy(r.h + 2 * i, p, 4);
+    return r;
+}
+WS_INLINE vb vb_round(vf lo, vf hi) {
+    vb r;
+    EACH_LANE r.h[i] = ws_bf16_round(lo.f[i]), r.h[16 + i] = ws_bf16_round(hi.f[i]);
+    return r;
+}
+WS_INLINE float no_subnormal(float f) { return fabsf(f) < 0x1p-126f ? copysignf(0, f) : f; }
+/* One lane: the odd pair first; inputs and results below the normal range are 0, every step is rounded to nearest even. */
+WS_INLINE float dot_of_pairs(float acc, const uint16_t *a, const uint16_t *b) {
+    for (int i = 1; i >= 0; i--)
+        acc = no_subnormal(fmaf(no_subnormal(ws_bf16_f32(a[i])), no_subnormal(ws_bf16_f32(b[i])), no_subnormal(acc)));
+    return acc;
+}
+PLAIN(vb_dot, (vf acc, vb a, vb b), dot_of_pairs(acc.f[i], a.h + 2 * i, b.h + 2 * i))
+WS_INLINE void vb_interleave(vb a, vb b, vb out[2]) {
+    for (int i = 0; i < 32; i++) out[i / 16].h[i % 16 * 2] = a.h[i], out[i / 16].h[i % 16 * 2 + 1] = b.h[i];
+}
+WS_INLINE void v_sum8(const vf a[4], const vf b[4], v4 out[2]) {
+    out[0] = v_sum4(a[0], a[1], a[2], a[3]), out[1] = v_sum4(b[0], b[1], b[2], b[3]);
+}
 #endif

@@ -39,7 +39,7 @@ static void rows_add_up(void **state) {
     ws_profile_enter("before"); /* off: nothing is kept */
     ws_profile_leave(0, 0);
     assert_false(ws_profile_on());
-    ws_profile_table(&t, 1, 1);
+    ws_profile_table(&t, 1, 0, 1);
     assert_int_equal(t.n, 0);
     ws_profile_start("first");
     assert_true(ws_profile_on());
@@ -59,7 +59,7 @@ static void rows_add_up(void **state) {
     ws_profile_leave(0, 0);
     ws_profile_stage("first");
     busy(0.01);
-    ws_profile_table(&t, 10, 0);
+    ws_profile_table(&t, 10, 0, 0);
     row(t.p, "first", "outer", &calls, &outer);
     assert_int_equal(calls, 2);
     row(t.p, "first", "inner", &calls, &inner);

@@ -102,11 +102,13 @@ static void line(ws_str *out, const row *r, double all, double gflops, double gb
     ws_str_addc(out, '\n');
 }
 
-void ws_profile_table(ws_str *out, double gflops, double gbs) {
+void ws_profile_table(ws_str *out, double gflops, double bf16, double gbs) {
     if (!p.n_stages) return;
     stage_ends();
     p.stage[p.at].begun = ws_now();
-    ws_str_addf(out, "peaks measured now: %.1f GFLOP/s, %.1f GB/s\n", gflops, gbs);
+    ws_str_addf(out, "peaks measured now: %.1f GFLOP/s,", gflops);
+    if (bf16 > 0) ws_str_addf(out, " %.1f GFLOP/s bf16,", bf16);
+    ws_str_addf(out, " %.1f GB/s\n", gbs);
     for (int i = 0; i < p.n_stages; i++) {
         stage *s = &p.stage[i];
         double sum = 0;
@@ -114,7 +116,11 @@ void ws_profile_table(ws_str *out, double gflops, double gbs) {
         ws_str_addf(out, "\n%-22s %10s %9s %6s %9s %5s %9s %5s\n", s->name, "calls", "seconds", "share", "GFLOP/s",
                     "peak", "GB/s", "peak");
         qsort(s->row, (size_t)s->n, sizeof *s->row, slower);
-        for (int k = 0; k < s->n; k++) sum += s->row[k].seconds, line(out, &s->row[k], s->seconds, gflops, gbs);
+        for (int k = 0; k < s->n; k++) {
+            const int pairs = bf16 > 0 && strstr(s->row[k].kernel, "bf16");
+            sum += s->row[k].seconds;
+            line(out, &s->row[k], s->seconds, pairs ? bf16 : gflops, gbs);
+        }
         row rest = {.kernel = "everything else", .calls = 0, .seconds = s->seconds - sum};
         line(out, &rest, s->seconds, gflops, gbs);
         row all = {.kernel = "the whole stage", .seconds = s->seconds};

@@ -17,6 +17,6 @@ void ws_profile_enter(const char *kernel);
 void ws_profile_leave(double flops, double bytes);
 
 /* A table per stage: kernel, calls, time, share, GFLOP/s and its share of `gflops`, GB/s and its share of `gbs`, the peaks
- * of the machine (kernel/peak.h). */
-void ws_profile_table(ws_str *out, double gflops, double gbs);
+ * of the machine (kernel/peak.h).  Kernels with bf16 in their name are held against `bf16` where that is not 0. */
+void ws_profile_table(ws_str *out, double gflops, double bf16, double gbs);
 #endif

@@ -7,7 +7,7 @@
 #include "calibrate/prompts.h"
 #include "data/behavior.h"
 #include "io/json.h"
-#include "kernel/kernel.h"
+#include "kernel/compute.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,7 +159,7 @@ static void probe_key(const work *w, const set *s, const ws_method *m, char hex[
     ws_hash_adds(h, "ws-probe"), ws_hash_add(h, &format, sizeof format);
     ws_hash_adds(h, ws_checkpoint_hash(ws_model_checkpoint(w->m))), ws_hash_adds(h, m->ops->name),
         ws_hash_adds(h, m->hash);
-    ws_hash_adds(h, ws_k.name), ws_hash_adds(h, s->ids_hash);
+    ws_hash_adds(h, ws_arithmetic()), ws_hash_adds(h, s->ids_hash);
     ws_hash_add(h, &w->o->tokens, sizeof w->o->tokens), ws_hash_add(h, &eos, sizeof eos);
     ws_hash_done(h, hex);
 }

@@ -6,7 +6,7 @@
 #include "base/parallel.h"
 #include "base/progress.h"
 #include "io/hub.h"
-#include "kernel/gemm.h"
+#include "kernel/compute.h"
 #include "kernel/kernel.h"
 #include "kernel/peak.h"
 #include <stdio.h>
@@ -55,9 +55,10 @@ static const struct argp_option options[] = {
     {0}};
 static const char doc[] =
     "Measures this machine, matrix products, and a model's work as a share of the machine.\n\n"
-    "  ws bench machine                                         peaks: FMA, memory; one thread and all\n"
+    "  ws bench machine                                         peaks: FMA, bf16, memory; one thread and all\n"
     "  ws bench gemm                                            GFLOP/s of usual shapes and weight types\n"
     "  ws bench gemm --shapes 512x1536x576,1x49152x576 --types Q4_1 --threads 1\n"
+    "  ws bench gemm --compute bf16 --types BF16                the same products of bf16 pairs\n"
     "  ws bench delta                                           the gated delta rule by chunk length, 4B shape\n"
     "  ws bench train --model M --rows 4 --tokens 512           a whole LoRA step: tokens/s, FLOP/s, memory\n"
     "  ws bench prefill --model M --tokens 512                  reading prompts\n"
@@ -65,7 +66,7 @@ static const char doc[] =
     "  ws bench open --model M                                  how long a model and its tokenizer take to open\n"
     "  ws bench make-checkpoint --like qwen3.5-4b DIR           a model directory of that shape, random weights\n\v"
     "Figures of a model count model FLOPs: recomputed blocks and masked-out positions count nothing. "
-    "WS_KERNELS=ref|avx2|avx512 forces a kernel set.";
+    "WS_KERNELS=ref|avx2|avx512|avx512bf16 forces a kernel set.";
 
 #define BIT(key) (1u << (key))
 
@@ -117,12 +118,15 @@ static ws_status machine(const opts *o, const ws_common *c, ws_err *err) {
     (void)o, (void)err;
     ws_peaks p = ws_peaks_measure(0);
     if (c->json) {
-        printf("{\"kernels\": \"%s\", \"threads\": %d, \"fma_gflops\": [%.1f, %.1f], \"read_gbs\": [%.1f, %.1f]}\n",
-               ws_k.name, p.threads, p.fma_one, p.fma_all, p.read_one, p.read_all);
+        printf("{\"kernels\": \"%s\", \"threads\": %d, \"fma_gflops\": [%.1f, %.1f], ", ws_k.name, p.threads, p.fma_one,
+               p.fma_all);
+        if (p.bf16_all > 0) printf("\"bf16_gflops\": [%.1f, %.1f], ", p.bf16_one, p.bf16_all);
+        printf("\"read_gbs\": [%.1f, %.1f]}\n", p.read_one, p.read_all);
         return WS_OK;
     }
     printf("kernel set %s\n%-24s %12s %9d threads\n", ws_k.name, "", "1 thread", p.threads);
     printf("%-24s %12.1f %9.1f  GFLOP/s\n", "fused multiply-add", p.fma_one, p.fma_all);
+    if (p.bf16_all > 0) printf("%-24s %12.1f %9.1f  GFLOP/s\n", "products of bf16 pairs", p.bf16_one, p.bf16_all);
     printf("%-24s %12.1f %9.1f  GB/s\n", "reading memory", p.read_one, p.read_all);
     return WS_OK;
 }
@@ -156,26 +160,27 @@ static ws_status one(long M, long N, long K, ws_dtype t, const opts *o, int json
     for (int64_t i = 0; i < (int64_t)M * K; i++) x[i] = (float)(i % 61) * 0.01f;
     const ws_weight weight = {.data = w, .type = t, .rows = rows, .cols = cols, .row_bytes = ws_dtype_bytes(t, cols)};
     const double flops = 2.0 * (double)M * (double)N * (double)K;
-    double peak = ws_peak_fma(0), best = 0;
+    double peak = ws_peak_multiply(0), best = 0;
     for (double end = ws_now() + o->seconds; ws_now() < end;) {
         const long times = 1 + (long)(2e8 / flops); /* about a millisecond or more */
         double start = ws_now();
         for (long i = 0; i < times; i++) {
             if (o->nn)
-                ws_gemm_nn(y, N, x, K, 1, M, &weight, 0);
+                ws_base_nn(y, N, x, K, M, &weight, 0);
             else
-                ws_gemm_nt(y, N, x, K, M, &weight, 0);
+                ws_base_nt(y, N, x, K, M, &weight, 0);
         }
         double rate = (double)times / (ws_now() - start);
         if (rate > best) best = rate;
     }
-    double after = ws_peak_fma(0);
+    double after = ws_peak_multiply(0);
     if (after > peak) peak = after;
     double gflops = flops * best * 1e-9, gbs = (double)bytes * best * 1e-9;
     if (json)
-        printf("{\"op\": \"%s\", \"type\": \"%s\", \"m\": %ld, \"n\": %ld, \"k\": %ld, \"gflops\": %.2f, \"peak\": "
+        printf("{\"op\": \"%s\", \"compute\": \"%s\", \"type\": \"%s\", \"m\": %ld, \"n\": %ld, \"k\": %ld, "
+               "\"gflops\": %.2f, \"peak\": "
                "%.2f, \"gbs\": %.2f}\n",
-               o->nn ? "nn" : "nt", ws_dtypes[t].name, M, N, K, gflops, peak, gbs);
+               o->nn ? "nn" : "nt", ws_compute_name(), ws_dtypes[t].name, M, N, K, gflops, peak, gbs);
     else
         printf("%-5s %6ld x%6ld x%6ld %10.1f %9.1f %7.0f%% %9.1f\n", ws_dtypes[t].name, M, N, K, gflops, peak,
                100 * gflops / peak, gbs);
@@ -188,8 +193,11 @@ out:
 static ws_status gemm(const opts *o, const ws_common *c, ws_err *err) {
     const int json = c->json;
     if (!json) {
-        printf("kernel set %s, %d threads, %s\n", ws_k.name, ws_threads(), o->nn ? "y = A W" : "y = x W^T");
-        printf("%-5s %6s  %6s  %6s %10s %9s %8s %9s\n", "W", "M", "N", "K", "GFLOP/s", "FMA peak", "share", "W GB/s");
+        const int pairs = ws_compute_type() == WS_COMPUTE_BF16 && ws_k.bf16;
+        printf("kernel set %s, %d threads, %s, compute type %s\n", ws_k.name, ws_threads(),
+               o->nn ? "y = A W" : "y = x W^T", ws_compute_name());
+        printf("%-5s %6s  %6s  %6s %10s %9s %8s %9s\n", "W", "M", "N", "K", "GFLOP/s", pairs ? "bf16 peak" : "FMA peak",
+               "share", "W GB/s");
     }
     for (const char *s = o->shapes; *s;) {
         long M, N, K;

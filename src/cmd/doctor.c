@@ -4,6 +4,7 @@
 #include "cmd/cmd.h"
 #include "data/behavior.h"
 #include "io/hub.h"
+#include "kernel/compute.h"
 #include "kernel/kernel.h"
 #include "kernel/peak.h"
 #include "train/plan.h"
@@ -88,7 +89,8 @@ static void processor(findings *f) {
     fact(f, "processor", "%s", name);
     fact(f, "instructions", "%s", sets.n ? sets.p : "none of those that the kernels use");
     fact(f, "kernel_set", "%s (this CPU can run: %s)", ws_k.name, usable.p);
-    if (strncmp(usable.p, ws_k.name, strlen(ws_k.name)))
+    fact(f, "compute", "%s (%s)", ws_compute_name(), ws_compute_why());
+    if (strcspn(usable.p, ",") != strlen(ws_k.name) || strncmp(usable.p, ws_k.name, strlen(ws_k.name)))
         complain(f, 0, "WS_KERNELS=%s forces a slower kernel set than this CPU has; unset it", ws_k.name);
     else if (!strcmp(ws_k.name, "ref"))
         complain(f, 0,
@@ -103,6 +105,8 @@ static void cores(findings *f, const ws_peaks *p) {
     if (online > ws_cores())
         complain(f, 0, "an affinity mask or a cgroup quota leaves this process %d of %ld cores", ws_cores(), online);
     fact(f, "multiply_add", "%.1f GFLOP/s with 1 thread, %.1f with %d", p->fma_one, p->fma_all, p->threads);
+    if (p->bf16_all > 0)
+        fact(f, "bf16_pairs", "%.1f GFLOP/s with 1 thread, %.1f with %d", p->bf16_one, p->bf16_all, p->threads);
     fact(f, "memory_read", "%.1f GB/s with 1 thread, %.1f with %d", p->read_one, p->read_all, p->threads);
     if (p->threads > 1 && p->fma_all < 1.3 * p->fma_one)
         complain(f, 0,
@@ -176,7 +180,7 @@ static void print(const findings *f) {
 }
 
 static ws_status run(int argc, char **argv, ws_err *err) {
-    static const char *const without[] = {"model", "template", "steer", "force", "compute", "seed", "out", NULL};
+    static const char *const without[] = {"model", "template", "steer", "force", "seed", "out", NULL};
     static const struct argp_option options[] = {{0}};
     findings f = {json_object(), json_array(), 0};
     ws_common c;

@@ -4,6 +4,7 @@
 #include "base/profile.h"
 #include "base/progress.h"
 #include "cmd/cmd.h"
+#include "kernel/compute.h"
 #include "kernel/kernel.h"
 #include "kernel/peak.h"
 #include "text/utf8.h"
@@ -76,7 +77,7 @@ static int arguments_are_text(int argc, char **argv) {
 static void show_profile(void) {
     ws_str s = {0};
     ws_progress_clear_line();
-    ws_profile_table(&s, ws_peak_fma(0), ws_peak_read(0));
+    ws_profile_table(&s, ws_peak_fma(0), ws_peak_bf16(0), ws_peak_read(0));
     fprintf(stderr, "%s", s.p ? s.p : "");
     ws_str_free(&s);
 }
@@ -109,7 +110,7 @@ int main(int argc, char **argv) {
     if (!cmd) return unknown(verb);
 
     ws_interrupt_install();
-    if (ws_kernels_init(&err)) {
+    if (ws_kernels_init(&err) || ws_compute_choose(NULL, &err)) {
         fprintf(stderr, "ws: %s\n", err.msg);
         return 2;
     }

@@ -4,6 +4,7 @@
 #include "base/profile.h"
 #include "cmd/stages.h"
 #include "io/hub.h"
+#include "kernel/compute.h"
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -20,7 +21,10 @@ static const struct argp_option options[] = {
     {"steer", K_STEER, "FILE[:ALPHA]", 0,
      "hang a dW, an adapter directory, a LoRA GGUF or a vector, at strength ALPHA (1); repeatable", 0},
     {"force", K_FORCE, 0, 0, "accept a steering file that was made on another base model", 0},
-    {"compute", K_COMPUTE, "TYPE", 0, "arithmetic of base-weight products: f32", 0},
+    {"compute", K_COMPUTE, "TYPE", 0,
+     "products with the model's weights: f32; bf16, both sides rounded to it; or auto (default), bf16 where the CPU "
+     "multiplies pairs of bf16",
+     0},
     {"offline", K_OFFLINE, 0, 0, "never use the network: a hub id must be in the cache (as HF_HUB_OFFLINE=1)", 0},
     {"threads", K_THREADS, "N", 0, "threads (default: the cores that this process may use)", 0},
     {"seed", K_SEED, "N", 0, "seed of every random choice (default 0)", 0},
@@ -54,7 +58,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         break;
     case K_FORCE: c->force = 1; break;
     case K_COMPUTE:
-        if (strcmp(arg, "f32")) argp_error(state, "--compute %s: this build computes in f32 only", arg);
+        if (ws_compute_choose(arg, &err)) argp_error(state, "%s", err.msg);
         break;
     case K_THREADS:
         if (ws_opt_int("--threads", arg, 1, 4096, &n, &err)) argp_error(state, "%s", err.msg);

@@ -3,6 +3,7 @@
 #include "cmd/stages.h"
 #include "io/checkpoint.h"
 #include "io/hub.h"
+#include "kernel/compute.h"
 #include "model/model.h"
 #include "steer/prompt.h"
 #include "text/chat.h"
@@ -47,6 +48,8 @@ static ws_status open_parts(ws_session *s, const ws_common *c, int text, int wei
         ws_session_close(s);
         return err->code;
     }
+    if (weights && ws_compute_type() == WS_COMPUTE_BF16)
+        ws_note("products with the model's weights are in bf16 (%s)", ws_compute_why());
     return WS_OK;
 }
 

@@ -3,7 +3,7 @@
 #include "calibrate/calibrate.h"
 #include "io/file.h"
 #include "io/json.h"
-#include "kernel/kernel.h"
+#include "kernel/compute.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,7 +153,7 @@ static json_t *describe(const ws_eval *e) {
                                               e->setting[s].alpha, "arm", ws_arm_name(e->setting[s].arm)));
     const ws_checkpoint *c = ws_model_checkpoint(e->model);
     json_t *j = json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:i, s:s?, s:o, s:o}", "format", "ws-eval", "version", 1,
-                          "model", ws_checkpoint_name(c), "model_hash", ws_checkpoint_hash(c), "kernels", ws_k.name,
+                          "model", ws_checkpoint_name(c), "model_hash", ws_checkpoint_hash(c), "kernels", ws_arithmetic(),
                           "seed", (json_int_t)e->o->seed, "bootstrap", e->o->bootstrap, "behavior",
                           e->behavior ? e->behavior->name : NULL, "methods", methods, "settings", list);
     WS_ASSERT(j);

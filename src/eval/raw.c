@@ -1,7 +1,7 @@
 #include "eval/raw.h"
 #include "base/log.h"
 #include "io/csv.h"
-#include "kernel/kernel.h"
+#include "kernel/compute.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@ ws_hash *ws_raw_key(const ws_eval *e, const char *format) {
     int version = 1;
     ws_hash *h = ws_hash_new();
     ws_hash_adds(h, format), ws_hash_add(h, &version, sizeof version);
-    ws_hash_adds(h, ws_checkpoint_hash(ws_model_checkpoint(e->model))), ws_hash_adds(h, ws_k.name);
+    ws_hash_adds(h, ws_checkpoint_hash(ws_model_checkpoint(e->model))), ws_hash_adds(h, ws_arithmetic());
     for (int s = 0; s < e->n_settings; s++) {
         const ws_setting *x = &e->setting[s];
         ws_hash_adds(h, x->name), ws_hash_adds(h, x->method < 0 ? "" : e->method[x->method]->hash);
@@ -25,8 +25,8 @@ static json_t *header(const ws_eval *e, const char *format, const char *key) {
     for (int s = 0; s < e->n_settings; s++)
         json_array_append_new(settings,
                               json_pack("{s:s, s:f}", "method", e->setting[s].name, "alpha", e->setting[s].alpha));
-    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:o}", "format", format, "version", 1, "key", key, "kernels", ws_k.name,
-                     "model", ws_checkpoint_name(ws_model_checkpoint(e->model)), "settings", settings);
+    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:o}", "format", format, "version", 1, "key", key, "kernels",
+                     ws_arithmetic(), "model", ws_checkpoint_name(ws_model_checkpoint(e->model)), "settings", settings);
 }
 
 typedef struct reader {
@@ -45,12 +45,12 @@ static ws_status read_line(void *arg, json_t *v, long line, ws_err *err) {
             return ws_fail(err, WS_EFORMAT, "%s does not begin with a \"%s\" header; move it away or use --fresh",
                            r->path, r->format);
         const char *kernels = json_string_value(json_object_get(v, "kernels"));
-        if (strcmp(key, r->key) && kernels && strcmp(kernels, ws_k.name))
+        if (strcmp(key, r->key) && kernels && strcmp(kernels, ws_arithmetic()))
             return ws_fail(
                 err, WS_ESTATE,
-                "%s was begun with the %s kernels, these are %s: the rest would not be the same bits; run it "
-                "with WS_KERNELS=%s, give another --out, or --fresh to start over",
-                r->path, kernels, ws_k.name, kernels);
+                "%s was begun with the %s kernels, these are %s: the rest would not be the same bits; choose "
+                "them with WS_KERNELS and --compute, give another --out, or --fresh to start over",
+                r->path, kernels, ws_arithmetic());
         if (strcmp(key, r->key))
             return ws_fail(err, WS_ESTATE,
                            "%s holds results of another model (\"%s\"), steering file, strength, text or option than "
@@ -81,7 +81,7 @@ static ws_status base_line(void *arg, json_t *v, long line, ws_err *err) {
         b->header = 1;
         if (!format || strcmp(format, b->format) || !kernels)
             return ws_fail(err, WS_ESTATE, "line %ld: no header of \"%s\"", line, b->format);
-        b->other_kernels = strcmp(kernels, ws_k.name) != 0;
+        b->other_kernels = strcmp(kernels, ws_arithmetic()) != 0;
         return WS_OK;
     }
     if (b->other_kernels) return WS_OK;
@@ -102,7 +102,7 @@ static ws_status read_base(ws_raw *r, const ws_eval *e, const char *name, const 
         st = ws_fail(err, WS_ESTATE, "%s is no evaluation of this base model alone with this seed", about);
     if (!st && (st = ws_jsonl_each(path, base_line, &b, err))) ws_fail_prefix(err, "%s", path);
     if (!st && b.other_kernels) /* steered and unsteered answers of one table have the same rounding */
-        ws_note("%s is of other kernels than these (%s): the base is asked again for this row", path, ws_k.name);
+        ws_note("%s is of other kernels than these (%s): the base is asked again for this row", path, ws_arithmetic());
     json_decref(j);
     free(about), free(path);
     return st;

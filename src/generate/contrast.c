@@ -2,7 +2,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "io/file.h"
-#include "kernel/kernel.h"
+#include "kernel/compute.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,8 +108,10 @@ static ws_status claim(work *w, const json_t *here, ws_err *err) {
         st = ws_json_load(&there, path, err);
         if (!st) { /* bits are the same on one kernel set only: that matters where rows are still missing */
             const char *kernels = json_string_value(json_object_get(there, "kernels"));
-            w->other_kernels = !kernels || strcmp(kernels, ws_k.name);
+            w->other_kernels = !kernels || strcmp(kernels, ws_arithmetic());
             json_object_set(there, "kernels", json_object_get(here, "kernels"));
+            if (!json_object_get(there, "compute")) /* as all was computed before it was noted */
+                json_object_set_new(there, "compute", json_string("f32"));
             if (!json_object_get(there, "tokenizer_hash")) /* written before it was noted */
                 json_object_set(there, "tokenizer_hash", json_object_get(here, "tokenizer_hash"));
             diff = ws_settings_difference(there, here);
@@ -332,7 +334,7 @@ ws_status ws_contrast_run(ws_model *m, const ws_tokenizer *t, const ws_chat *c, 
             err, WS_ESTATE,
             "%s: its rows were begun with other kernels than '%s', so the rest would not be the same bits; run it "
             "with WS_KERNELS as in data.json, or start over with --fresh",
-            w.o.dir, ws_k.name);
+            w.o.dir, ws_arithmetic());
     if (!st && there < n && w.form != WS_THINK_NONE) ws_note("thinking: %s", ws_think_say(w.form));
     if (!st && there < n) st = generate(&w, m, err);
     for (int i = 0; i < 2; i++) {

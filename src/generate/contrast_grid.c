@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "generate/contrast.h"
-#include "kernel/kernel.h"
+#include "kernel/compute.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,7 +111,8 @@ json_t *ws_contrast_settings(const ws_model *m, const ws_chat *c, const ws_behav
     json_object_set_new(s, "top_p", json_real(o->sampling.top_p));
     json_object_set_new(s, "min_p", json_real(o->sampling.min_p));
     add_text(s, "thinking", o->thinking < 0 ? "default" : o->thinking ? "on" : "off");
-    add_text(s, "kernels", ws_k.name); /* bits are the same on one kernel set only */
+    add_text(s, "compute", ws_compute_name());
+    add_text(s, "kernels", ws_arithmetic()); /* bits are the same on one kernel set only */
     return s;
 }
 

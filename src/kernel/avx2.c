@@ -15,7 +15,7 @@ static int usable(void) {
            (c & bit_F16C);
 }
 
-const ws_kernels ws_kernels_avx2 = WS_LANES_TABLE("avx2");
+const ws_kernels ws_kernels_avx2 = WS_LANES_TABLE("avx2", usable, NULL);
 #else
 typedef int ws_not_x86;
 #endif

@@ -14,7 +14,10 @@ static int usable(void) {
            __builtin_cpu_supports("fma");
 }
 
-const ws_kernels ws_kernels_avx512 = WS_LANES_TABLE("avx512");
+static int usable_bf16(void) { return usable() && ws_bf16_avx512.usable(); }
+
+const ws_kernels ws_kernels_avx512 = WS_LANES_TABLE("avx512", usable, NULL);
+const ws_kernels ws_kernels_avx512bf16 = WS_LANES_TABLE("avx512bf16", usable_bf16, &ws_bf16_avx512);
 #else
 typedef int ws_not_x86;
 #endif

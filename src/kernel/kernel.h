@@ -1,9 +1,25 @@
 /* src/kernel/kernel.h - one table of primitives per instruction set; `ws_k` starts as the scalar reference and is
- * overwritten once, at ws_kernels_init, by the best set that this CPU has (WS_KERNELS=ref|avx2|avx512 forces one).
+ * overwritten once, at ws_kernels_init, by the best set that this CPU has (WS_KERNELS=ref|avx2|avx512|avx512bf16
+ * forces one).
  * Vector functions state their error bound against libm in double; all keep NaN. */
 #ifndef WS_KERNEL_KERNEL_H
 #define WS_KERNEL_KERNEL_H
 #include "kernel/weight.h"
+
+/* Products of bf16 pairs summed in fp32, on a CPU that has an instruction for them.  Each lane of it takes two pairs
+ * (a0, b0), (a1, b1) and does s = fma(a1, b1, s), then s = fma(a0, b0, s), each rounded to nearest even, subnormal inputs and
+ * results 0.  Bounds and orders of summation: compute.h. */
+typedef struct ws_bf16_kernels {
+    int (*usable)(void);
+    void (*round)(uint16_t *dst, const float *src, int64_t n); /* as ws_bf16_round */
+    /* Columns n0 .. n1-1 of ws_base_nt and ws_base_nn.  x, a: rounded rows, 0 from K up to a multiple of 32; for nn n0 is a
+     * multiple of 32. */
+    void (*nt)(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
+               int64_t n1, int accumulate);
+    void (*nn)(float *y, int64_t ldy, const uint16_t *a, int64_t lda, int64_t M, const ws_weight *w, int64_t n0,
+               int64_t n1, int accumulate);
+    int64_t (*spin)(int64_t rounds, float *sink); /* as fma_spin, of such pairs */
+} ws_bf16_kernels;
 
 typedef struct ws_kernels {
     const char *name;
@@ -61,6 +77,8 @@ typedef struct ws_kernels {
     /* `rounds` rounds of independent fused multiply-adds in registers, as many as hide their latency; returns the
      * floating-point operations of ONE round.  For measuring the machine (peak.h). */
     int64_t (*fma_spin)(int64_t rounds, float *sink);
+
+    const ws_bf16_kernels *bf16; /* NULL: this set rounds to bf16 and multiplies in fp32 (compute.h) */
 } ws_kernels;
 
 extern ws_kernels ws_k;

@@ -220,14 +220,15 @@ static int64_t fma_spin(int64_t rounds, float *sink) {
     return 2 * CHAINS * LANES;
 }
 
-#define WS_LANES_TABLE(NAME)                                                                                           \
+/* CAN: asks the CPU; BF16: its ws_bf16_kernels, or NULL. */
+#define WS_LANES_TABLE(NAME, CAN, BF16)                                                                                \
     {                                                                                                                  \
-        .name = NAME, .usable = usable, .dot = dot, .sum_sq = sum_sq, .max = max, .axpy = axpy, .scale = scale,        \
+        .name = NAME, .usable = CAN, .dot = dot, .sum_sq = sum_sq, .max = max, .axpy = axpy, .scale = scale,           \
         .scaled = scaled, .add = add, .mul = mul, .exp = vexp, .exp_sum = exp_sum, .silu_mul = silu_mul,               \
         .silu_mul_backward = silu_mul_backward, .silu = silu, .silu_backward = silu_backward,                          \
         .sigmoid_mul = sigmoid_mul, .sigmoid_mul_backward = sigmoid_mul_backward, .taps = taps,                        \
         .transpose = transpose, .rmsnorm = rmsnorm, .rmsnorm_backward = rmsnorm_backward, .rope = rope,                \
         .adamw = adamw, .widen = widen, .tile = tile, .softmax32 = softmax32, .gemm_nt = gemm_nt, .gemm_nn = gemm_nn,  \
-        .fma_spin = fma_spin,                                                                                          \
+        .fma_spin = fma_spin, .bf16 = BF16,                                                                            \
     }
 #endif

@@ -165,7 +165,7 @@ static void spread(ws_dtype t, const void *row, int64_t k0, int64_t n, float *ds
     }
 }
 
-static void widen(float *dst, const void *src, ws_dtype t, int64_t n) {
+static __attribute__((unused)) void widen(float *dst, const void *src, ws_dtype t, int64_t n) {
     int64_t whole = n / 32 * 32;
     spread(t, src, 0, whole, dst, LANES);
     if (whole < n) ws_dtype_to_f32(dst + whole, w_at(t, src, whole), t, n - whole);

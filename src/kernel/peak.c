@@ -2,23 +2,25 @@
 #include "base/err.h"
 #include "base/parallel.h"
 #include "base/progress.h"
+#include "kernel/compute.h"
 #include "kernel/kernel.h"
 #include <stdlib.h>
 
 enum { ROUNDS = 40000, RUNS = 60, PASSES = 4, PIECE = 1 << 15 };
 
 typedef struct job {
+    int64_t (*spin)(int64_t rounds, float *sink);
     const float *p;
     float sink[256];
 } job;
 
 static void spin(void *arg, int64_t begin, int64_t end) {
     job *j = arg;
-    for (int64_t i = begin; i < end; i++) ws_k.fma_spin(ROUNDS, &j->sink[i % 256]);
+    for (int64_t i = begin; i < end; i++) j->spin(ROUNDS, &j->sink[i % 256]);
 }
 
-double ws_peak_fma(int threads) {
-    job j = {0};
+static double peak(int threads, int64_t (*fn)(int64_t rounds, float *sink)) {
+    job j = {.spin = fn};
     int before = ws_threads();
     double best = 0;
     if (threads <= 0) threads = before;
@@ -27,11 +29,17 @@ double ws_peak_fma(int threads) {
         double t = ws_now();
         ws_parallel_for(threads, 1, spin, &j);
         t = ws_now() - t;
-        double rate = (double)threads * (double)ws_k.fma_spin(0, &j.sink[0]) * ROUNDS / t * 1e-9;
+        double rate = (double)threads * (double)fn(0, &j.sink[0]) * ROUNDS / t * 1e-9;
         if (rate > best) best = rate;
     }
     ws_threads_set(before);
     return best;
+}
+
+double ws_peak_fma(int threads) { return peak(threads, ws_k.fma_spin); }
+double ws_peak_bf16(int threads) { return ws_k.bf16 ? peak(threads, ws_k.bf16->spin) : 0; }
+double ws_peak_multiply(int threads) {
+    return ws_compute_type() == WS_COMPUTE_BF16 && ws_k.bf16 ? ws_peak_bf16(threads) : ws_peak_fma(threads);
 }
 
 static void sweep(void *arg, int64_t begin, int64_t end) {
@@ -66,5 +74,7 @@ double ws_peak_read(int threads) {
 
 ws_peaks ws_peaks_measure(int threads) {
     if (threads <= 0) threads = ws_threads();
-    return (ws_peaks){threads, ws_peak_fma(1), ws_peak_fma(threads), ws_peak_read(1), ws_peak_read(threads)};
+    return (ws_peaks){
+        threads,         ws_peak_fma(1),       ws_peak_fma(threads), ws_peak_bf16(1), ws_peak_bf16(threads),
+        ws_peak_read(1), ws_peak_read(threads)};
 }

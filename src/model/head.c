@@ -1,6 +1,6 @@
 /* src/model/head.c - from final hidden states to logits and log-probabilities. */
 #include "base/parallel.h"
-#include "kernel/gemm.h"
+#include "kernel/compute.h"
 #include "kernel/kernel.h"
 #include "model/parts.h"
 #include <math.h>
@@ -9,7 +9,7 @@ enum { VOCAB_CHUNK = 8192, TOKEN_CHUNK = 256 };
 
 void ws_head(ws_model *m, const float *hidden, int64_t n, float *logits) {
     const ws_weight *w = &m->arch.head;
-    if (n) ws_gemm_nt(logits, w->rows, hidden, w->cols, n, w, 0);
+    if (n) ws_base_nt(logits, w->rows, hidden, w->cols, n, w, 0);
 }
 
 /* Running log-sum-exp of each token over the chunks of the vocabulary, in double; the chunks lie at fixed places, so
@@ -56,7 +56,7 @@ ws_status ws_logprob(ws_model *m, const float *hidden, int64_t n, const int32_t 
             ws_weight part = *w;
             part.rows = w->rows - v < VOCAB_CHUNK ? w->rows - v : VOCAB_CHUNK;
             part.data = (const char *)w->data + (size_t)v * w->row_bytes;
-            ws_gemm_nt(logits, part.rows, hidden + t * w->cols, w->cols, k, &part, 0);
+            ws_base_nt(logits, part.rows, hidden + t * w->cols, w->cols, k, &part, 0);
             ws_parallel_for(k, 4, add_chunk, &(sums){logits, part.rows, v, target + t, max, at, sum});
         }
         for (int64_t i = 0; i < k && !st; i++) {

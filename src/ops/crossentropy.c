@@ -2,7 +2,7 @@
 #include "base/err.h"
 #include "base/parallel.h"
 #include "base/profile.h"
-#include "kernel/gemm.h"
+#include "kernel/compute.h"
 #include "kernel/kernel.h"
 #include <math.h>
 
@@ -57,7 +57,7 @@ int64_t ws_crossentropy(const float *h, int64_t n, const ws_weight *head, const 
     float *logits = ws_arena_floats(scratch, (n < step ? n : step) * vocab);
     for (int64_t t = 0; t < n && bad < 0; t += step) {
         int64_t k = n - t < step ? n - t : step;
-        ws_gemm_nt(logits, vocab, h + t * d, d, k, head, 0);
+        ws_base_nt(logits, vocab, h + t * d, d, k, head, 0);
         softmax a = {logits, vocab, target + t, weight ? weight + t : NULL, nll + t, gh != NULL};
         ws_parallel_for(k, 1, one_token, &a);
         for (int64_t i = k - 1; i >= 0; i--)
@@ -68,7 +68,7 @@ int64_t ws_crossentropy(const float *h, int64_t n, const ws_weight *head, const 
             ws_weight part = *head;
             part.data = (const char *)head->data + (size_t)v * head->row_bytes;
             part.rows = rows;
-            ws_gemm_nn(gh + t * d, d, logits + v, vocab, 1, k, &part, v > 0);
+            ws_base_nn(gh + t * d, d, logits + v, vocab, k, &part, v > 0);
         }
     }
     ws_profile_leave(0, 0); /* its products tell their own */

@@ -1,6 +1,6 @@
 #include "ops/linear.h"
 #include "base/parallel.h"
-#include "kernel/gemm.h"
+#include "kernel/compute.h"
 #include "kernel/kernel.h"
 
 typedef struct add_bias {
@@ -16,7 +16,7 @@ static void bias_rows(void *arg, int64_t begin, int64_t end) {
 
 void ws_linear_forward(float *y, const float *x, int64_t n, const ws_weight *w, const float *bias) {
     if (!n) return;
-    ws_gemm_nt(y, w->rows, x, w->cols, n, w, 0);
+    ws_base_nt(y, w->rows, x, w->cols, n, w, 0);
     if (bias) ws_linear_add_bias(y, n, w->rows, bias);
 }
 
@@ -25,5 +25,5 @@ void ws_linear_add_bias(float *y, int64_t n, int64_t d, const float *bias) {
 }
 
 void ws_linear_backward(float *gx, const float *gy, int64_t n, const ws_weight *w, int accumulate) {
-    if (n) ws_gemm_nn(gx, w->cols, gy, w->rows, 1, n, w, accumulate);
+    if (n) ws_base_nn(gx, w->cols, gy, w->rows, n, w, accumulate);
 }

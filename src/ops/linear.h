@@ -1,5 +1,5 @@
 /* src/ops/linear.h - y = x W' + b and its input gradient (models.md 8.1).  W is frozen: it gets no gradient.
- * The products keep the order of summation that kernel/gemm.h promises, so a row's bits do not depend on the batch. */
+ * The products are of the compute type, and keep the order of summation that kernel/compute.h promises, so a row's bits do not depend on the batch. */
 #ifndef WS_OPS_LINEAR_H
 #define WS_OPS_LINEAR_H
 #include "kernel/weight.h"

@@ -1,5 +1,6 @@
 /* src/run/config.c - a run's options as JSON: what the manifest records, and what each stage's fingerprint covers. */
 #include "base/hash.h"
+#include "kernel/compute.h"
 #include "run/pipeline_impl.h"
 #include <string.h>
 
@@ -102,6 +103,7 @@ json_t *ws_run_options_json(const ws_pipeline *p) {
     calibrate_options(&p->o, o);
     eval_options(&p->o, 1, o);
     put_int(o, "seed", (int64_t)p->o.seed);
+    put_str(o, "compute", ws_compute_name());
     template_hash(p, o);
     return o;
 }
@@ -130,6 +132,7 @@ json_t *ws_stage_options_json(const ws_task *t) {
         if (rows) json_object_set_new(o, "rows", rows);
         return o;
     }
+    if (ws_compute_type() != WS_COMPUTE_F32) put_str(o, "compute", ws_compute_name());
     int training = t->kind == STAGE_POS || t->kind == STAGE_NEG || t->kind == STAGE_DIFF;
     put_int(o, "seed", (int64_t)(training ? row->spec.seed : p->o.seed));
     if (t->kind != STAGE_DIFF) template_hash(p, o);

@@ -2,6 +2,7 @@
 #include "ws.h"
 #include "base/parallel.h"
 #include "generate/generate.h"
+#include "kernel/compute.h"
 #include "kernel/kernel.h"
 #include "steer/steer.h"
 #include "text/think.h"
@@ -38,8 +39,9 @@ ws_engine *ws_engine_open(const char *model, const ws_engine_options *options, w
         e->thinking = options->thinking ? options->thinking > 0 : -1;
     }
     if (!model) ws_fail(&err, WS_EUSAGE, "no model is named");
-    if (!model || ws_kernels_init(&err) || ws_checkpoint_open(&e->checkpoint, model, &err) ||
-        ws_tokenizer_open(&e->tokenizer, e->checkpoint, &err) || ws_model_open(&e->model, e->checkpoint, &err)) {
+    if (!model || ws_kernels_init(&err) || ws_compute_choose(options ? options->compute : NULL, &err) ||
+        ws_checkpoint_open(&e->checkpoint, model, &err) || ws_tokenizer_open(&e->tokenizer, e->checkpoint, &err) ||
+        ws_model_open(&e->model, e->checkpoint, &err)) {
         failed(&err, error);
         ws_engine_close(e);
         return NULL;

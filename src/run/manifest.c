@@ -131,6 +131,9 @@ ws_status ws_manifest_claim(ws_manifest *m, const json_t *identity, ws_err *err)
     json_t *tokenizer = json_object_get(identity, "tokenizer"); /* a run of before may not have noted its own */
     if (tokenizer && !json_object_get(m->root, "tokenizer")) json_object_set(m->root, "tokenizer", tokenizer);
     if (tokenizer && same_thing(m, identity, "tokenizer", err)) return err->code;
+    if (json_object_get(new, "compute") &&
+        !json_object_get(old, "compute")) /* all was computed so before it was noted */
+        json_object_set_new((json_t *)old, "compute", json_string("f32"));
     ws_str diff = {0};
     const char *key;
     json_t *v;

@@ -74,7 +74,7 @@ static int32_t *some_ids(const ws_model *m, int64_t n, int row) {
 }
 
 static double fma_peak(double before) {
-    double now = ws_peak_fma(0) * 1e9;
+    double now = ws_peak_multiply(0) * 1e9;
     return now > before ? now : before;
 }
 

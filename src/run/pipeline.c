@@ -6,6 +6,7 @@
 #include "data/quality.h"
 #include "eval/vigset.h"
 #include "io/file.h"
+#include "kernel/compute.h"
 #include "kernel/kernel.h"
 #include "run/pipeline_impl.h"
 #include "run/report.h"
@@ -374,7 +375,8 @@ ws_status ws_pipeline_run(ws_pipeline *p, ws_stages_result *r, ws_err *err) {
     ws_code_hash(hex);
     ws_manifest_note(p->manifest, "program", json_pack("{s:s, s:s}", "name", "ws", "code_sha256", hex));
     ws_manifest_note(p->manifest, "kernels", json_string(ws_k.name));
-    ws_manifest_note(p->manifest, "compute", json_string("f32"));
+    ws_manifest_note(p->manifest, "compute", json_string(ws_compute_name()));
+    ws_manifest_note(p->manifest, "compute_why", json_string(ws_compute_why()));
     ws_manifest_note(p->manifest, "threads", json_integer(ws_threads()));
     if (ws_is_sweep(p)) ws_manifest_note(p->manifest, "rows", ws_rows_json(p));
     if (p->own.path)

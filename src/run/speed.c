@@ -58,7 +58,7 @@ ws_status ws_speed_measure(ws_speed *s, ws_model *m, ws_err *err) {
     double want = 3e11 / s->flops_token, word = s->flops_token + s->flops_head;
     int n = want < 16 ? 16 : want > 128 ? 128 : (int)want, runs = word > 1e9 ? 2 : 4;
     if (word > 2e9) ws_note("measuring how fast this machine runs the model ...");
-    s->peak = ws_peak_fma(0) * 1e9;
+    s->peak = ws_peak_multiply(0) * 1e9;
     if (timed(m, 1, n, runs, &t, err) || timed(m, FEW, 1, runs, &few, err) || timed(m, MANY, 1, runs, &many, err))
         return err->code;
     s->prefill = (n * s->flops_token + s->flops_head) / fmax(t, 1e-6);

@@ -5,7 +5,7 @@
 #include "base/profile.h"
 #include "base/progress.h"
 #include "io/file.h"
-#include "kernel/kernel.h"
+#include "kernel/compute.h"
 #include "run/tree.h"
 #include <errno.h>
 #include <stdio.h>
@@ -107,9 +107,6 @@ static void explain(const json_t *rec, const ws_stage *s, const json_t *inputs, 
     ws_str_adds(why, "its options changed");
 }
 
-/* "" before the kernels are chosen */
-static const char *kernels_now(void) { return ws_k.name ? ws_k.name : ""; }
-
 typedef enum verdict { CURRENT, NEVER_RAN, BEGUN, STALE, OUTPUT_GONE, OUTPUT_CHANGED } verdict;
 
 /* Every recorded output must stand there as recorded, and every output of the stage be recorded. */
@@ -155,7 +152,7 @@ static verdict judge(const ws_stage *s, const ws_manifest *m, ws_str *why) {
         v = STALE;
     } else if (strcmp(str_at(rec, "state"), "done")) {
         const char *kernels = str_at(rec, "kernels");
-        int other = s->same_kernels && *kernels && strcmp(kernels, kernels_now());
+        int other = s->same_kernels && *kernels && strcmp(kernels, ws_arithmetic());
         ws_str_addf(why, "begun, not finished%s%s%s", other ? "; begun with the " : "", other ? kernels : "",
                     other ? " kernels, whose bits are others" : "");
         v = other ? STALE : BEGUN;
@@ -270,7 +267,7 @@ static ws_status run_one(ws_stage *s, ws_manifest *m, verdict v, ws_err *err) {
     if (v == OUTPUT_CHANGED && set_aside(s, m, err)) goto out;
     if (v != NEVER_RAN && v != BEGUN && clear(s, m, err)) goto out;
     ws_manifest_set_stage(m, s->name,
-                          json_pack("{s:s, s:s, s:s, s:i, s:O, s:O}", "state", "begun", "kernels", kernels_now(),
+                          json_pack("{s:s, s:s, s:s, s:i, s:O, s:O}", "state", "begun", "kernels", ws_arithmetic(),
                                     "fingerprint", hex, "format", s->format, "options", s->options, "inputs", inputs));
     if (ws_manifest_save(m, err) || s->run(s->arg, err)) goto out;
     if (contents(m, s->output, s->n_outputs, &outputs, err)) {

@@ -1,7 +1,7 @@
 /* src/train/plan.c - tokens, memory and time of a training run. */
 #include "train/plan.h"
 #include "base/progress.h"
-#include "kernel/gemm.h"
+#include "kernel/compute.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,7 +115,7 @@ static int64_t parts_of(ws_train_cost *c, const step *t) {
     return again;
 }
 
-/* fp32 multiply-adds per second of the largest linear at the micro-batch's size. */
+/* Multiply-adds per second of the largest linear at the micro-batch's size. */
 static double gemm_rate(const ws_model *m, int64_t tokens) {
     const ws_weight *w = NULL;
     for (int i = 0; i < ws_model_n_sites(m); i++) {
@@ -128,7 +128,7 @@ static double gemm_rate(const ws_model *m, int64_t tokens) {
     double best = 0;
     for (int i = 0; i < 3 && x && y; i++) {
         double t = ws_now();
-        ws_gemm_nt(y, w->rows, x, w->cols, n, w, 0);
+        ws_base_nt(y, w->rows, x, w->cols, n, w, 0);
         t = ws_now() - t;
         double rate = t > 0 ? (double)n * (double)w->rows * (double)w->cols / t : 0;
         if (i && rate > best) best = rate; /* the first one warms up */

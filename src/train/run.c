@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "io/csv.h"
 #include "io/json.h"
-#include "kernel/kernel.h"
+#include "kernel/compute.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +54,7 @@ json_t *ws_train_config(const ws_model *m, const ws_examples *data, const ws_tra
     json_object_set_new(j, "clip", json_real(o->clip));
     json_object_set_new(j, "seed", json_integer((json_int_t)o->seed));
     json_object_set_new(j, "eval_every", json_integer(o->eval_every));
+    if (ws_compute_type() != WS_COMPUTE_F32) json_object_set_new(j, "compute", json_string(ws_compute_name()));
     return j;
 }
 
@@ -250,7 +251,7 @@ ws_status ws_run_write_checkpoint(const char *dir, const char hash[65], int64_t 
     char number[32];
     snprintf(number, sizeof number, "%lld", (long long)step);
     json_t *meta = json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", "ws-train-checkpoint", "version", "1", "step",
-                             number, "config_hash", hash, "kernels", ws_k.name);
+                             number, "config_hash", hash, "kernels", ws_arithmetic());
     char *path = ws_path_join(dir, "checkpoint.safetensors");
     ws_status st = ws_safetensors_write(path, t, 4, meta, err);
     free(path);
@@ -285,9 +286,9 @@ static ws_status restore(ws_train_run *r, ws_adapter *a, ws_adamw *o, const ws_s
     r->step = log->dim[0];
     r->log = ws_xrealloc(r->log, log->bytes);
     memcpy(r->log, log->data, log->bytes);
-    if (set && strcmp(set, ws_k.name))
+    if (set && strcmp(set, ws_arithmetic()))
         ws_note("%s was written with the %s kernels, these are %s: the result may differ in the last bits", path, set,
-                ws_k.name);
+                ws_arithmetic());
     ws_adapter_refresh(a);
     return WS_OK;
 }

@@ -1,0 +1,234 @@
+/* src/kernel/base_product.c - products with a model's own weights: fp32 as gemm.c has them, or the loops around bf16. */
+#include "base/parallel.h"
+#include "base/profile.h"
+#include "kernel/compute.h"
+#include "kernel/gemm.h"
+#include "kernel/kernel.h"
+#include <stdlib.h>
+
+/* ---------- numbers rounded to bf16 ---------- */
+
+typedef uint32_t four __attribute__((vector_size(16)));
+typedef uint16_t halves __attribute__((vector_size(8)));
+
+/* The bits of ws_bf16_round in the upper half, 0 below. */
+static inline four rounded(four u) {
+    const four up = u + 0x7fff + (u >> 16 & 1), nan = (four)((u & 0x7fffffff) > 0x7f800000);
+    const four small = (four)((u & 0x7f800000) == 0);
+    return ((nan & (u | 0x400000)) | (~nan & ~small & up) | (small & (u & 0x80000000))) & 0xffff0000;
+}
+
+static void round_f32(float *x, int64_t n) {
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        four u;
+        memcpy(&u, x + i, sizeof u);
+        u = rounded(u);
+        memcpy(x + i, &u, sizeof u);
+    }
+    for (; i < n; i++) x[i] = ws_bf16_f32(ws_bf16_round(x[i]));
+}
+
+static void narrow(uint16_t *to, const float *x, int64_t n) {
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        four u;
+        memcpy(&u, x + i, sizeof u);
+        const halves h = __builtin_convertvector(rounded(u) >> 16, halves);
+        memcpy(to + i, &h, sizeof h);
+    }
+    for (; i < n; i++) to[i] = ws_bf16_round(x[i]);
+}
+
+/* ---------- buffers that a thread keeps ---------- */
+
+typedef struct kept {
+    void *p;
+    size_t bytes;
+} kept;
+static void *keep(kept *k, size_t bytes) {
+    if (bytes > k->bytes) {
+        bytes = (bytes + 4095) / 4096 * 4096;
+        free(k->p);
+        k->p = aligned_alloc(4096, bytes);
+        if (!k->p) BUG("out of memory: %zu bytes for a matrix in bf16", bytes);
+        k->bytes = bytes;
+    }
+    return k->p;
+}
+static _Thread_local kept left, weights, line, turned;
+
+/* ---------- the products ---------- */
+
+enum { SLAB = 1024, COPY_ROWS = 64, COPY_COLS = 256 }; /* rows of x at a time; weights that are copied at a time */
+
+typedef struct product {
+    float *y;
+    int64_t ldy;
+    const float *x; /* as given */
+    int64_t ldx;
+    void *rounded; /* [M, ld]: bf16 where the set multiplies pairs, else fp32 */
+    int64_t ld, M, K;
+    ws_order order; /* of x's columns */
+    const ws_weight *w;
+    int64_t mb, nb, n_blocks, N;
+    int nn, accumulate;
+} product;
+
+static void round_rows(void *arg, int64_t begin, int64_t end) {
+    const product *p = arg;
+    for (int64_t m = begin; m < end; m++) {
+        const float *x = p->x + m * p->ldx;
+        if (p->order.a) {
+            float *moved = keep(&line, (size_t)p->K * sizeof *moved);
+            ws_order_store(p->order, x, moved, p->K);
+            x = moved;
+        }
+        if (ws_k.bf16) {
+            uint16_t *to = (uint16_t *)p->rounded + m * p->ld;
+            ws_k.bf16->round(to, x, p->K);
+            memset(to + p->K, 0, (size_t)(p->ld - p->K) * sizeof *to);
+        } else {
+            float *to = (float *)p->rounded + m * p->ld;
+            memcpy(to, x, (size_t)p->K * sizeof *to);
+            round_f32(to, p->K);
+        }
+    }
+}
+
+/* Rows r0 .. r0 + rows - 1 and columns c0 .. c0 + cols - 1 of W in bf16; c0 begins a block. */
+static ws_weight copied(const ws_weight *w, int64_t r0, int64_t rows, int64_t c0, int64_t cols) {
+    uint16_t *to = keep(&weights, (size_t)(rows * cols) * sizeof *to);
+    float *wide = keep(&line, (size_t)cols * sizeof *wide);
+    for (int64_t r = 0; r < rows; r++) {
+        const char *row = ws_weight_row(w, r0 + r);
+        ws_k.widen(wide, row + ws_dtype_bytes(w->type, c0), w->type, cols);
+        narrow(to + r * cols, wide, cols);
+    }
+    return (ws_weight){.data = to, .type = WS_BF16, .rows = rows, .cols = cols, .row_bytes = (size_t)cols * 2};
+}
+
+static void chunk(void *arg, int64_t begin, int64_t end) {
+    const product *p = arg;
+    for (int64_t c = begin; c < end; c++) {
+        const int64_t m0 = c / p->n_blocks * p->mb, n0 = c % p->n_blocks * p->nb;
+        const int64_t m = p->M - m0 < p->mb ? p->M - m0 : p->mb, n1 = n0 + p->nb < p->N ? n0 + p->nb : p->N;
+        float *y = p->y + m0 * p->ldy;
+        if (ws_k.bf16) {
+            (p->nn ? ws_k.bf16->nn : ws_k.bf16->nt)(y, p->ldy, (uint16_t *)p->rounded + m0 * p->ld, p->ld, m, p->w, n0,
+                                                    n1, p->accumulate);
+            continue;
+        }
+        const float *x = (float *)p->rounded + m0 * p->ld;
+        const ws_weight part = p->nn ? copied(p->w, 0, p->K, n0, n1 - n0) : copied(p->w, n0, n1 - n0, 0, p->w->cols);
+        if (p->nn)
+            ws_k.gemm_nn(y + n0, p->ldy, x, p->ld, 1, m, &part, 0, n1 - n0, p->accumulate);
+        else
+            ws_k.gemm_nt(y + n0, p->ldy, x, p->ld, m, &part, 0, n1 - n0, p->accumulate);
+    }
+}
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Chunks are cut by the shape alone, as gemm.c does: columns near `nc` in multiples of `nu`, then rows until there are
+ * enough to keep many threads even; what is copied is copied once, so its rows stay together. */
+static void run(product *p, int64_t nc, int64_t nu, int64_t mc, int64_t mu) {
+    int64_t m_blocks = 1;
+    p->nb = ceil_div(ceil_div(p->N, ceil_div(p->N, nc)), nu) * nu;
+    p->n_blocks = ceil_div(p->N, p->nb);
+    if (ws_k.bf16) m_blocks = ceil_div(48, p->n_blocks);
+    if (m_blocks > p->M / mc) m_blocks = p->M / mc > 0 ? p->M / mc : 1;
+    p->mb = ceil_div(ceil_div(p->M, m_blocks), mu) * mu;
+    const int64_t chunks = ceil_div(p->M, p->mb) * p->n_blocks;
+    if ((double)p->M * (double)p->N * (double)p->K < 3e4)
+        chunk(p, 0, chunks);
+    else
+        ws_parallel_for(chunks, 1, chunk, p);
+}
+
+static void slab(product *p) {
+    if (p->M <= 0 || p->N <= 0) return;
+    p->ld = ws_k.bf16 ? ceil_div(p->K, 32) * 32 : p->K;
+    p->rounded = keep(&left, (size_t)(p->M * p->ld) * (ws_k.bf16 ? sizeof(uint16_t) : sizeof(float)));
+    ws_parallel_for(p->M, 16, round_rows, p);
+    if (!ws_k.bf16 && p->w->type == WS_BF16) { /* nothing to copy */
+        ws_weight plain = *p->w;
+        plain.col_order.a = 0;
+        if (p->nn)
+            ws_gemm_nn(p->y, p->ldy, p->rounded, p->ld, 1, p->M, &plain, p->accumulate);
+        else
+            ws_gemm_nt(p->y, p->ldy, p->rounded, p->ld, p->M, &plain, p->accumulate);
+    } else if (p->nn)
+        run(p, ws_k.bf16 ? 512 : COPY_COLS, ws_k.bf16 ? 32 : COPY_COLS, 96, 12);
+    else
+        run(p, ws_k.bf16 ? 96 : COPY_ROWS, ws_k.bf16 ? 8 : 4, 128, 12);
+}
+
+/* Rows of y in the order of the stored columns, out and back. */
+typedef struct turn {
+    ws_order order;
+    float *y, *stored;
+    int64_t ldy, n;
+} turn;
+static void store_rows(void *arg, int64_t begin, int64_t end) {
+    const turn *t = arg;
+    for (int64_t r = begin; r < end; r++) ws_order_store(t->order, t->y + r * t->ldy, t->stored + r * t->n, t->n);
+}
+static void load_rows(void *arg, int64_t begin, int64_t end) {
+    const turn *t = arg;
+    for (int64_t r = begin; r < end; r++) ws_order_load(t->order, t->stored + r * t->n, t->y + r * t->ldy, t->n);
+}
+
+static void all_slabs(product p, int64_t M) {
+    const ws_order none = {0};
+    for (int64_t m = 0; m < M; m += SLAB, p.x += SLAB * p.ldx, p.y += SLAB * p.ldy) {
+        p.M = M - m < SLAB ? M - m : SLAB;
+        p.order = p.nn ? none : p.w->col_order;
+        if (!p.nn || !p.w->col_order.a) {
+            slab(&p);
+            continue;
+        }
+        turn t = {p.w->col_order, p.y, keep(&turned, (size_t)(p.M * p.N) * sizeof(float)), p.ldy, p.N};
+        product q = p;
+        q.y = t.stored, q.ldy = p.N;
+        if (p.accumulate) ws_parallel_for(p.M, 32, store_rows, &t);
+        slab(&q);
+        ws_parallel_for(p.M, 32, load_rows, &t);
+    }
+}
+
+/* Bytes that a product reads and writes at least, as in gemm.c. */
+static double traffic(int64_t M, const ws_weight *w) {
+    return (double)w->rows * (double)w->row_bytes + 4.0 * (double)M * (double)(w->rows + w->cols);
+}
+
+void ws_base_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate) {
+    if (ws_compute_type() == WS_COMPUTE_F32) {
+        ws_gemm_nt(y, ldy, x, ldx, M, w, accumulate);
+        return;
+    }
+    ws_profile_enter(M <= 4 ? "x W' bf16, 1-4 rows" : M < 64 ? "x W' bf16, 5-63 rows" : "x W' bf16");
+    all_slabs(
+        (product){.y = y, .ldy = ldy, .x = x, .ldx = ldx, .K = w->cols, .N = w->rows, .w = w, .accumulate = accumulate},
+        M);
+    ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
+}
+
+void ws_base_nn(float *y, int64_t ldy, const float *a, int64_t lda, int64_t M, const ws_weight *w, int accumulate) {
+    if (ws_compute_type() == WS_COMPUTE_F32) {
+        ws_gemm_nn(y, ldy, a, lda, 1, M, w, accumulate);
+        return;
+    }
+    ws_profile_enter(M < 64 ? "A W bf16, up to 63 rows" : "A W bf16");
+    all_slabs((product){.y = y,
+                        .ldy = ldy,
+                        .x = a,
+                        .ldx = lda,
+                        .K = w->rows,
+                        .N = w->cols,
+                        .w = w,
+                        .nn = 1,
+                        .accumulate = accumulate},
+              M);
+    ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
+}

@@ -1,0 +1,40 @@
+/* src/kernel/compute.h - the arithmetic of products with a model's own weights.
+ *   f32   both sides as they are: ws_gemm_nt and ws_gemm_nn
+ *   bf16  both sides rounded to bf16 first (ws_bf16_round); products, sums and all else fp32
+ * Where the kernel set multiplies pairs of bf16 (`ws_kernels.bf16`) this is up to twice as fast as f32; elsewhere rounded
+ * numbers go through the fp32 kernels, which is slower than f32 and gives the same results up to the order of sums.
+ *
+ * Order of summation with bf16 pairs (fixed for a kernel set, whatever M, N, threads or path; s: fp32):
+ *   ws_base_nt  K is cut into equal blocks of at most 1280.  Inside a block lane l of 16 takes the pairs k = 32 j + 2 l and
+ *               k + 1 for j = 0, 1, 2 ...; the lanes are summed by v_sum4's tree, block sums are added in order.
+ *               accumulate: the finished sum is added once to y.
+ *   ws_base_nn  one chain over the pairs k = 0 and 1, 2 and 3 ...; it starts at 0, or at y where `accumulate`. */
+#ifndef WS_KERNEL_COMPUTE_H
+#define WS_KERNEL_COMPUTE_H
+#include "base/err.h"
+#include "kernel/weight.h"
+
+typedef enum ws_compute { WS_COMPUTE_F32, WS_COMPUTE_BF16 } ws_compute;
+
+/* "f32", "bf16", or "auto": bf16 where the kernel set in use has products of bf16 pairs.  NULL: what WS_COMPUTE says, else
+ * auto.  Call it after ws_kernels_init and before threads start; until then products are f32. */
+ws_status ws_compute_choose(const char *name, ws_err *err);
+ws_compute ws_compute_type(void);
+const char *ws_compute_name(void); /* "f32" or "bf16" */
+const char *ws_compute_why(void);  /* a phrase: who chose it, and for what reason */
+int ws_compute_is_auto(void);      /* nobody asked for this type by name */
+/* The kernel set, and " bf16" behind it where that is the compute type: bits are the same where this is the same. */
+const char *ws_arithmetic(void);
+
+/* Nearest even; a NaN stays one; a subnormal becomes 0 of its sign, as the instructions have it. */
+static inline uint16_t ws_bf16_round(float f) {
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u & 0x7f800000u ? ws_f32_bf16(f) : (uint16_t)(u >> 16 & 0x8000u);
+}
+
+/* As ws_gemm_nt: y[M, N] (+)= x[M, K] W[N, K]^T, in the compute type. */
+void ws_base_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate);
+/* As ws_gemm_nn with row-major A: y[M, N] (+)= A[M, K] W[K, N], in the compute type. */
+void ws_base_nn(float *y, int64_t ldy, const float *a, int64_t lda, int64_t M, const ws_weight *w, int accumulate);
+#endif

@@ -1,0 +1,41 @@
+/* src/kernel/simd_avx512bf16.h - what AVX-512 BF16 adds to simd_avx512.h: vectors of 32 numbers in bf16, or 16 pairs. */
+#ifndef WS_KERNEL_SIMD_BF16_H
+#define WS_KERNEL_SIMD_BF16_H
+#include "kernel/simd_avx512.h"
+
+typedef __m512bh vb;
+WS_INLINE vb vb_load(const void *p) { return (vb)_mm512_loadu_si512(p); }
+/* n < 32 numbers, 0 after them. */
+WS_INLINE vb vb_load_n(const void *p, int64_t n) { return (vb)_mm512_maskz_loadu_epi16((__mmask32)((1u << n) - 1), p); }
+WS_INLINE void vb_store(void *p, vb a) { _mm512_storeu_si512(p, (__m512i)a); }
+WS_INLINE vb vb_zero(void) { return (vb)_mm512_setzero_si512(); }
+/* The pair at p in every lane. */
+WS_INLINE vb vb_pair(const void *p) {
+    int32_t pair;
+    memcpy(&pair, p, sizeof pair);
+    return (vb)_mm512_set1_epi32(pair);
+}
+/* Rounded to nearest even: numbers 0 .. 15 from lo, 16 .. 31 from hi. */
+WS_INLINE vb vb_round(vf lo, vf hi) { return (vb)_mm512_cvtne2ps_pbh(hi, lo); }
+/* Lane l: acc + a[2l+1] b[2l+1], rounded, then + a[2l] b[2l]. */
+WS_INLINE vf vb_dot(vf acc, vb a, vb b) { return _mm512_dpbf16_ps(acc, a, b); }
+/* out[0] = a0 b0 a1 b1 ... a15 b15, out[1] = a16 b16 ... */
+WS_INLINE void vb_interleave(vb a, vb b, vb out[2]) {
+    const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37,
+                                         5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    out[0] = (vb)_mm512_permutex2var_epi16((__m512i)a, low, (__m512i)b);
+    out[1] = (vb)_mm512_permutex2var_epi16((__m512i)a, high, (__m512i)b);
+}
+/* out[0] = v_sum4(a[0], ..., a[3]), out[1] = v_sum4(b[0], ..., b[3]), the same sums in fewer instructions. */
+WS_INLINE void v_sum8(const vf a[4], const vf b[4], v4 out[2]) {
+    vf s[4];
+    for (int i = 0; i < 4; i++) /* a's eight sums in the lower half, b's in the upper one */
+        s[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], b[i], 0x44), _mm512_shuffle_f32x4(a[i], b[i], 0xee));
+    vf ab = _mm512_add_ps(_mm512_unpacklo_ps(s[0], s[1]), _mm512_unpackhi_ps(s[0], s[1]));
+    vf cd = _mm512_add_ps(_mm512_unpacklo_ps(s[2], s[3]), _mm512_unpackhi_ps(s[2], s[3]));
+    vf t = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    t = _mm512_add_ps(t, _mm512_shuffle_f32x4(t, t, 0xb1)); /* quarters 0 + 1 and 2 + 3 */
+    out[0] = _mm512_castps512_ps128(t), out[1] = _mm512_extractf32x4_ps(t, 2);
+}
+#endif
