@@ -44,8 +44,11 @@ static const struct argp_option options[] = {
     {"rows", K_ROWS, "N", 0, "sequences at once (train 4, prefill 1, decode and delta 16)", 2},
     {"tokens", K_TOKENS, "N", 0, "tokens of a sequence (train, prefill, delta: 512), of an answer (decode: 8)", 2},
     {"context", K_CONTEXT, "N", 0, "decode: tokens of each prompt (1024)", 2},
-    {"rounds", K_ROUNDS, "N", 0, "repetitions; the fastest counts (train 1, prefill 2, open 3)", 2},
-    {"rank", K_RANK, "R", 0, "train: of the LoRA on the default layers and modules (32)", 2},
+    {"rounds", K_ROUNDS, "N", 0, "repetitions; the fastest counts (train and decode 1, prefill 2, open 3)", 2},
+    {"rank", K_RANK, "R", 0,
+     "train: of the LoRA on the default layers and modules (32); decode: also with a random dW of this rank at every "
+     "linear",
+     2},
     {"memory", K_MEMORY, "GIB", 0,
      "train: for activations; above it rows run in parts, or are recomputed, as in ws train (half of what is free)", 2},
     {"like", K_LIKE, "MODEL", 0,
@@ -63,6 +66,7 @@ static const char doc[] =
     "  ws bench train --model M --rows 4 --tokens 512           a whole LoRA step: tokens/s, FLOP/s, memory\n"
     "  ws bench prefill --model M --tokens 512                  reading prompts\n"
     "  ws bench decode --model M --rows 16 --context 1024       writing many answers at once\n"
+    "  ws bench decode --model M --rows 1 --context 64 --rank 64    one answer, and what a dW of rank 64 costs\n"
     "  ws bench open --model M                                  how long a model and its tokenizer take to open\n"
     "  ws bench make-checkpoint --like qwen3.5-4b DIR           a model directory of that shape, random weights\n\v"
     "Figures of a model count model FLOPs: recomputed blocks and masked-out positions count nothing. "
@@ -230,7 +234,7 @@ static const subject subjects[] = {
     {"delta", BIT(K_ROWS) | BIT(K_TOKENS) | BIT(K_SECONDS) | BIT(K_OUT), ws_bench_delta},
     {"train", SIZES | BIT(K_ROUNDS) | BIT(K_RANK) | BIT(K_MEMORY), ws_bench_train},
     {"prefill", SIZES | BIT(K_ROUNDS), ws_bench_prefill},
-    {"decode", SIZES | BIT(K_CONTEXT), ws_bench_decode},
+    {"decode", SIZES | BIT(K_CONTEXT) | BIT(K_ROUNDS) | BIT(K_RANK), ws_bench_decode},
     {"open", BIT(K_MODEL) | BIT(K_OFFLINE) | BIT(K_ROUNDS) | BIT(K_OUT), ws_bench_open},
     {"make-checkpoint", BIT(K_LIKE) | BIT(K_DTYPE) | BIT(K_TEXT_ONLY) | BIT(K_SEED), ws_bench_make_checkpoint}};
 enum { N_SUBJECTS = sizeof subjects / sizeof *subjects };

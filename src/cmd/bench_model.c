@@ -2,6 +2,7 @@
 #include "base/parallel.h"
 #include "base/progress.h"
 #include "cmd/bench.h"
+#include "delta/delta.h"
 #include "kernel/kernel.h"
 #include "model/model.h"
 #include "run/measure.h"
@@ -19,20 +20,38 @@ static void heading(const ws_session *s, int json) {
     printf("%-26s %9s %10s %10s %9s %7s\n", "", "tokens", "seconds", "tokens/s", "GFLOP/s", "share");
 }
 
-static void print(const char *what, const char *detail, const ws_session *s, const ws_measured *v, int json) {
+/* Bytes of weights a second in a decode step, which reads them once for all rows. */
+static double read_rate(const ws_measured *v) { return v->bytes * (double)v->tokens / v->rows / v->seconds; }
+
+/* `steered`: rank of the dW that hung at every linear; 0: none. */
+static void print(const char *what, const char *detail, const ws_session *s, const ws_measured *v, int steered,
+                  int json) {
     char label[64];
     const double rate = (double)v->tokens / v->seconds, gflops = v->flops / v->seconds * 1e-9;
     snprintf(label, sizeof label, "%s%s", what, detail);
     if (json)
         printf("{\"subject\": \"%s\", \"model\": \"%s\", \"threads\": %d, \"tokens\": %lld, \"seconds\": %.4f, "
                "\"first_seconds\": %.4f, \"rounds\": %d, \"tokens_per_second\": %.3f, \"model_gflops\": %.2f, "
-               "\"peak_gflops\": %.2f, \"share\": %.4f, \"rows_at_once\": %d, \"recompute\": %s}\n",
+               "\"peak_gflops\": %.2f, \"share\": %.4f, \"rows_at_once\": %d, \"recompute\": %s, \"steered_rank\": %d",
                what, ws_checkpoint_name(s->checkpoint), ws_threads(), (long long)v->tokens, v->seconds, v->first,
                v->rounds, rate, gflops, v->peak * 1e-9, v->flops / v->seconds / v->peak, v->rows,
-               v->recompute ? "true" : "false");
+               v->recompute ? "true" : "false", steered);
+    if (json && v->bytes > 0)
+        printf(", \"weight_bytes\": %.0f, \"weight_gbs\": %.3f, \"read_gbs\": %.3f, \"read_share\": %.4f", v->bytes,
+               read_rate(v) * 1e-9, v->read * 1e-9, read_rate(v) / v->read);
+    if (json)
+        printf("}\n");
     else
         printf("%-26s %9lld %10.3f %10.2f %9.1f %6.0f%%\n", label, (long long)v->tokens, v->seconds, rate, gflops,
                100 * v->flops / v->seconds / v->peak);
+}
+
+/* What a step reads of memory, and what it could. */
+static void reading(const ws_measured *v, int json) {
+    char bytes[32];
+    if (json) return;
+    printf("a step reads %s of weights: %.1f GB/s, %.0f%% of the %.1f GB/s that memory gives\n",
+           ws_format_bytes(bytes, v->bytes), read_rate(v) * 1e-9, 100 * read_rate(v) / v->read, v->read * 1e-9);
 }
 
 /* Memory of the process, and the peak that the shares are of. */
@@ -85,7 +104,7 @@ ws_status ws_bench_train(const ws_bench_opts *o, const ws_common *c, ws_err *err
                                     (int)or_else(o->rounds, 1), o->memory, err);
     char how[48];
     snprintf(how, sizeof how, ", %d rows at once%s", v.rows, v.recompute ? ", recomputed" : "");
-    if (!st) print("train", how, &s, &v, c->json);
+    if (!st) print("train", how, &s, &v, 0, c->json);
     if (!st) ending(&v, c->json);
     ws_session_close(&s);
     return st;
@@ -98,19 +117,38 @@ ws_status ws_bench_prefill(const ws_bench_opts *o, const ws_common *c, ws_err *e
     heading(&s, c->json);
     ws_status st = ws_measure_prefill(&v, s.model, (int)or_else(o->rows, 1), (int)or_else(o->tokens, 512),
                                       (int)or_else(o->rounds, 2), err);
-    if (!st) print("prefill", "", &s, &v, c->json), ending(&v, c->json);
+    if (!st) print("prefill", "", &s, &v, 0, c->json), ending(&v, c->json);
     ws_session_close(&s);
     return st;
 }
 
+/* With --rank first without and then with a random dW of that rank at every linear. */
 ws_status ws_bench_decode(const ws_bench_opts *o, const ws_common *c, ws_err *err) {
+    const int rows = (int)or_else(o->rows, 16), context = (int)or_else(o->context, 1024),
+              tokens = (int)or_else(o->tokens, 8), rounds = (int)or_else(o->rounds, 1), rank = (int)o->rank;
     ws_session s;
-    ws_measured v, prompts;
+    ws_measured v, steered, prompts;
+    ws_delta *dw = NULL;
+    char how[48];
     if (ws_session_open_weights(&s, c, err)) return err->code;
     heading(&s, c->json);
-    ws_status st = ws_measure_decode(&v, &prompts, s.model, (int)or_else(o->rows, 16), (int)or_else(o->context, 1024),
-                                     (int)or_else(o->tokens, 8), err);
-    if (!st) print("prompts", "", &s, &prompts, c->json), print("decode", "", &s, &v, c->json), ending(&v, c->json);
+    ws_status st = ws_measure_decode(&v, &prompts, s.model, rows, context, tokens, rounds, NULL, err);
+    if (!st) {
+        print("prompts", "", &s, &prompts, 0, c->json);
+        print("decode", "", &s, &v, 0, c->json);
+        reading(&v, c->json);
+    }
+    if (!st && rank) st = ws_delta_random_everywhere(&dw, s.model, rank, c->seed, err);
+    if (!st && rank)
+        st = ws_measure_decode(&steered, &prompts, s.model, rows, context, tokens, rounds, ws_delta_patch(dw), err);
+    if (!st && rank) {
+        snprintf(how, sizeof how, ", dW of rank %d", rank);
+        print("prompts", how, &s, &prompts, rank, c->json);
+        print("decode", how, &s, &steered, rank, c->json);
+        if (!c->json) printf("steering costs %.1f%% of a step\n", 100 * (steered.seconds / v.seconds - 1));
+    }
+    if (!st) ending(&v, c->json);
+    ws_delta_free(dw);
     ws_session_close(&s);
     return st;
 }

@@ -36,6 +36,8 @@ ws_status ws_delta_mix(ws_delta **out, const ws_model *m, int n, ws_delta *const
 /* A control: U V of random factors at the sites of `like`, with its norm at each of them and its rank (64 where it has
  * terms).  A function of the seed alone. */
 ws_status ws_delta_random(ws_delta **out, const ws_delta *like, uint64_t seed, ws_err *err);
+/* U V of random factors of that rank and of norm 1 at every linear, to measure what steering costs. */
+ws_status ws_delta_random_everywhere(ws_delta **out, const ws_model *m, int64_t rank, uint64_t seed, ws_err *err);
 void ws_delta_free(ws_delta *d);
 /* <a, b> = sum over sites of tr(dWa' dWb) in double, O((d_out + d_in) k^2) a site where both are
  * U V alone, else a pass over W. */
