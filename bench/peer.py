@@ -1,12 +1,14 @@
 """The same chain with transformers + PEFT, timed stage by stage: the peer that bench/run.sh measures ws against.
 
 It is meant to be a fair, plain use of these libraries on a CPU: batched generation with left padding, PEFT LoRA with
-AdamW, dense dW merged for every alpha.  It makes no expected values; tools/reference/ does that.
+AdamW and a look at the rows held out, dense dW merged for every alpha.  It makes no expected values; tools/reference/ does
+that.
 
-    peer.py MODEL OUT [--dtype f32|bf16] [--topics 20 --personas 5 --samples 2 --tokens 96 --epochs 1]
+    peer.py MODEL OUT [--dtype f32|bf16] [--stages data,train,diff,calibrate,eval] [--topics 20 --personas 5 --samples 2 ...]
 
-MODEL is a Hugging Face directory or a .gguf file (converted once into OUT/hf).  The last line is JSON: seconds and
-tokens per second of every stage.
+MODEL is a Hugging Face directory or a .gguf file (converted once into OUT/hf).  Stages may run in processes of their own:
+what the next one needs lies in OUT.  The last line is JSON: seconds and tokens per second of every stage that ran.  Opening
+the model counts in data and train, as it does for ws; for the other stages it is opened before the clock starts.
 """
 import argparse
 import json
@@ -33,6 +35,7 @@ def options():
     p.add_argument("--data", default=os.path.join(HERE, "..", "data"))
     p.add_argument("--behavior", default="enthusiasm")
     p.add_argument("--threads", type=int, default=0)
+    p.add_argument("--stages", default="data,train,diff,calibrate,eval")
     for name, value in dict(topics=20, personas=5, samples=2, tokens=96, batch=32, epochs=1, seed=42, kl_prompts=50,
                             kl_tokens=50, vignettes=1000).items():
         p.add_argument("--" + name.replace("_", "-"), type=int, default=value)
@@ -65,8 +68,11 @@ class Chain:
         self.tok.padding_side = "left"
         with open(os.path.join(o.data, "behaviors", o.behavior + ".json")) as f:
             self.behavior = json.load(f)
-        self.base = self.load()
-        self.result = {}
+        self.base = None
+        self.result, self.alphas, self.probes = {}, (), ()
+
+    def path(self, name):
+        return os.path.join(self.o.out, name)
 
     def load(self):
         return AutoModelForCausalLM.from_pretrained(self.dir, dtype=self.dtype).eval()
@@ -89,6 +95,7 @@ class Chain:
     @torch.no_grad()
     def data(self):
         o, b = self.o, self.behavior
+        self.base = self.load()
         grid = [(t, p) for t in range(o.topics) for p in range(o.personas) for _ in range(o.samples)]
         random.Random(o.seed).shuffle(grid)
         torch.manual_seed(o.seed)
@@ -104,7 +111,13 @@ class Chain:
                 for j, ids in enumerate(y):
                     self.rows[i + j][side] = self.tok.decode(ids, skip_special_tokens=True).strip()
                     tokens += int((ids != self.tok.pad_token_id).sum())
+        with open(self.path("pairs.jsonl"), "w") as f:
+            f.writelines(json.dumps(r) + "\n" for r in self.rows)
         return tokens
+
+    def read_rows(self):
+        with open(self.path("pairs.jsonl")) as f:
+            self.rows = [json.loads(line) for line in f]
 
     # ---- train: PEFT LoRA on the answers of one side ---------------------------------------------------------------
     def encode(self, row, side):
@@ -133,7 +146,7 @@ class Chain:
         model.train()
         rows = [self.encode(r, side) for r in self.rows]
         random.Random(o.seed).shuffle(rows)
-        rows = rows[max(1, len(rows) // 10):]
+        held, rows = rows[:max(1, len(rows) // 10)], rows[max(1, len(rows) // 10):]
         params = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(params, lr=2e-4, weight_decay=0.01)
         total, step, tokens = math.ceil(len(rows) / 16) * o.epochs, 0, 0
@@ -151,20 +164,26 @@ class Chain:
                 optimizer.step()
                 optimizer.zero_grad()
                 step += 1
-        return {k: v.detach().float() for k, v in model.state_dict().items() if "lora_" in k}, tokens
+        with torch.no_grad():
+            held_loss = float(np.mean([self.loss(model, [row]).item() for row in held]))
+        print("train", side, "steps", step, "held-out loss %.4f" % held_loss, flush=True)
+        model.save_pretrained(self.path(side))
+        torch.save({k: v.detach().float() for k, v in model.state_dict().items() if "lora_" in k}, self.path(side + ".pt"))
+        return tokens
 
     def train_both(self):
-        self.factors, tokens = {}, 0
-        for side in ("pos", "neg"):
-            self.factors[side], n = self.train(side)
-            tokens += n
+        return sum(self.train(side) for side in ("pos", "neg"))
+
+    # ---- diff: dense dW ---------------------------------------------------------------------------------------------
+    def diff(self):
+        self.base = self.base or self.load()
+        self.factors = {side: torch.load(self.path(side + ".pt")) for side in ("pos", "neg")}
         names = sorted({k.split(".lora_")[0] for k in self.factors["pos"]})
         merged = lambda s, n: 2.0 * self.factors[s][n + ".lora_B.default.weight"] @ self.factors[s][n + ".lora_A.default.weight"]
         self.dW = {n.replace("base_model.model.", "") + ".weight": merged("pos", n) - merged("neg", n) for n in names}
         weights = dict(self.base.named_parameters())
         self.weights = {k: weights[k] for k in self.dW}
         self.original = {k: w.data.clone() for k, w in self.weights.items()}
-        return tokens
 
     def steer(self, alpha):
         for k, w in self.weights.items():
@@ -178,16 +197,14 @@ class Chain:
             x = self.batch(self.prompts[i:i + o.batch])
             n = x["input_ids"].shape[1]
             self.steer(alpha)
-            ids = self.base.generate(**x, max_new_tokens=o.kl_tokens, do_sample=False, pad_token_id=self.tok.pad_token_id)
-            new = ids[:, n:]
-            ended = (new == self.tok.eos_token_id).long().cumsum(1)
-            keep = (ended - (new == self.tok.eos_token_id).long()) == 0
-            mask = torch.cat([x["attention_mask"], torch.ones_like(new)], 1)
+            ids = self.base.generate(**x, max_new_tokens=o.kl_tokens, min_new_tokens=o.kl_tokens, do_sample=False,
+                                     pad_token_id=self.tok.pad_token_id)
+            mask = torch.cat([x["attention_mask"], torch.ones_like(ids[:, n:])], 1)
             kw = dict(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0))
             steered = self.base(**kw).logits[:, n - 1:-1].float().log_softmax(-1)
             self.steer(0.0)
             base = self.base(**kw).logits[:, n - 1:-1].float().log_softmax(-1)
-            out.append((steered.exp() * (steered - base)).sum(-1)[keep].numpy())
+            out.append((steered.exp() * (steered - base)).sum(-1).flatten().numpy())
         self.probed += sum(len(v) for v in out)
         return float(np.percentile(np.concatenate(out), 95))
 
@@ -223,12 +240,19 @@ class Chain:
         self.prompts = [self.render([dict(role="user", content=t)], add_generation_prompt=True) for t in pool[:self.o.kl_prompts]]
         self.probed = 0
         self.alphas, self.probes = zip(*(self.alpha(s) for s in (1, -1)))
+        with open(self.path("alphas.json"), "w") as f:
+            json.dump(self.alphas, f)
         return self.probed
 
     # ---- evaluate: vignettes, answer position only -----------------------------------------------------------------
     @torch.no_grad()
     def evaluate(self):
+        with open(self.path("alphas.json")) as f:
+            self.alphas = json.load(f)
         texts = []
+        word = lambda i: self.tok.decode([i]).strip().lstrip('"*#').rstrip('"').strip().lower()
+        words = [word(i) for i in range(self.tok.vocab_size)]
+        yes, no = ([i for i, w in enumerate(words) if w in of] for of in (("true", "1"), ("false", "0")))
         for name in ("other_violate", "self_violate"):
             with open(os.path.join(self.o.data, "vignettes", name + ".jsonl")) as f:
                 for line in list(f)[:self.o.vignettes]:
@@ -239,7 +263,8 @@ class Chain:
         for alpha in (0.0,) + tuple(self.alphas):
             self.steer(alpha)
             for i in range(0, len(texts), self.o.batch):
-                self.base(**self.batch(texts[i:i + self.o.batch]), logits_to_keep=1).logits[:, -1].float().log_softmax(-1)
+                lp = self.base(**self.batch(texts[i:i + self.o.batch]), logits_to_keep=1).logits[:, -1].float().log_softmax(-1)
+                (lp[:, yes].logsumexp(-1) - lp[:, no].logsumexp(-1)).tolist()
         return 3 * len(texts)
 
 
@@ -248,11 +273,15 @@ def main():
     os.makedirs(o.out, exist_ok=True)
     if o.threads:
         torch.set_num_threads(o.threads)
-    chain = Chain(o)
-    for name, stage in dict(data=chain.data, train=chain.train_both, calibrate=chain.calibrate, eval=chain.evaluate).items():
-        chain.timed(name, stage)
-    with open(os.path.join(o.out, "pairs.jsonl"), "w") as f:
-        f.writelines(json.dumps(r) + "\n" for r in chain.rows)
+    chain, wanted = Chain(o), o.stages.split(",")
+    if "train" in wanted and "data" not in wanted:
+        chain.read_rows()
+    if "diff" not in wanted and ("calibrate" in wanted or "eval" in wanted):
+        chain.diff()
+    for name, stage in dict(data=chain.data, train=chain.train_both, diff=chain.diff, calibrate=chain.calibrate,
+                            eval=chain.evaluate).items():
+        if name in wanted:
+            chain.timed(name, stage)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps(dict(dtype=o.dtype, threads=torch.get_num_threads(), stages=chain.result, alphas=chain.alphas,
                           probes=chain.probes, peak_mib=peak)))

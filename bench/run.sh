@@ -1,100 +1,113 @@
 #!/bin/sh
-# make bench: every stage of the chain, ours and - with PEERS=DIR, a virtual environment that has torch, transformers, peft
-# and gguf - transformers + PEFT on the same model, sizes and threads, one after the other on an otherwise idle machine.
+# make bench: this program beside its peers, on the same model, token counts and threads, in turn within one run; one table.
 #
-#     make bench                              ours alone
-#     make bench PEERS=~/venv                 beside the peer in fp32, the ratio in the last column
-#     make bench PEERS=~/venv SIZE=small      a quarter of the rows, prompts and vignettes
-#     make bench PEERS=~/venv SIZE=tiny       a minute, to see that it works
+#     make bench                              ours alone, with the floors that are shares of this machine
+#     make bench PEERS=~/venv                 beside transformers + PEFT, llama.cpp (llama-cpp-python), numpy's OpenBLAS and
+#                                             oneDNN (torch), as far as that virtual environment has them
+#     make bench PEERS=~/venv SIZE=small      shorter: a quarter of the rows, prompts and vignettes
+#     make bench SIZE=tiny                    a minute, only to see that it works; figures mean nothing
+#     make bench ONLY=decode,single           some parts: gemm few prefill decode single big data train calibrate eval
+#                                             threads steered; the parts of the chain go on from what an earlier run left
+#     make bench ISA=avx2 LLAMA_AVX2=~/venv2  on a machine with AVX-512: AVX2 alone on both sides; ~/venv2 has llama-cpp-python
+#                                             built without AVX-512
 #
-# MODEL=FILE.gguf takes another model.  Seconds are wall time of the whole stage, tokens per second count the tokens that
-# were generated (data), trained on (train, both sides), scored (calibrate, eval).  `x` is the peer's time over ours for the
-# same work: where the two did not process the same number of tokens, the time for one token is compared.
+# MODEL=FILE.gguf takes another model, BIG=DIR the random 4B checkpoint (made by SIZE=demo, 8.7 GiB), THREADS=N other threads,
+# BLAS="LIB.so ..." more libraries than those found, TABLE=FILE.md a copy of the table as Markdown.  Best of several turns on
+# both sides; `ratio` is ours over theirs in speed (theirs over ours in seconds and memory), and `floor` its least value.
 set -eu
 B=${B:-build/release}
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/ws
 MODEL=${MODEL:-$CACHE/SmolLM2-135M-Instruct.Q4_1.gguf}
-DTYPE=${DTYPE:-f32}
+BIG=${BIG:-$CACHE/qwen3.5-4b-random}
 OUT=${BENCH_OUT:-out/bench}
-[ -f "$MODEL" ] || { echo "bench: $MODEL is missing; make demo fetches it, or give MODEL=FILE" >&2; exit 1; }
-case ${SIZE:-demo} in
-demo) topics=20 personas=5 samples=2 tokens=96 prompts=50 kltokens=50 vignettes=140 ;;
-small) topics=10 personas=5 samples=1 tokens=96 prompts=26 kltokens=25 vignettes=35 ;;
-tiny) topics=2 personas=1 samples=2 tokens=8 prompts=4 kltokens=8 vignettes=3 ;;
+SIZE=${SIZE:-demo}
+PEERS=${PEERS:-}
+cores=$(nproc)
+THREADS=${THREADS:-$((cores < 2 ? cores : 2))}
+[ -e "$MODEL" ] || { echo "bench: $MODEL is missing; make demo fetches it, or give MODEL=FILE" >&2; exit 1; }
+[ -z "$PEERS" ] || [ -x "$PEERS/bin/python" ] || { echo "bench: PEERS=$PEERS is no virtual environment: it has no bin/python" >&2; exit 2; }
+case $SIZE in
+demo) seconds=0.4 turns=2 rounds=3 prefill=512 few=98304x2560 bigrows=4 topics=20 personas=5 samples=2 tokens=96 prompts=50 kltokens=50 vignettes=140 ;;
+small) seconds=0.3 turns=1 rounds=2 prefill=512 few=98304x2560 bigrows=1 topics=10 personas=5 samples=1 tokens=96 prompts=26 kltokens=25 vignettes=35 ;;
+tiny) seconds=0.02 turns=1 rounds=1 prefill=32 few=2048x576 bigrows=1 topics=2 personas=1 samples=2 tokens=8 prompts=4 kltokens=8 vignettes=3 ;;
 *) echo "bench: SIZE is demo, small or tiny" >&2; exit 2 ;;
 esac
-rm -rf "$OUT"
+every="gemm few prefill decode single steered threads big data train calibrate eval"
+parts=$every
+[ -z "${ONLY:-}" ] || parts=$(echo "$ONLY" | tr ',' ' ')
+for p in $parts; do
+    case " $every " in *" $p "*) ;; *) echo "bench: ONLY=$p: there are $every" >&2; exit 2 ;; esac
+done
+
+# AVX2 alone: our own switch and the peers', where the machine has more.
+wide=$(grep -c -m 1 avx512f /proc/cpuinfo || true)
+llama=$PEERS
+case ${ISA:-} in
+'') ;;
+avx2)
+    export WS_KERNELS=avx2
+    if [ "$wide" = 1 ]; then
+        export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 DNNL_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell BLIS_ARCH_TYPE=3 MKL_ENABLE_INSTRUCTIONS=AVX2
+        llama=${LLAMA_AVX2:-}
+    fi ;;
+*) echo "bench: ISA is avx2, or nothing" >&2; exit 2 ;;
+esac
+export OMP_NUM_THREADS=$THREADS OPENBLAS_NUM_THREADS=$THREADS BLIS_NUM_THREADS=$THREADS
+
+set_of=$("$B/ws" bench machine -q | sed -n 's/^kernel set //p')
+# Parts that were measured alone stand in one table with the others of their kind.
+kind="$SIZE $set_of $THREADS $(basename "$MODEL")"
+[ -n "${ONLY:-}" ] || rm -rf "$OUT"
 mkdir -p "$OUT"
-mkdir "$OUT/vignettes"
-for f in other_violate self_violate; do head -n $vignettes "data/vignettes/$f.jsonl" >"$OUT/vignettes/$f.jsonl"; done
+[ "$(cat "$OUT/kind" 2>/dev/null)" = "$kind" ] || rm -f "$OUT"/rows* "$OUT"/peaks.*
+echo "$kind" >"$OUT/kind"
+log=$OUT/log
 now() { date +%s.%N; }
 since() { echo "$(now) $1" | awk '{printf "%.2f", $1 - $2}'; }
-log=$OUT/log
-"$B/ws" bench machine | tee "$OUT/machine.txt"
+# Values of a key in lines of JSON that hold a text: all, and the largest or smallest.
+values() { { grep -hF -- "$2" "$1" || true; } 2>/dev/null | sed -n 's/.*"'"$3"'": "\{0,1\}\([^",}]*\).*/\1/p'; }
+most() { values "$1" "$2" "$3" | sort -g | tail -n 1; }
+least() { values "$1" "$2" "$3" | sort -g | head -n 1; }
+calc() { awk "BEGIN { printf \"%.6g\", ($1) }"; }
+has() { [ -n "$PEERS" ] && "$PEERS/bin/python" -c "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, sys.argv[1:])))" "$@" 2>/dev/null; }
+say() { echo "bench: $*" >&2; }
+note() { say "$*"; echo "$*" >>"$OUT/notes.$part"; }
+# row BENCH UNIT OURS THEIRS WHOSE FLOOR: one line of the table; without THEIRS it is not compared.
+row() { printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$part" "$1" "$2" "$3" "$4" "$5" "$6" >>"$OUT/rows.$part"; }
+ws() { "$B/ws" "$@" --threads "$THREADS" -q 2>>"$log"; }
+# The machine's peaks: multiply-adds of one thread and of all, reading likewise; each is the best that this part saw.
+peaks() { ws bench machine --json | sed 's/.*"fma_gflops": \[\([^,]*\), \([^]]*\)\], "read_gbs": \[\([^,]*\), \([^]]*\)\].*/\1 \2 \3 \4/' | tee -a "$OUT/machine.$part"; }
+peak() { { awk -v c="$1" '{print $c}' "$OUT/machine.$part"; [ "$1" != 2 ] || [ ! -f "$OUT/$part.ours" ] || values "$OUT/$part.ours" '"op"' peak; } | sort -g | tail -n 1; }
 
-echo "ws: data" >&2
-t=$(now)
-"$B/ws" data --model "$MODEL" --behavior enthusiasm --topics $topics --personas $personas --samples $samples \
-    --max-new-tokens $tokens --heldout 0 --seed 42 --out "$OUT/data" -v 2>>"$log" >/dev/null
-data_s=$(since $t)
-data_n=$(sed 's/.*"n_tokens_pos": \([0-9]*\), "n_tokens_neg": \([0-9]*\).*/\1 \2/' "$OUT/data/pairs.jsonl" | awk '{n += $1 + $2} END {print n}')
+# Floors against llama.cpp's quantised types are lower where neither side has more than AVX2.
+case $set_of in avx512*) low= ;; *) low=1.2 ;; esac
+. bench/parts.sh
+. bench/chain.sh
 
-echo "ws: train, both sides" >&2
-t=$(now)
-for side in pos neg; do
-    "$B/ws" train --model "$MODEL" --pairs "$OUT/data/pairs.jsonl" --side $side --seed 42 --out "$OUT/$side" -v 2>>"$log" >/dev/null
+for part in $parts; do
+    say "$part"
+    rm -f "$OUT/rows.$part" "$OUT/machine.$part" "$OUT/notes.$part"
+    peaks >"$OUT/before"
+    "part_$part"
+    peaks >"$OUT/after"
+    # A machine that others used meanwhile is told: its peak before and after differ.
+    {
+        paste -d' ' "$OUT/before" "$OUT/after" | awk -v p="$part" '{
+            d = $2 > $6 ? $2 / $6 : $6 / $2
+            printf "%s: peaks before %.0f and %.0f GFLOP/s, %.1f and %.1f GB/s (one thread, all); after %.0f and %.0f, %.1f and %.1f%s\n",
+                p, $1, $2, $3, $4, $5, $6, $7, $8, (d > 1.1 ? "; DISTURBED, these figures mean little" : "") }'
+        [ ! -f "$OUT/notes.$part" ] || cat "$OUT/notes.$part"
+    } >"$OUT/peaks.$part"
+    touch "$OUT/rows.$part"
 done
-train_s=$(since $t)
-train_n=$(awk -F, 'FNR == 1 {for (i = 1; i <= NF; i++) if ($i == "tokens") c = i; next} {n += $c} END {print n}' "$OUT/pos/log.csv" "$OUT/neg/log.csv")
-"$B/ws" diff --model "$MODEL" "$OUT/pos" "$OUT/neg" --out "$OUT/dw.safetensors" 2>>"$log" >/dev/null
 
-echo "ws: calibrate, both signs" >&2
-t=$(now)
-"$B/ws" calibrate --model "$MODEL" --steer "$OUT/dw.safetensors" --n $prompts --tokens $kltokens --audit 0 --seed 42 \
-    --out "$OUT/kl" -v 2>>"$log" >/dev/null
-cal_s=$(since $t)
-cal_n=$(awk -F, 'FNR == 1 {for (i = 1; i <= NF; i++) if ($i == "n") c = i; next} {n += $c} END {print n}' "$OUT/kl/root_history.csv")
-probes=$(($(wc -l <"$OUT/kl/root_history.csv") - 1))
-
-echo "ws: eval, vignettes at three strengths" >&2
-t=$(now)
-"$B/ws" eval --model "$MODEL" --steer "$OUT/dw.safetensors" --calibration "$OUT/kl" --readout vignettes --behavior enthusiasm \
-    --vignettes "$OUT/vignettes" \
-    --out "$OUT/eval" -v 2>>"$log" >/dev/null
-eval_s=$(since $t)
-peak=$(sed -n 's/.*peak memory \([0-9]*\) MiB.*/\1/p' "$log" | sort -n | tail -1)
-
-if [ -z "${PEERS:-}" ]; then
-    printf '%-10s %10s %12s\n' stage seconds tokens/s
-    awk -v d="$data_s $data_n" -v t="$train_s $train_n" -v c="$cal_s $cal_n" -v e="$eval_s" 'BEGIN {
-        split(d, a); printf "%-10s %10.1f %12.1f\n", "data", a[1], a[2] / a[1]
-        split(t, a); printf "%-10s %10.1f %12.1f\n", "train", a[1], a[2] / a[1]
-        split(c, a); printf "%-10s %10.1f %12.1f\n", "calibrate", a[1], a[2] / a[1]
-        printf "%-10s %10.1f\n", "eval", e }'
-    echo "peak memory $peak MiB; PEERS=DIR puts transformers + PEFT beside it"
-    exit 0
-fi
-
-echo "transformers + PEFT, $DTYPE" >&2
-"$PEERS/bin/python" -W ignore bench/peer.py "$MODEL" "$OUT/peer" --dtype "$DTYPE" --topics $topics --personas $personas \
-    --samples $samples --tokens $tokens --kl-prompts $prompts --kl-tokens $kltokens --vignettes $vignettes --seed 42 >"$OUT/peer.txt" 2>>"$log"
-tail -1 "$OUT/peer.txt" >"$OUT/peer.json"
-"$PEERS/bin/python" - "$OUT/peer.json" "$peak" "$probes" data "$data_s" "$data_n" train "$train_s" "$train_n" calibrate "$cal_s" "$cal_n" eval "$eval_s" "" <<'P'
-import json, sys
-peer = json.load(open(sys.argv[1]))
-peak, probes, rest = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
-print("%-10s %12s %12s %12s %12s %8s" % ("stage", "ws s", "ws tok/s", "peer s", "peer tok/s", "x"))
-ours_total = peer_total = 0.0
-for i in range(0, len(rest), 3):
-    name, seconds, tokens = rest[i], float(rest[i + 1]), rest[i + 2]
-    p = peer["stages"][name]
-    ours_total, peer_total = ours_total + seconds, peer_total + p["seconds"]
-    if tokens and p["tokens"] and name != "eval":
-        rate = int(tokens) / seconds
-        print("%-10s %12.1f %12.1f %12.1f %12.1f %8.2f" % (name, seconds, rate, p["seconds"], p["per_second"], rate / p["per_second"]))
-    else:
-        print("%-10s %12.1f %12s %12.1f %12s %8.2f" % (name, seconds, "", p["seconds"], "", p["seconds"] / seconds))
-print("%-10s %12.1f %12s %12.1f %12s %8.2f" % ("total", ours_total, "", peer_total, "", peer_total / ours_total))
-print("peak memory: ws %d MiB, peer %d MiB; probes of alpha: ws %d, peer %d; peer dtype %s, threads %d" %
-      (peak, peer["peak_mib"], probes, sum(peer["probes"]), peer["dtype"], peer["threads"]))
-P
+table() { for p in $2; do [ ! -f "$OUT/rows.$p" ] || cat "$OUT/rows.$p"; done | awk -F '\t' -v form="$1" -f bench/table.awk; }
+machine() {
+    echo "$(date +%Y-%m-%d), $(basename "$MODEL"), SIZE=$SIZE: $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), kernel set $set_of, $THREADS of $cores threads"
+    for p in $1; do [ ! -f "$OUT/peaks.$p" ] || cat "$OUT/peaks.$p"; done
+}
+for form in md csv; do table $form "$every" >"$OUT/table.$form"; done
+machine "$every" >"$OUT/machine.txt"
+machine "$parts"
+table text "$parts"
+[ -z "${TABLE:-}" ] || cp "$OUT/table.md" "$TABLE"
