@@ -42,8 +42,8 @@ part_gemm() {
     rm -f "$OUT"/gemm.*
     ${CC:-cc} -O2 -o "$OUT/blas" bench/blas.c -ldl 2>>"$log" || note "gemm: bench/blas.c did not compile, no BLAS beside ours"
     for turn in $(seq $turns); do
-        ws bench gemm --json --seconds $seconds --types F32 --shapes $shapes >>"$OUT/gemm.ours"
-        ws bench gemm --json --seconds $seconds --types F32 --gradient --shapes $gradient >>"$OUT/gemm.ours"
+        ws bench gemm --compute f32 --json --seconds $seconds --types F32 --shapes $shapes >>"$OUT/gemm.ours"
+        ws bench gemm --compute f32 --json --seconds $seconds --types F32 --gradient --shapes $gradient >>"$OUT/gemm.ours"
         i=0
         [ -x "$OUT/blas" ] || continue
         for l in $(blas_libraries); do
@@ -53,7 +53,7 @@ part_gemm() {
                 note "gemm: $(blas_name "$l") ($l) does not run here"
         done
     done
-    ws bench gemm --json --seconds $(calc "$seconds / 2") --types BF16,Q8_0,Q4_1 --shapes $shapes >>"$OUT/gemm.ours"
+    ws bench gemm --compute f32 --json --seconds $(calc "$seconds / 2") --types BF16,Q8_0,Q4_1 --shapes $shapes >>"$OUT/gemm.ours"
     [ -n "$(cat "$OUT"/gemm.lib*.name 2>/dev/null)" ] && note "gemm: beside $(cat "$OUT"/gemm.lib*.name | sort -u | paste -sd, | sed 's/,/, /g')"
     for s in $(echo $shapes | tr ',' ' '); do
         set -- $(echo "$s" | tr 'x' ' ')
@@ -73,7 +73,7 @@ part_gemm() {
 # ---- few rows: weights larger than every cache, against reading memory --------------------------------------------------
 part_few() {
     shapes=1x$few,2x$few,4x$few
-    for turn in $(seq $turns); do ws bench gemm --json --seconds $seconds --types BF16,Q8_0 --shapes $shapes >>"$OUT/few.ours.new"; done
+    for turn in $(seq $turns); do ws bench gemm --compute f32 --json --seconds $seconds --types BF16,Q8_0 --shapes $shapes >>"$OUT/few.ours.new"; done
     mv "$OUT/few.ours.new" "$OUT/few.ours"
     for t in BF16 Q8_0; do
         for m in 1 2 4; do row "gemm $t ${m}x$few" GB/s "$(most "$OUT/few.ours" "\"type\": \"$t\", \"m\": $m," gbs)" "$(peak 4)" "reading memory" 0.80; done

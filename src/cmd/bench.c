@@ -181,10 +181,10 @@ static ws_status one(long M, long N, long K, ws_dtype t, const opts *o, int json
     if (after > peak) peak = after;
     double gflops = flops * best * 1e-9, gbs = (double)bytes * best * 1e-9;
     if (json)
-        printf("{\"op\": \"%s\", \"compute\": \"%s\", \"type\": \"%s\", \"m\": %ld, \"n\": %ld, \"k\": %ld, "
-               "\"gflops\": %.2f, \"peak\": "
-               "%.2f, \"gbs\": %.2f}\n",
-               o->nn ? "nn" : "nt", ws_compute_name(), ws_dtypes[t].name, M, N, K, gflops, peak, gbs);
+        printf(
+            "{\"op\": \"%s\", \"type\": \"%s\", \"m\": %ld, \"n\": %ld, \"k\": %ld, \"gflops\": %.2f, \"peak\": %.2f, "
+            "\"gbs\": %.2f, \"compute\": \"%s\"}\n",
+            o->nn ? "nn" : "nt", ws_dtypes[t].name, M, N, K, gflops, peak, gbs, ws_compute_name());
     else
         printf("%-5s %6ld x%6ld x%6ld %10.1f %9.1f %7.0f%% %9.1f\n", ws_dtypes[t].name, M, N, K, gflops, peak,
                100 * gflops / peak, gbs);
