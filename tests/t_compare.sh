@@ -78,9 +78,6 @@ run "$T/w" --protocol ws --kl-tokens 12 >/dev/null 2>"$T/err"
 check "of calibration too" $? "$(tail -n 1 "$T/err")"
 run "$T/w" --protocol ws --plan >"$T/plan" 2>"$T/err"
 check "a plan by weight-steering's protocol" $? "$(tail -n 1 "$T/err")"
-run "$T/w" --protocol sl >/dev/null 2>"$T/err"
-[ $? = 2 ] && grep -q -- '--protocol sl lets the model think first' "$T/err"
-check "steering-lite's needs a model that thinks" $? "$(tail -n 1 "$T/err")"
 K=tests/fixtures/thinkchat
 "$WS" eval --model $K --steer $K/adapter --alpha=-1,1 --readout vignettes --vignettes "$T/vig" --protocol sl --bootstrap 50 --out "$T/sl/a" >"$T/sl.out" 2>"$T/err" &&
     grep -q '"protocol": "sl"' "$T/sl/a/eval.json" && grep -q '"max_think": 64' "$T/sl/a/eval.json" && grep -q ',loading,' "$T/sl/a/si.csv" && grep -q 'chosen after the evaluation' "$T/sl.out"
