@@ -1,13 +1,15 @@
 /* Golden numbers: four tiny models with weights from a formula, and the loss, logits and gradient norms that float64 autograd
  * gives for them (shared with us as a table, confirmed by transformers' classes in double).
  *     tensor number n, element i:  shift + scale sin(0.7 i + 1.3 n);  scale 0.5, shift 0; norm weights 0.1 and 1
- * We compute in fp32, so 6 digits are compared with a relative tolerance of 2e-5.
+ * We compute in fp32, so 6 digits are compared with a relative tolerance of 2e-5.  Gradients of q and k sum differences of
+ * terms that are as large as v's gradient (llama: 4.9 beside 0.0014): a rounding of those is allowed too.
  * Gradients of frozen weights are no part of the program; a recording patch sees x and gy of every linear, which gives them:
  * gW = gy' x, gb = sum gy, and for the norm in front g_norm = sum gx n (which is the same for a weight w and for 1 + w).
  * The norms on heads of q and k, and the convolution, decay and norm inside the delta rule, are left out. */
 #include "io/file.h"
 #include "model/parts.h"
 #include "tiny.h"
+#include <float.h>
 #include <unistd.h>
 
 enum { V = 16, F = 12, T = 8, MAX_LINEARS = 16 };
@@ -221,9 +223,11 @@ static double norm_sum(double *const *v, int n, int64_t size) {
     }
     return sqrt(s);
 }
-static void near(const char *what, double got, double want) {
-    if (!(fabs(got - want) < 2e-5 * fabs(want) + 1e-6)) fail_msg("%s: %.9g, golden %.9g", what, got, want);
+static void near_terms(const char *what, double got, double want, double terms) {
+    if (!(fabs(got - want) < 2e-5 * fabs(want) + 1e-6 + FLT_EPSILON * terms))
+        fail_msg("%s: %.9g, golden %.9g", what, got, want);
 }
+static void near(const char *what, double got, double want) { near_terms(what, got, want, 0); }
 
 /* Gradients of embedding, head and final norm need the logits' gradient. */
 static void ends(const golden_model *g, ws_model *m, const float *hidden, const float *logits, const float *embed_grad,
@@ -314,7 +318,10 @@ static void check(const golden_model *g) {
                         strstr(e[k].name, "linear_attn.norm"));
             continue;
         }
-        near(e[k].name, got, g->grad[k]);
+        int v = k; /* v's weight comes after those of q and k */
+        if (strstr(e[k].name, "self_attn.q_proj") || strstr(e[k].name, "self_attn.k_proj"))
+            while (!strstr(e[v].name, "v_proj.weight")) v++;
+        near_terms(e[k].name, got, g->grad[k], v > k ? g->grad[v] : 0);
         compared++;
     }
     printf("  %s: loss %.9f, %d of %d gradients\n", g->name, out.loss, compared, n);
