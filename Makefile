@@ -69,6 +69,7 @@ LANES = $(if $(filter release,$(CONFIG)),-O3,-fno-sanitize=undefined) $(if $(fin
 $(B)/kernel/avx2.o:       ISA = $(LANES) -mavx2 -mfma -mf16c
 $(B)/kernel/avx512.o:     ISA = $(LANES) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
 $(B)/kernel/avx512bf16.o: ISA = $(LANES) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c
+$(B)/kernel/amx.o:        ISA = $(LANES) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c -mamx-tile -mamx-bf16
 # The 16-lane kernels in plain C: only to run in bearable time.
 $(B)/tests/test_kernel_lanes16: ISA = -O2 -mavx2 -mfma $(if $(findstring clang,$(CC)),-Wno-pass-failed)
 

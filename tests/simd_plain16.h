@@ -147,4 +147,29 @@ WS_INLINE void vb_interleave(vb a, vb b, vb out[2]) {
 WS_INLINE void v_sum8(const vf a[4], const vf b[4], v4 out[2]) {
     out[0] = v_sum4(a[0], a[1], a[2], a[3]), out[1] = v_sum4(b[0], b[1], b[2], b[3]);
 }
+
+/* ---- what AMX adds (simd_amx.h): tiles, with TDPBF16PS as this test found it on the processor: the products of even k and
+ * those of odd k each form a chain that starts at 0; both chains are added, then the tile ---- */
+static _Thread_local struct { _Alignas(4) char row[16][64]; } plain_tile[8];
+WS_INLINE void t_begin(void) { memset(plain_tile, 0, sizeof plain_tile); }
+WS_INLINE void t_end(void) { memset(plain_tile, 0xff, sizeof plain_tile); }
+WS_INLINE void t_zero(int t) { memset(&plain_tile[t], 0, sizeof plain_tile[t]); }
+WS_INLINE void t_load(int t, const void *p, int64_t bytes_apart) {
+    EACH_LANE memcpy(plain_tile[t].row[i], (const char *)p + i * bytes_apart, 64);
+}
+WS_INLINE void t_store(int t, void *p, int64_t bytes_apart) {
+    EACH_LANE memcpy((char *)p + i * bytes_apart, plain_tile[t].row[i], 64);
+}
+WS_INLINE void t_dot(int c, int a, int b) {
+    EACH_LANE for (int n = 0; n < 16; n++) {
+        float chain[2] = {0}, *sum = (float *)(void *)plain_tile[c].row[i] + n;
+        for (int k = 0; k < 32; k++) {
+            const float x = no_subnormal(ws_bf16_f32(u16_at(plain_tile[a].row[i], k)));
+            const float y = no_subnormal(ws_bf16_f32(u16_at(plain_tile[b].row[k / 2], 2 * n + k % 2)));
+            chain[k % 2] = no_subnormal(fmaf(x, y, chain[k % 2]));
+        }
+        *sum = no_subnormal(no_subnormal(*sum) + no_subnormal(chain[0] + chain[1]));
+    }
+}
+PLAIN(v_column, (const float *p), p[16 * i])
 #endif

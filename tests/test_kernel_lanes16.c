@@ -6,13 +6,18 @@
 #include "kernel/lanes_nn.h"
 #include "kernel/lanes_vector.h"
 #include "kernel/lanes_bf16.h"
+#include "kernel/lanes_tile.h"
 #include "kernel/sets.h"
 
 static int usable(void) { return ws_kernels_avx2.usable(); } /* the Makefile compiles this file for AVX2 */
-static const ws_bf16_kernels pairs = WS_BF16_TABLE(usable);
+static const ws_bf16_kernels pairs = WS_BF16_TABLE(usable, usable);
 static const ws_kernels sixteen = WS_LANES_TABLE("plain16", usable, &pairs);
-static const ws_kernels *const only_sixteen[] = {&sixteen, NULL};
-#define KERNEL_SETS only_sixteen
+static const ws_bf16_kernels tiles = WS_TILE_TABLE(usable, usable);
+static const ws_kernels with_tiles = WS_LANES_TABLE("plain16", usable, &tiles);
+/* The sets differ in bf16 alone; the others' tests take the last one. */
+static const ws_kernels *const plain_sets[] = {&with_tiles, &sixteen, NULL};
+static int first_set = 1;
+#define KERNEL_SETS (plain_sets + first_set)
 
 int gemm_main(void);
 int vector_main(void);
@@ -31,4 +36,8 @@ int bf16_main(void);
 #include "test_ops_attention.c"
 #undef main
 
-int main(void) { return gemm_main() | vector_main() | bf16_main() | attention_main(); }
+int main(void) {
+    int failed = gemm_main() | vector_main() | attention_main();
+    first_set = 0;
+    return failed | bf16_main();
+}

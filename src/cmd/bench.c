@@ -70,7 +70,7 @@ static const char doc[] =
     "  ws bench open --model M                                  how long a model and its tokenizer take to open\n"
     "  ws bench make-checkpoint --like qwen3.5-4b DIR           a model directory of that shape, random weights\n\v"
     "Figures of a model count model FLOPs: recomputed blocks and masked-out positions count nothing. "
-    "WS_KERNELS=ref|avx2|avx512|avx512bf16 forces a kernel set.";
+    "WS_KERNELS=ref|avx2|avx512|avx512bf16|amx forces a kernel set.";
 
 #define BIT(key) (1u << (key))
 

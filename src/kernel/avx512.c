@@ -15,9 +15,11 @@ static int usable(void) {
 }
 
 static int usable_bf16(void) { return usable() && ws_bf16_avx512.usable(); }
+static int usable_amx(void) { return usable() && ws_bf16_amx.usable(); }
 
 const ws_kernels ws_kernels_avx512 = WS_LANES_TABLE("avx512", usable, NULL);
 const ws_kernels ws_kernels_avx512bf16 = WS_LANES_TABLE("avx512bf16", usable_bf16, &ws_bf16_avx512);
+const ws_kernels ws_kernels_amx = WS_LANES_TABLE("amx", usable_amx, &ws_bf16_amx);
 #else
 typedef int ws_not_x86;
 #endif

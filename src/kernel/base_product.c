@@ -67,13 +67,31 @@ typedef struct product {
     int64_t ldy;
     const float *x; /* as given */
     int64_t ldx;
-    void *rounded; /* [M, ld]: bf16 where the set multiplies pairs, else fp32 */
+    void *rounded; /* [M, ld]: bf16 where the set multiplies pairs (maybe panels), else fp32 */
+    int panels;    /* of 16 rows (kernel.h) */
     int64_t ld, M, K;
     ws_order order; /* of x's columns */
     const ws_weight *w;
     int64_t mb, nb, n_blocks, N;
     int nn, accumulate;
 } product;
+
+/* Panels begin .. end - 1 of 16 rows; rows that are not there are zeros. */
+static void round_panels(void *arg, int64_t begin, int64_t end) {
+    const product *p = arg;
+    for (int64_t i = begin; i < end; i++) {
+        const float *row[16];
+        float *moved = p->order.a ? keep(&line, (size_t)(16 * p->K) * sizeof *moved) : NULL;
+        for (int64_t r = 0; r < 16; r++) {
+            const int64_t m = 16 * i + r;
+            row[r] = m < p->M ? p->x + m * p->ldx : NULL;
+            if (!moved || !row[r]) continue;
+            ws_order_store(p->order, row[r], moved + r * p->K, p->K);
+            row[r] = moved + r * p->K;
+        }
+        ws_k.bf16->panel((uint16_t *)p->rounded + 16 * i * p->ld, row, p->K);
+    }
+}
 
 static void round_rows(void *arg, int64_t begin, int64_t end) {
     const product *p = arg;
@@ -148,9 +166,15 @@ static void run(product *p, int64_t nc, int64_t nu, int64_t mc, int64_t mu) {
 
 static void slab(product *p) {
     if (p->M <= 0 || p->N <= 0) return;
+    const int tiles = ws_k.bf16 && ws_k.bf16->tiles;
+    const int64_t rows = tiles ? ceil_div(p->M, 32) * 32 : p->M;
     p->ld = ws_k.bf16 ? ceil_div(p->K, 32) * 32 : p->K;
-    p->rounded = keep(&left, (size_t)(p->M * p->ld) * (ws_k.bf16 ? sizeof(uint16_t) : sizeof(float)));
-    ws_parallel_for(p->M, 16, round_rows, p);
+    p->panels = tiles && !p->nn;
+    p->rounded = keep(&left, (size_t)(rows * p->ld) * (ws_k.bf16 ? sizeof(uint16_t) : sizeof(float)));
+    if (p->panels) /* of one row alone the second panel is not read */
+        ws_parallel_for(p->M <= 16 ? 1 : rows / 16, 1, round_panels, p);
+    else
+        ws_parallel_for(p->M, 16, round_rows, p);
     if (!ws_k.bf16 && p->w->type == WS_BF16) { /* nothing to copy */
         ws_weight plain = *p->w;
         plain.col_order.a = 0;
@@ -159,9 +183,9 @@ static void slab(product *p) {
         else
             ws_gemm_nt(p->y, p->ldy, p->rounded, p->ld, p->M, &plain, p->accumulate);
     } else if (p->nn)
-        run(p, ws_k.bf16 ? 512 : COPY_COLS, ws_k.bf16 ? 32 : COPY_COLS, 96, 12);
+        run(p, ws_k.bf16 ? 512 : COPY_COLS, ws_k.bf16 ? 32 : COPY_COLS, 96, tiles ? 32 : 12);
     else
-        run(p, ws_k.bf16 ? 96 : COPY_ROWS, ws_k.bf16 ? 8 : 4, 128, 12);
+        run(p, ws_k.bf16 ? 96 : COPY_ROWS, tiles ? 32 : ws_k.bf16 ? 8 : 4, 128, tiles ? 32 : 12);
 }
 
 /* Rows of y in the order of the stored columns, out and back. */

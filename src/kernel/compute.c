@@ -17,15 +17,19 @@ ws_status ws_compute_choose(const char *name, ws_err *err) {
     if (!automatic && strcmp(name, "f32") && strcmp(name, "bf16"))
         return ws_fail(err, WS_EUSAGE, "%s %s: there are f32, bf16 and auto", from, name);
     chosen_by_auto = automatic;
-    type = !strcmp(name, "bf16") || (automatic && ws_k.bf16) ? WS_COMPUTE_BF16 : WS_COMPUTE_F32;
+    type = !strcmp(name, "bf16") || (automatic && ws_k.bf16 && ws_k.bf16->fast()) ? WS_COMPUTE_BF16 : WS_COMPUTE_F32;
     if (automatic)
         snprintf(why, sizeof why, "auto; the %s kernels %s", ws_k.name,
-                 ws_k.bf16 ? "multiply pairs of bf16 in one instruction" : "have no product of bf16 pairs");
+                 !ws_k.bf16          ? "have no product of bf16 pairs"
+                 : ws_k.bf16->tiles  ? "multiply tiles of bf16"
+                 : ws_k.bf16->fast() ? "multiply pairs of bf16 in one instruction"
+                                     : "multiply pairs of bf16 slower than fp32 on this CPU");
     else
         snprintf(why, sizeof why, "%s; the %s kernels %s", from, ws_k.name,
-                 type == WS_COMPUTE_F32 ? "multiply fp32"
-                 : ws_k.bf16            ? "multiply pairs of bf16 in one instruction"
-                                        : "round to bf16 and multiply in fp32, which is slow");
+                 type == WS_COMPUTE_F32          ? "multiply fp32"
+                 : ws_k.bf16 && ws_k.bf16->tiles ? "multiply tiles of bf16"
+                 : ws_k.bf16                     ? "multiply pairs of bf16 in one instruction"
+                                                 : "round to bf16 and multiply in fp32, which is slow");
     return WS_OK;
 }
 

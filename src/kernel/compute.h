@@ -1,14 +1,20 @@
 /* src/kernel/compute.h - the arithmetic of products with a model's own weights.
  *   f32   both sides as they are: ws_gemm_nt and ws_gemm_nn
  *   bf16  both sides rounded to bf16 first (ws_bf16_round); products, sums and all else fp32
- * Where the kernel set multiplies pairs of bf16 (`ws_kernels.bf16`) this is up to twice as fast as f32; elsewhere rounded
- * numbers go through the fp32 kernels, which is slower than f32 and gives the same results up to the order of sums.
+ * Where the kernel set multiplies pairs of bf16 (`ws_kernels.bf16`) this can be twice as fast as f32, with tiles of them many
+ * times; elsewhere rounded numbers go through the fp32 kernels, which is slower than f32 and gives the same results up to
+ * the order of sums.
  *
  * Order of summation with bf16 pairs (fixed for a kernel set, whatever M, N, threads or path; s: fp32):
  *   ws_base_nt  K is cut into equal blocks of at most 1280.  Inside a block lane l of 16 takes the pairs k = 32 j + 2 l and
  *               k + 1 for j = 0, 1, 2 ...; the lanes are summed by v_sum4's tree, block sums are added in order.
  *               accumulate: the finished sum is added once to y.
- *   ws_base_nn  one chain over the pairs k = 0 and 1, 2 and 3 ...; it starts at 0, or at y where `accumulate`. */
+ *   ws_base_nn  one chain over the pairs k = 0 and 1, 2 and 3 ...; it starts at 0, or at y where `accumulate`.
+ * A pair (a0, b0), (a1, b1) in a lane: s = fma(a1, b1, s), then s = fma(a0, b0, s).
+ * Order with tiles: for k = 0, 32, 64 ... the 32 products from k are summed (TDPBF16PS, below), and that sum is added to s;
+ * s starts at 0, for ws_base_nn at y where `accumulate`; ws_base_nt then adds the finished s once to y.
+ *   TDPBF16PS   a chain over the even k and one over the odd k, each from 0; then (even + odd) is added to s.  (Read off the
+ *               processor; Intel's manual leaves open how the 32 products are joined.) */
 #ifndef WS_KERNEL_COMPUTE_H
 #define WS_KERNEL_COMPUTE_H
 #include "base/err.h"

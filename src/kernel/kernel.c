@@ -5,10 +5,10 @@
 
 const ws_kernels *const ws_kernels_all[] = {
 #if defined(__x86_64__)
-    &ws_kernels_avx512bf16, &ws_kernels_avx512,
-    &ws_kernels_avx2,
+    &ws_kernels_amx,    &ws_kernels_avx512bf16,
+    &ws_kernels_avx512, &ws_kernels_avx2,
 #endif
-    &ws_kernels_ref,        NULL,
+    &ws_kernels_ref,    NULL,
 };
 
 ws_status ws_kernels_init(ws_err *err) {
@@ -24,8 +24,8 @@ ws_status ws_kernels_init(ws_err *err) {
         if (!pick && k->usable()) pick = k;
     }
     if (!known)
-        return ws_fail(err, WS_EUSAGE, "WS_KERNELS=%s: no such kernel set; there are ref, avx2, avx512 and avx512bf16",
-                       want);
+        return ws_fail(err, WS_EUSAGE,
+                       "WS_KERNELS=%s: no such kernel set; there are ref, avx2, avx512, avx512bf16 and amx", want);
     if (!pick)
         return ws_fail(err, WS_EUSAGE, "WS_KERNELS=%s: this machine's CPU lacks these instructions; try avx2 or ref",
                        want);

@@ -1,19 +1,23 @@
 /* src/kernel/kernel.h - one table of primitives per instruction set; `ws_k` starts as the scalar reference and is
- * overwritten once, at ws_kernels_init, by the best set that this CPU has (WS_KERNELS=ref|avx2|avx512|avx512bf16
+ * overwritten once, at ws_kernels_init, by the best set that this CPU has (WS_KERNELS=ref|avx2|avx512|avx512bf16|amx
  * forces one).
  * Vector functions state their error bound against libm in double; all keep NaN. */
 #ifndef WS_KERNEL_KERNEL_H
 #define WS_KERNEL_KERNEL_H
 #include "kernel/weight.h"
 
-/* Products of bf16 pairs summed in fp32, on a CPU that has an instruction for them.  Each lane of it takes two pairs
- * (a0, b0), (a1, b1) and does s = fma(a1, b1, s), then s = fma(a0, b0, s), each rounded to nearest even, subnormal inputs and
- * results 0.  Bounds and orders of summation: compute.h. */
+/* Products of bf16 pairs summed in fp32, on a CPU that has an instruction for them: each does fused multiply-adds rounded to
+ * nearest even, subnormal inputs and results 0.  Bounds and orders of summation: compute.h. */
 typedef struct ws_bf16_kernels {
     int (*usable)(void);
+    int (*fast)(void); /* on this CPU faster than fp32 */
+    int tiles;         /* sums in tiles of 16 x 16: nt takes x as panels, and orders differ (compute.h) */
     void (*round)(uint16_t *dst, const float *src, int64_t n); /* as ws_bf16_round */
-    /* Columns n0 .. n1-1 of ws_base_nt and ws_base_nn.  x, a: rounded rows, 0 from K up to a multiple of 32; for nn n0 is a
-     * multiple of 32. */
+    /* Only where `tiles`: 16 rows of x (NULL: a row of zeros), rounded, to [K / 32, up][16 pairs][16 rows][2]. */
+    void (*panel)(uint16_t *dst, const float *const row[16], int64_t K);
+    /* Columns n0 .. n1-1 of ws_base_nt and ws_base_nn.  x, a: rounded rows, 0 from K up to a multiple of 32, or for nt with
+     * `tiles` panels of 16 rows, ldx then being K up to a multiple of 32; with `tiles`, rows up to a multiple of 32 may be
+     * read.  n0 is a multiple of 32 for nn. */
     void (*nt)(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
                int64_t n1, int accumulate);
     void (*nn)(float *y, int64_t ldy, const uint16_t *a, int64_t lda, int64_t M, const ws_weight *w, int64_t n0,

@@ -5,47 +5,14 @@
 #ifndef WS_KERNEL_LANES_BF16_H
 #define WS_KERNEL_LANES_BF16_H
 #include "kernel/gemm.h"
-#include "kernel/lanes_widen.h"
+#include "kernel/lanes_round.h"
 
-enum { BNT_COLS = 4, BNT_ROWS = 6, BNT_GROUP = 2 * BNT_ROWS, BNT_FEW = 4, STEP = 32 };
+enum { BNT_COLS = 4, BNT_ROWS = 6, BNT_GROUP = 2 * BNT_ROWS, BNT_FEW = 4 };
 
 /* As long as nt_block's in bytes. */
 WS_INLINE int64_t bnt_block(int64_t K) {
     int64_t blocks = (K + 1279) / 1280;
     return blocks ? ((K + blocks - 1) / blocks + STEP - 1) / STEP * STEP : STEP;
-}
-
-/* ---- stored weights to bf16 in registers: 32, and the n < 32 at the end of a row ---- */
-WS_INLINE vb b_32(ws_dtype t, const void *row, int64_t k, const w_super *s) {
-    if (t == WS_BF16) return vb_load(w_at(t, row, k));
-    vf v[V32];
-    w_32(t, row, k, s, v);
-    return vb_round(v[0], v[1]);
-}
-WS_INLINE vb b_tail(ws_dtype t, const char *p, int64_t n) {
-    if (t == WS_BF16) return vb_load_n(p, n);
-    vf v[V32];
-    w_tail(t, p, n, v);
-    return vb_round(v[0], v[1]);
-}
-
-WS_INLINE void b_spread_as(ws_dtype t, const void *row, int64_t k0, int64_t n, uint16_t *to, int64_t stride) {
-    w_super s;
-    int64_t k = k0;
-    for (; k + STEP <= k0 + n; k += STEP, to += stride) {
-        w_enter(t, row, k, k0, &s);
-        vb_store(to, b_32(t, row, k, &s));
-    }
-    if (t < WS_Q8_0 && k < k0 + n) vb_store(to, b_tail(t, w_at(t, row, k), k0 + n - k));
-}
-static void b_spread(ws_dtype t, const void *row, int64_t k0, int64_t n, uint16_t *to, int64_t stride) {
-    switch (t) {
-#define X(T)                                                                                                           \
-    case T: b_spread_as(T, row, k0, n, to, stride); return;
-        WS_EACH_TYPE(X)
-#undef X
-    default: return; /* kernel/weight.c refuses other types */
-    }
 }
 
 /* ---- y = x W^T ---- */
@@ -301,19 +268,6 @@ static void bf16_nn(float *y, int64_t ldy, const uint16_t *a, int64_t lda, int64
     }
 }
 
-/* ---- the rest ---- */
-static void bf16_round(uint16_t *dst, const float *src, int64_t n) {
-    int64_t i = 0;
-    for (; i + STEP <= n; i += STEP) vb_store(dst + i, vb_round(v_load(src + i), v_load(src + i + LANES)));
-    if (i < n) {
-        float rest[STEP] = {0};
-        uint16_t t[STEP];
-        memcpy(rest, src + i, (size_t)(n - i) * sizeof *rest);
-        vb_store(t, vb_round(v_load(rest), v_load(rest + LANES)));
-        memcpy(dst + i, t, (size_t)(n - i) * sizeof *t);
-    }
-}
-
 static int64_t bf16_spin(int64_t rounds, float *sink) {
     enum { CHAINS = 24 };
     vf a[CHAINS];
@@ -325,6 +279,6 @@ static int64_t bf16_spin(int64_t rounds, float *sink) {
     return 4 * CHAINS * LANES;
 }
 
-#define WS_BF16_TABLE(CAN)                                                                                             \
-    { .usable = CAN, .round = bf16_round, .nt = bf16_nt, .nn = bf16_nn, .spin = bf16_spin }
+#define WS_BF16_TABLE(CAN, FAST)                                                                                       \
+    { .usable = CAN, .fast = FAST, .round = bf16_round, .nt = bf16_nt, .nn = bf16_nn, .spin = bf16_spin }
 #endif

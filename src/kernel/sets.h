@@ -4,7 +4,7 @@
 #include "kernel/kernel.h"
 extern const ws_kernels ws_kernels_ref;
 #if defined(__x86_64__)
-extern const ws_kernels ws_kernels_avx2, ws_kernels_avx512, ws_kernels_avx512bf16;
-extern const ws_bf16_kernels ws_bf16_avx512;
+extern const ws_kernels ws_kernels_avx2, ws_kernels_avx512, ws_kernels_avx512bf16, ws_kernels_amx;
+extern const ws_bf16_kernels ws_bf16_avx512, ws_bf16_amx;
 #endif
 #endif

@@ -1,0 +1,338 @@
+/* src/kernel/lanes_tile.h - products of bf16 pairs in tiles; order of summation in compute.h.
+ * nt: rows of W are the tile's rows, so stored BF16 is multiplied as it lies and one row of x costs no repacking of W; x comes
+ * in panels (tile_panel) and sums come out [column, row] and are transposed.  nn: rows of A are the tile's rows, pairs of
+ * rows of W are interleaved into [pair][16 columns][2], and sums are read and written where they stand. */
+#ifndef WS_KERNEL_LANES_TILE_H
+#define WS_KERNEL_LANES_TILE_H
+#include "kernel/gemm.h"
+#include "kernel/lanes_round.h"
+
+enum {
+    SIDE = 16,          /* rows and columns of a tile of sums */
+    TILE = SIDE * STEP, /* numbers of a tile of bf16 */
+    PAIR = 2 * SIDE,    /* rows, or columns, of two tiles beside each other */
+    TNT_FEW = 2 * SIDE, /* rows of x whose sums stay in registers over all of K */
+    TNT_PIECE = 512,    /* columns of W widened at a time for few rows: two tiles' rows stay in the first cache */
+    TNT_BLOCK = 1536,   /* and for many */
+    TNN_BLOCK = 512
+};
+
+WS_INLINE int64_t steps_of(int64_t k) { return (k + STEP - 1) / STEP; }
+
+/* ---- x [16 rows, K] in fp32 to [step][pair][row][2]; rows that are not there are NULL and become 0 ---- */
+static void tile_panel(uint16_t *to, const float *const row[SIDE], int64_t K) {
+    for (int64_t k = 0; k < K; k += STEP, to += TILE) {
+        vf pairs[SIDE];
+        WS_UNROLL for (int i = 0; i < SIDE; i++) {
+            if (!row[i]) {
+                pairs[i] = v_zero();
+                continue;
+            }
+            const float *p = row[i] + k;
+            float rest[STEP];
+            if (K - k < STEP) {
+                memset(rest, 0, sizeof rest);
+                memcpy(rest, p, (size_t)(K - k) * sizeof *p);
+                p = rest;
+            }
+            vb_store(&pairs[i], vb_round(v_load(p), v_load(p + LANES)));
+        }
+        v_transpose(pairs);
+        WS_UNROLL for (int i = 0; i < SIDE; i++) v_store((float *)(void *)(to + i * STEP), pairs[i]);
+    }
+}
+
+/* ---- y = x W^T ---- */
+/* 32 rows of W from row n, `rows` of which are there, columns k0 .. k0 + kn - 1, to [step][2][16][32]. */
+static void tnt_pack(const ws_weight *w, int64_t n, int64_t rows, int64_t k0, int64_t kn, uint16_t *panel) {
+    const size_t line = 64, bytes = ws_dtype_bytes(w->type, kn);
+    for (int64_t i = 0; i < PAIR; i++) {
+        uint16_t *to = panel + i / SIDE * TILE + i % SIDE * STEP;
+        if (i < rows) {
+            const char *next = (const char *)w_at(w->type, ws_weight_row(w, n + i), k0) + bytes;
+            for (size_t b = 0; b < bytes; b += line) __builtin_prefetch(next + b);
+            b_spread(w->type, ws_weight_row(w, n + i), k0, kn, to, 2 * TILE);
+        } else {
+            for (int64_t s = 0; s < steps_of(kn); s++) vb_store(to + s * 2 * TILE, vb_zero());
+        }
+    }
+}
+
+/* Sums of 16 columns n (rows of c) and 16 rows m, of which cols x rows are there, to y. */
+static void tnt_put(const float *c, float *y, int64_t ldy, int64_t rows, int64_t cols, int add) {
+    if (rows <= 2) {
+        for (int64_t m = 0; m < rows; m++) {
+            const vf sum = v_column(c + m);
+            float *to = y + m * ldy;
+            v_store_n(to, add ? v_add(v_load_n(to, cols), sum) : sum, cols);
+        }
+        return;
+    }
+    vf a[SIDE];
+    WS_UNROLL for (int i = 0; i < SIDE; i++) a[i] = v_load(c + i * SIDE);
+    v_transpose(a);
+    for (int64_t m = 0; m < rows; m++) {
+        float *to = y + m * ldy;
+        v_store_n(to, add ? v_add(v_load_n(to, cols), a[m]) : a[m], cols);
+    }
+}
+/* The four tiles of sums, at c one after the other, to y. */
+static void tnt_put_all(const float *c, float *y, int64_t ldy, int64_t rows, int64_t cols, int add) {
+    for (int i = 0; i < 4; i++) { /* tile i: rows of W from 16 (i / 2), rows of x from 16 (i % 2) */
+        const int64_t n = i / 2 * SIDE, m = i % 2 * SIDE;
+        if (n < cols && m < rows)
+            tnt_put(c + i * SIDE * SIDE, y + m * ldy + n, ldy, rows - m < SIDE ? rows - m : SIDE,
+                    cols - n < SIDE ? cols - n : SIDE, add);
+    }
+}
+
+/* Tiles 0 .. 3 += W [32, 32 steps] x^T; `apart`: bytes between W's rows, `on`: numbers from step to step of them. */
+WS_INLINE void tnt_steps(const char *w0, const char *w1, int64_t apart, int64_t on, const uint16_t *x0,
+                         const uint16_t *x1, int64_t steps) {
+    for (int64_t s = 0; s < steps; s++, w0 += 2 * on, w1 += 2 * on, x0 += TILE, x1 += TILE) {
+        t_load(4, w0, apart);
+        t_load(6, x0, 64);
+        t_dot(0, 4, 6);
+        t_load(7, x1, 64);
+        t_dot(1, 4, 7);
+        t_load(5, w1, apart);
+        t_dot(2, 5, 6);
+        t_dot(3, 5, 7);
+    }
+}
+/* Tiles 0 and 2 alone: up to 16 rows of x. */
+WS_INLINE void tnt_steps_one(const char *w0, const char *w1, int64_t apart, int64_t on, const uint16_t *x0,
+                             int64_t steps) {
+    for (int64_t s = 0; s < steps; s++, w0 += 2 * on, w1 += 2 * on, x0 += TILE) {
+        t_load(6, x0, 64);
+        t_load(4, w0, apart);
+        t_dot(0, 4, 6);
+        t_load(5, w1, apart);
+        t_dot(2, 5, 6);
+    }
+}
+WS_INLINE void t_store_sums(float *c) {
+    t_store(0, c, 64);
+    t_store(1, c + SIDE * SIDE, 64);
+    t_store(2, c + 2 * SIDE * SIDE, 64);
+    t_store(3, c + 3 * SIDE * SIDE, 64);
+}
+WS_INLINE void t_load_sums(const float *c) {
+    t_load(0, c, 64);
+    t_load(1, c + SIDE * SIDE, 64);
+    t_load(2, c + 2 * SIDE * SIDE, 64);
+    t_load(3, c + 3 * SIDE * SIDE, 64);
+}
+WS_INLINE void t_zero_sums(void) {
+    t_zero(0);
+    t_zero(1);
+    t_zero(2);
+    t_zero(3);
+}
+
+static void tnt_few(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
+                    int64_t n1, int accumulate) {
+    const int64_t K = w->cols;
+    uint16_t *panel = (uint16_t *)(void *)ws_gemm_scratch(PAIR * TNT_PIECE / 2 + 4 * SIDE * SIDE);
+    float *sums = (float *)(void *)(panel + PAIR * TNT_PIECE);
+    for (int64_t n = n0; n < n1; n += PAIR) {
+        const int64_t cols = n1 - n < PAIR ? n1 - n : PAIR;
+        t_zero_sums();
+        for (int64_t k = 0; k < K; k += TNT_PIECE) {
+            const int64_t kn = K - k < TNT_PIECE ? K - k : TNT_PIECE;
+            const uint16_t *x0 = x + k * SIDE, *x1 = x0 + SIDE * ldx;
+            const char *w0 = (const char *)panel, *w1 = (const char *)(panel + TILE);
+            int64_t apart = 64, on = 2 * TILE;
+            if (w->type == WS_BF16 && cols == PAIR && kn % STEP == 0) {
+                w0 = (const char *)ws_weight_row(w, n) + 2 * k, w1 = w0 + SIDE * w->row_bytes;
+                apart = (int64_t)w->row_bytes, on = STEP;
+            } else {
+                tnt_pack(w, n, cols, k, kn, panel);
+            }
+            if (M > SIDE)
+                tnt_steps(w0, w1, apart, on, x0, x1, steps_of(kn));
+            else
+                tnt_steps_one(w0, w1, apart, on, x0, steps_of(kn));
+        }
+        t_store_sums(sums);
+        tnt_put_all(sums, y + n, ldy, M, cols, accumulate);
+    }
+}
+
+static void tnt_many(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
+                     int64_t n1, int accumulate) {
+    const int64_t K = w->cols, N = n1 - n0, groups = (N + PAIR - 1) / PAIR, pairs = (M + PAIR - 1) / PAIR;
+    const int64_t blocks = (K + TNT_BLOCK - 1) / TNT_BLOCK, block = steps_of((K + blocks - 1) / blocks) * STEP;
+    const int64_t size = PAIR * block, sums_of = 4 * SIDE * SIDE; /* numbers of a group of W's rows, of its sums */
+    uint16_t *panel =
+        (uint16_t *)(void *)ws_gemm_scratch((size_t)(size * groups / 2 + sums_of * (blocks > 1 ? pairs * groups : 1)));
+    float *sums = (float *)(void *)(panel + size * groups);
+    for (int64_t k = 0; k < K; k += block) {
+        const int64_t kn = K - k < block ? K - k : block;
+        const int last = k + kn >= K;
+        for (int64_t g = 0; g < groups; g++) {
+            const int64_t n = n0 + g * PAIR, cols = n1 - n < PAIR ? n1 - n : PAIR;
+            const char *w0 = (const char *)(panel + g * size), *w1 = w0 + 2 * TILE;
+            tnt_pack(w, n, cols, k, kn, panel + g * size);
+            for (int64_t m = 0; m < M; m += PAIR) {
+                float *c = blocks > 1 ? sums + (m / PAIR * groups + g) * sums_of : sums;
+                const uint16_t *x0 = x + m * ldx + k * SIDE, *x1 = x0 + SIDE * ldx;
+                if (k)
+                    t_load_sums(c);
+                else
+                    t_zero_sums();
+                tnt_steps(w0, w1, 64, 2 * TILE, x0, x1, steps_of(kn));
+                t_store_sums(c);
+                if (last) tnt_put_all(c, y + m * ldy + n, ldy, M - m < PAIR ? M - m : PAIR, cols, accumulate);
+            }
+        }
+    }
+}
+
+/* x: panels of 16 rows, an even number of them. */
+static void tile_nt(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
+                    int64_t n1, int accumulate) {
+    if (w->cols == 0) {
+        for (int64_t m = 0; m < M && !accumulate; m++) memset(y + m * ldy + n0, 0, (size_t)(n1 - n0) * sizeof *y);
+        return;
+    }
+    t_begin();
+    (M <= TNT_FEW ? tnt_few : tnt_many)(y, ldy, x, ldx, M, w, n0, n1, accumulate);
+    t_end();
+}
+
+/* ---- y = A W ---- */
+/* Columns n0 .. n0 + N - 1 of rows k and k + 1 (NULL: none), interleaved, into row k / 2 of every 32 columns' tiles. */
+WS_INLINE void tnn_spread_as(ws_dtype t, const void *row, const void *next, int64_t n0, int64_t N, uint16_t *to) {
+    w_super s, s2;
+    for (int64_t n = 0; n < N; n += STEP, to += PAIR * TNN_BLOCK) {
+        const int tail = t < WS_Q8_0 && N - n < STEP;
+        vb a, b = vb_zero(), out[2];
+        w_enter(t, row, n0 + n, n0, &s);
+        a = tail ? b_tail(t, w_at(t, row, n0 + n), N - n) : b_32(t, row, n0 + n, &s);
+        if (next) {
+            w_enter(t, next, n0 + n, n0, &s2);
+            b = tail ? b_tail(t, w_at(t, next, n0 + n), N - n) : b_32(t, next, n0 + n, &s2);
+        }
+        vb_interleave(a, b, out);
+        vb_store(to, out[0]), vb_store(to + TILE, out[1]);
+    }
+}
+static void tnn_spread(ws_dtype t, const void *row, const void *next, int64_t n0, int64_t N, uint16_t *to) {
+    switch (t) {
+#define X(T)                                                                                                           \
+    case T: tnn_spread_as(T, row, next, n0, N, to); return;
+        WS_EACH_TYPE(X)
+#undef X
+    default: return;
+    }
+}
+
+/* Sums in y [rows, cols] to and from 16 rows of 64 bytes. */
+WS_INLINE void tnn_get(float *c, const float *y, int64_t ldy, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < SIDE; i++) v_store(c + i * SIDE, i < rows ? v_load_n(y + i * ldy, cols) : v_zero());
+}
+WS_INLINE void tnn_put(const float *c, float *y, int64_t ldy, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < rows; i++) v_store_n(y + i * ldy, v_load(c + i * SIDE), cols);
+}
+
+/* y [rows, cols], up to 32 x 32, (+)= `steps` steps of a W; sums: four tiles of room, for edges. */
+static void tnn_square(float *y, int64_t ldy, int64_t rows, int64_t cols, const uint16_t *a, int64_t lda,
+                       const uint16_t *b, int64_t steps, int load, float *sums) {
+    const int whole = rows == PAIR && cols == PAIR;
+    const int64_t apart = whole ? 4 * ldy : 64;
+    float *c[4];
+    for (int i = 0; i < 4; i++) {
+        const int64_t m = i / 2 * SIDE, n = i % 2 * SIDE;
+        c[i] = whole ? y + m * ldy + n : sums + i * SIDE * SIDE;
+        if (load && !whole)
+            tnn_get(c[i], y + m * ldy + n, ldy, rows - m < SIDE ? rows - m : SIDE,
+                    cols - n < SIDE ? (cols - n > 0 ? cols - n : 0) : SIDE);
+    }
+    if (load) {
+        t_load(0, c[0], apart);
+        t_load(1, c[1], apart);
+        t_load(2, c[2], apart);
+        t_load(3, c[3], apart);
+    } else {
+        t_zero_sums();
+    }
+    const uint16_t *lower = a + SIDE * lda;
+    for (int64_t s = 0; s < steps; s++, a += STEP, lower += STEP, b += 2 * TILE) {
+        t_load(4, a, 2 * lda);
+        t_load(6, b, 64);
+        t_dot(0, 4, 6);
+        t_load(7, b + TILE, 64);
+        t_dot(1, 4, 7);
+        t_load(5, lower, 2 * lda);
+        t_dot(2, 5, 6);
+        t_dot(3, 5, 7);
+    }
+    t_store(0, c[0], apart);
+    t_store(1, c[1], apart);
+    t_store(2, c[2], apart);
+    t_store(3, c[3], apart);
+    for (int i = 0; i < 4 && !whole; i++) {
+        const int64_t m = i / 2 * SIDE, n = i % 2 * SIDE;
+        if (n < cols)
+            tnn_put(c[i], y + m * ldy + n, ldy, rows - m < SIDE ? rows - m : SIDE, cols - n < SIDE ? cols - n : SIDE);
+    }
+}
+
+/* a: rows up to a multiple of 32 may be read. */
+static void tile_nn(float *y, int64_t ldy, const uint16_t *a, int64_t lda, int64_t M, const ws_weight *w, int64_t n0,
+                    int64_t n1, int accumulate) {
+    const int64_t K = w->rows, N = n1 - n0, groups = (N + PAIR - 1) / PAIR;
+    const int64_t size = PAIR * TNN_BLOCK; /* numbers of a group of 32 columns */
+    uint16_t *panel = (uint16_t *)(void *)ws_gemm_scratch((size_t)(size * groups / 2 + 4 * SIDE * SIDE));
+    float *sums = (float *)(void *)(panel + size * groups);
+    if (K == 0)
+        for (int64_t m = 0; m < M && !accumulate; m++) memset(y + m * ldy + n0, 0, (size_t)N * sizeof *y);
+    t_begin();
+    for (int64_t k0 = 0; k0 < K; k0 += TNN_BLOCK) {
+        const int64_t kn = K - k0 < TNN_BLOCK ? K - k0 : TNN_BLOCK, steps = steps_of(kn);
+        for (int64_t k = 0; k < steps * STEP; k += 2) {
+            uint16_t *to = panel + k / STEP * 2 * TILE + k % STEP * SIDE;
+            if (k < kn)
+                tnn_spread(w->type, ws_weight_row(w, k0 + k), k + 1 < kn ? ws_weight_row(w, k0 + k + 1) : NULL, n0, N,
+                           to);
+            else
+                for (int64_t g = 0; g < groups; g++)
+                    vb_store(to + g * size, vb_zero()), vb_store(to + g * size + TILE, vb_zero());
+        }
+        for (int64_t g = 0; g < groups; g++)
+            for (int64_t m = 0; m < M; m += PAIR)
+                tnn_square(y + m * ldy + n0 + g * PAIR, ldy, M - m < PAIR ? M - m : PAIR,
+                           N - g * PAIR < PAIR ? N - g * PAIR : PAIR, a + m * lda + k0, lda, panel + g * size, steps,
+                           k0 > 0 || accumulate, sums);
+    }
+    t_end();
+}
+
+static int64_t tile_spin(int64_t rounds, float *sink) {
+    static const uint16_t none[TILE];
+    float c[SIDE * SIDE];
+    t_begin();
+    t_zero_sums();
+    t_load(4, none, 64);
+    t_load(5, none, 64);
+    t_load(6, none, 64);
+    t_load(7, none, 64);
+    for (int64_t r = 0; r < rounds; r++) {
+        t_dot(0, 4, 6);
+        t_dot(1, 4, 7);
+        t_dot(2, 5, 6);
+        t_dot(3, 5, 7);
+    }
+    t_store(0, c, 64);
+    t_end();
+    *sink += c[0];
+    return 4 * 2 * SIDE * SIDE * STEP;
+}
+
+#define WS_TILE_TABLE(CAN, FAST)                                                                                       \
+    {                                                                                                                  \
+        .usable = CAN, .fast = FAST, .tiles = 1, .round = bf16_round, .panel = tile_panel, .nt = tile_nt,              \
+        .nn = tile_nn, .spin = tile_spin                                                                               \
+    }
+#endif
