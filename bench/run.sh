@@ -80,7 +80,7 @@ peaks() { ws bench machine --json | sed 's/.*"fma_gflops": \[\([^,]*\), \([^]]*\
 peak() { { awk -v c="$1" '{print $c}' "$OUT/machine.$part"; [ "$1" != 2 ] || [ ! -f "$OUT/$part.ours" ] || values "$OUT/$part.ours" '"op"' peak; } | sort -g | tail -n 1; }
 
 # Floors against llama.cpp's quantised types are lower where neither side has more than AVX2.
-case $set_of in avx512*) low= ;; *) low=1.2 ;; esac
+case $set_of in amx | avx512*) low= ;; *) low=1.2 ;; esac
 . bench/parts.sh
 . bench/chain.sh
 
