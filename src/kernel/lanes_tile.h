@@ -18,6 +18,12 @@ enum {
 };
 
 WS_INLINE int64_t steps_of(int64_t k) { return (k + STEP - 1) / STEP; }
+/* Numbers from row to row of a panel with rows of n numbers: neighbours of a tile's column stand in different sets of the
+ * cache. */
+WS_INLINE int64_t pitch_of(int64_t n) {
+    const int64_t lines = (n + STEP - 1) / STEP;
+    return (lines | 1) * STEP;
+}
 
 /* ---- x [16 rows, K] in fp32 to [step][pair][row][2]; rows that are not there are NULL and become 0 ---- */
 static void tile_panel(uint16_t *to, const float *const row[SIDE], int64_t K) {
@@ -43,17 +49,17 @@ static void tile_panel(uint16_t *to, const float *const row[SIDE], int64_t K) {
 }
 
 /* ---- y = x W^T ---- */
-/* 32 rows of W from row n, `rows` of which are there, columns k0 .. k0 + kn - 1, to [step][2][16][32]. */
-static void tnt_pack(const ws_weight *w, int64_t n, int64_t rows, int64_t k0, int64_t kn, uint16_t *panel) {
+/* 32 rows of W from row n, `rows` of which are there, columns k0 .. k0 + kn - 1, to rows that are `pitch` numbers apart. */
+static void tnt_pack(const ws_weight *w, int64_t n, int64_t rows, int64_t k0, int64_t kn, uint16_t *panel,
+                     int64_t pitch) {
     const size_t line = 64, bytes = ws_dtype_bytes(w->type, kn);
-    for (int64_t i = 0; i < PAIR; i++) {
-        uint16_t *to = panel + i / SIDE * TILE + i % SIDE * STEP;
+    for (int64_t i = 0; i < PAIR; i++, panel += pitch) {
         if (i < rows) {
             const char *next = (const char *)w_at(w->type, ws_weight_row(w, n + i), k0) + bytes;
             for (size_t b = 0; b < bytes; b += line) __builtin_prefetch(next + b);
-            b_spread(w->type, ws_weight_row(w, n + i), k0, kn, to, 2 * TILE);
+            b_spread(w->type, ws_weight_row(w, n + i), k0, kn, panel, STEP);
         } else {
-            for (int64_t s = 0; s < steps_of(kn); s++) vb_store(to + s * 2 * TILE, vb_zero());
+            for (int64_t k = 0; k < kn; k += STEP) vb_store(panel + k, vb_zero());
         }
     }
 }
@@ -86,28 +92,28 @@ static void tnt_put_all(const float *c, float *y, int64_t ldy, int64_t rows, int
     }
 }
 
-/* Tiles 0 .. 3 += W [32, 32 steps] x^T; `apart`: bytes between W's rows, `on`: numbers from step to step of them. */
-WS_INLINE void tnt_steps(const char *w0, const char *w1, int64_t apart, int64_t on, const uint16_t *x0,
-                         const uint16_t *x1, int64_t steps) {
-    for (int64_t s = 0; s < steps; s++, w0 += 2 * on, w1 += 2 * on, x0 += TILE, x1 += TILE) {
-        t_load(4, w0, apart);
+/* Tiles 0 .. 3 += W [32, 32 steps] x^T; `apart`: bytes between W's rows. */
+WS_INLINE void tnt_steps(const char *w, int64_t apart, const uint16_t *x0, const uint16_t *x1, int64_t steps) {
+    const char *lower = w + SIDE * apart;
+    for (int64_t s = 0; s < steps; s++, w += 64, lower += 64, x0 += TILE, x1 += TILE) {
+        t_load(4, w, apart);
         t_load(6, x0, 64);
         t_dot(0, 4, 6);
         t_load(7, x1, 64);
         t_dot(1, 4, 7);
-        t_load(5, w1, apart);
+        t_load(5, lower, apart);
         t_dot(2, 5, 6);
         t_dot(3, 5, 7);
     }
 }
 /* Tiles 0 and 2 alone: up to 16 rows of x. */
-WS_INLINE void tnt_steps_one(const char *w0, const char *w1, int64_t apart, int64_t on, const uint16_t *x0,
-                             int64_t steps) {
-    for (int64_t s = 0; s < steps; s++, w0 += 2 * on, w1 += 2 * on, x0 += TILE) {
+WS_INLINE void tnt_steps_one(const char *w, int64_t apart, const uint16_t *x0, int64_t steps) {
+    const char *lower = w + SIDE * apart;
+    for (int64_t s = 0; s < steps; s++, w += 64, lower += 64, x0 += TILE) {
         t_load(6, x0, 64);
-        t_load(4, w0, apart);
+        t_load(4, w, apart);
         t_dot(0, 4, 6);
-        t_load(5, w1, apart);
+        t_load(5, lower, apart);
         t_dot(2, 5, 6);
     }
 }
@@ -132,27 +138,25 @@ WS_INLINE void t_zero_sums(void) {
 
 static void tnt_few(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
                     int64_t n1, int accumulate) {
-    const int64_t K = w->cols;
-    uint16_t *panel = (uint16_t *)(void *)ws_gemm_scratch(PAIR * TNT_PIECE / 2 + 4 * SIDE * SIDE);
-    float *sums = (float *)(void *)(panel + PAIR * TNT_PIECE);
+    const int64_t K = w->cols, pitch = pitch_of(K < TNT_PIECE ? K : TNT_PIECE);
+    uint16_t *panel = (uint16_t *)(void *)ws_gemm_scratch((size_t)(PAIR * pitch / 2 + 4 * SIDE * SIDE));
+    float *sums = (float *)(void *)(panel + PAIR * pitch);
     for (int64_t n = n0; n < n1; n += PAIR) {
         const int64_t cols = n1 - n < PAIR ? n1 - n : PAIR;
         t_zero_sums();
         for (int64_t k = 0; k < K; k += TNT_PIECE) {
             const int64_t kn = K - k < TNT_PIECE ? K - k : TNT_PIECE;
-            const uint16_t *x0 = x + k * SIDE, *x1 = x0 + SIDE * ldx;
-            const char *w0 = (const char *)panel, *w1 = (const char *)(panel + TILE);
-            int64_t apart = 64, on = 2 * TILE;
-            if (w->type == WS_BF16 && cols == PAIR && kn % STEP == 0) {
-                w0 = (const char *)ws_weight_row(w, n) + 2 * k, w1 = w0 + SIDE * w->row_bytes;
-                apart = (int64_t)w->row_bytes, on = STEP;
-            } else {
-                tnt_pack(w, n, cols, k, kn, panel);
-            }
-            if (M > SIDE)
-                tnt_steps(w0, w1, apart, on, x0, x1, steps_of(kn));
+            const uint16_t *x0 = x + k * SIDE;
+            const char *from = (const char *)panel;
+            int64_t apart = 2 * pitch;
+            if (w->type == WS_BF16 && cols == PAIR && kn % STEP == 0) /* as it lies */
+                from = (const char *)ws_weight_row(w, n) + 2 * k, apart = (int64_t)w->row_bytes;
             else
-                tnt_steps_one(w0, w1, apart, on, x0, steps_of(kn));
+                tnt_pack(w, n, cols, k, kn, panel, pitch);
+            if (M > SIDE)
+                tnt_steps(from, apart, x0, x0 + SIDE * ldx, steps_of(kn));
+            else
+                tnt_steps_one(from, apart, x0, steps_of(kn));
         }
         t_store_sums(sums);
         tnt_put_all(sums, y + n, ldy, M, cols, accumulate);
@@ -163,25 +167,24 @@ static void tnt_many(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int6
                      int64_t n1, int accumulate) {
     const int64_t K = w->cols, N = n1 - n0, groups = (N + PAIR - 1) / PAIR, pairs = (M + PAIR - 1) / PAIR;
     const int64_t blocks = (K + TNT_BLOCK - 1) / TNT_BLOCK, block = steps_of((K + blocks - 1) / blocks) * STEP;
-    const int64_t size = PAIR * block, sums_of = 4 * SIDE * SIDE; /* numbers of a group of W's rows, of its sums */
+    const int64_t pitch = pitch_of(block), sums_of = 4 * SIDE * SIDE; /* numbers of a row of W, of a group's sums */
     uint16_t *panel =
-        (uint16_t *)(void *)ws_gemm_scratch((size_t)(size * groups / 2 + sums_of * (blocks > 1 ? pairs * groups : 1)));
-    float *sums = (float *)(void *)(panel + size * groups);
+        (uint16_t *)(void *)ws_gemm_scratch((size_t)(PAIR * pitch / 2 + sums_of * (blocks > 1 ? pairs * groups : 1)));
+    float *sums = (float *)(void *)(panel + PAIR * pitch);
     for (int64_t k = 0; k < K; k += block) {
         const int64_t kn = K - k < block ? K - k : block;
         const int last = k + kn >= K;
         for (int64_t g = 0; g < groups; g++) {
             const int64_t n = n0 + g * PAIR, cols = n1 - n < PAIR ? n1 - n : PAIR;
-            const char *w0 = (const char *)(panel + g * size), *w1 = w0 + 2 * TILE;
-            tnt_pack(w, n, cols, k, kn, panel + g * size);
+            tnt_pack(w, n, cols, k, kn, panel, pitch);
             for (int64_t m = 0; m < M; m += PAIR) {
                 float *c = blocks > 1 ? sums + (m / PAIR * groups + g) * sums_of : sums;
-                const uint16_t *x0 = x + m * ldx + k * SIDE, *x1 = x0 + SIDE * ldx;
+                const uint16_t *x0 = x + m * ldx + k * SIDE;
                 if (k)
                     t_load_sums(c);
                 else
                     t_zero_sums();
-                tnt_steps(w0, w1, 64, 2 * TILE, x0, x1, steps_of(kn));
+                tnt_steps((const char *)panel, 2 * pitch, x0, x0 + SIDE * ldx, steps_of(kn));
                 t_store_sums(c);
                 if (last) tnt_put_all(c, y + m * ldy + n, ldy, M - m < PAIR ? M - m : PAIR, cols, accumulate);
             }
@@ -202,10 +205,10 @@ static void tile_nt(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64
 }
 
 /* ---- y = A W ---- */
-/* Columns n0 .. n0 + N - 1 of rows k and k + 1 (NULL: none), interleaved, into row k / 2 of every 32 columns' tiles. */
+/* Columns n0 .. n0 + N - 1 of rows k and k + 1 (NULL: none), interleaved. */
 WS_INLINE void tnn_spread_as(ws_dtype t, const void *row, const void *next, int64_t n0, int64_t N, uint16_t *to) {
     w_super s, s2;
-    for (int64_t n = 0; n < N; n += STEP, to += PAIR * TNN_BLOCK) {
+    for (int64_t n = 0; n < N; n += STEP, to += 2 * STEP) {
         const int tail = t < WS_Q8_0 && N - n < STEP;
         vb a, b = vb_zero(), out[2];
         w_enter(t, row, n0 + n, n0, &s);
@@ -215,7 +218,7 @@ WS_INLINE void tnn_spread_as(ws_dtype t, const void *row, const void *next, int6
             b = tail ? b_tail(t, w_at(t, next, n0 + n), N - n) : b_32(t, next, n0 + n, &s2);
         }
         vb_interleave(a, b, out);
-        vb_store(to, out[0]), vb_store(to + TILE, out[1]);
+        vb_store(to, out[0]), vb_store(to + STEP, out[1]);
     }
 }
 static void tnn_spread(ws_dtype t, const void *row, const void *next, int64_t n0, int64_t N, uint16_t *to) {
@@ -238,7 +241,7 @@ WS_INLINE void tnn_put(const float *c, float *y, int64_t ldy, int64_t rows, int6
 
 /* y [rows, cols], up to 32 x 32, (+)= `steps` steps of a W; sums: four tiles of room, for edges. */
 static void tnn_square(float *y, int64_t ldy, int64_t rows, int64_t cols, const uint16_t *a, int64_t lda,
-                       const uint16_t *b, int64_t steps, int load, float *sums) {
+                       const uint16_t *b, int64_t pitch, int64_t steps, int load, float *sums) {
     const int whole = rows == PAIR && cols == PAIR;
     const int64_t apart = whole ? 4 * ldy : 64;
     float *c[4];
@@ -258,11 +261,11 @@ static void tnn_square(float *y, int64_t ldy, int64_t rows, int64_t cols, const 
         t_zero_sums();
     }
     const uint16_t *lower = a + SIDE * lda;
-    for (int64_t s = 0; s < steps; s++, a += STEP, lower += STEP, b += 2 * TILE) {
+    for (int64_t s = 0; s < steps; s++, a += STEP, lower += STEP, b += SIDE * pitch) {
         t_load(4, a, 2 * lda);
-        t_load(6, b, 64);
+        t_load(6, b, 2 * pitch);
         t_dot(0, 4, 6);
-        t_load(7, b + TILE, 64);
+        t_load(7, b + STEP, 2 * pitch);
         t_dot(1, 4, 7);
         t_load(5, lower, 2 * lda);
         t_dot(2, 5, 6);
@@ -283,28 +286,27 @@ static void tnn_square(float *y, int64_t ldy, int64_t rows, int64_t cols, const 
 static void tile_nn(float *y, int64_t ldy, const uint16_t *a, int64_t lda, int64_t M, const ws_weight *w, int64_t n0,
                     int64_t n1, int accumulate) {
     const int64_t K = w->rows, N = n1 - n0, groups = (N + PAIR - 1) / PAIR;
-    const int64_t size = PAIR * TNN_BLOCK; /* numbers of a group of 32 columns */
-    uint16_t *panel = (uint16_t *)(void *)ws_gemm_scratch((size_t)(size * groups / 2 + 4 * SIDE * SIDE));
-    float *sums = (float *)(void *)(panel + size * groups);
+    const int64_t pitch = pitch_of(2 * PAIR * groups), pairs = TNN_BLOCK / 2; /* a row of the panel: two of W */
+    uint16_t *panel = (uint16_t *)(void *)ws_gemm_scratch((size_t)(pitch * pairs / 2 + 4 * SIDE * SIDE));
+    float *sums = (float *)(void *)(panel + pitch * pairs);
     if (K == 0)
         for (int64_t m = 0; m < M && !accumulate; m++) memset(y + m * ldy + n0, 0, (size_t)N * sizeof *y);
     t_begin();
     for (int64_t k0 = 0; k0 < K; k0 += TNN_BLOCK) {
         const int64_t kn = K - k0 < TNN_BLOCK ? K - k0 : TNN_BLOCK, steps = steps_of(kn);
         for (int64_t k = 0; k < steps * STEP; k += 2) {
-            uint16_t *to = panel + k / STEP * 2 * TILE + k % STEP * SIDE;
+            uint16_t *to = panel + k / 2 * pitch;
             if (k < kn)
                 tnn_spread(w->type, ws_weight_row(w, k0 + k), k + 1 < kn ? ws_weight_row(w, k0 + k + 1) : NULL, n0, N,
                            to);
             else
-                for (int64_t g = 0; g < groups; g++)
-                    vb_store(to + g * size, vb_zero()), vb_store(to + g * size + TILE, vb_zero());
+                memset(to, 0, (size_t)pitch * sizeof *to);
         }
         for (int64_t g = 0; g < groups; g++)
             for (int64_t m = 0; m < M; m += PAIR)
                 tnn_square(y + m * ldy + n0 + g * PAIR, ldy, M - m < PAIR ? M - m : PAIR,
-                           N - g * PAIR < PAIR ? N - g * PAIR : PAIR, a + m * lda + k0, lda, panel + g * size, steps,
-                           k0 > 0 || accumulate, sums);
+                           N - g * PAIR < PAIR ? N - g * PAIR : PAIR, a + m * lda + k0, lda, panel + g * 2 * PAIR,
+                           pitch, steps, k0 > 0 || accumulate, sums);
     }
     t_end();
 }
