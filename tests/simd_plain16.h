@@ -133,6 +133,19 @@ WS_INLINE vb vb_round(vf lo, vf hi) {
     EACH_LANE r.h[i] = ws_bf16_round(lo.f[i]), r.h[16 + i] = ws_bf16_round(hi.f[i]);
     return r;
 }
+PLAIN(v_iota, (void), (float)i)
+WS_INLINE vb vb_levels(vf a) { return vb_round(a, a); }
+WS_INLINE vb vb_pick_nibbles5(vb table, const void *p, uint32_t word) {
+    vb r;
+    for (int i = 0; i < 32; i++) r.h[i] = table.h[nibble_at(p, i / 16, i % 16) | (int)(word >> i & 1) << 4];
+    return r;
+}
+WS_INLINE vb vb_pick_nibbles(vb table, const void *p) { return vb_pick_nibbles5(table, p, 0); }
+WS_INLINE vb vb_pick_bytes(vb table, const void *p) {
+    vb r;
+    for (int i = 0; i < 32; i++) r.h[i] = table.h[((const uint8_t *)p)[i]];
+    return r;
+}
 WS_INLINE float no_subnormal(float f) { return fabsf(f) < 0x1p-126f ? copysignf(0, f) : f; }
 /* One lane: the odd pair first; inputs and results below the normal range are 0, every step is rounded to nearest even. */
 WS_INLINE float dot_of_pairs(float acc, const uint16_t *a, const uint16_t *b) {

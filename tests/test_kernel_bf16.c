@@ -219,6 +219,37 @@ static void rows_in_bf16_have_the_same_bits_in_any_batch(void **state) {
     in_f32();
 }
 
+/* x rounded once for several products: the same bits, whatever products with other x stand between. */
+static void a_shared_x_changes_no_bits(void **state) {
+    (void)state;
+    in_bf16();
+    EACH_SET(k)
+    for (int M = 1; M <= 40; M += 13) {
+        enum { N = 48, K = 70 };
+        const ws_weight w = weights(WS_BF16, N, K), v = weights(WS_F32, N, K);
+        float *x = floats(M * K, -1, 1), *other = floats(M * K, -1, 1);
+        float *y = floats(M * N, 0, 0), *want = floats(2 * M * N, 0, 0);
+        ws_base_nt(want, N, x, K, M, &w, 0);
+        ws_base_nt(want + M * N, N, x, K, M, &v, 0);
+        for (int between = 0; between < 2; between++) {
+            ws_base_share(x);
+            for (int i = 0; i < 4; i++) {
+                ws_base_nt(y, N, x, K, M, i % 2 ? &v : &w, 0);
+                assert_memory_equal(y, want + i % 2 * M * N, (size_t)(M * N) * sizeof *y);
+                if (between) ws_base_nt(y, N, other, K, M, &w, 0);
+            }
+            ws_base_nt(y, N, x, K, M - 1, &w, 0);
+            assert_memory_equal(y, want, (size_t)((M - 1) * N) * sizeof *y);
+            ws_base_share(NULL);
+        }
+        x[0] += 1; /* not shared any more */
+        ws_base_nt(y, N, x, K, M, &w, 0);
+        assert_memory_not_equal(y, want, N * sizeof *y);
+        free(x), free(other), free(y), free(want), free((void *)w.data), free((void *)v.data);
+    }
+    in_f32();
+}
+
 static void a_nan_stays_in_its_row(void **state) {
     (void)state;
     in_bf16();
@@ -345,6 +376,7 @@ int main(void) {
         cmocka_unit_test(products_are_torchs),
         cmocka_unit_test(products_equal_sums_in_double_of_rounded_numbers),
         cmocka_unit_test(rows_in_bf16_have_the_same_bits_in_any_batch),
+        cmocka_unit_test(a_shared_x_changes_no_bits),
         cmocka_unit_test(a_nan_stays_in_its_row),
         cmocka_unit_test(pairs_are_summed_as_documented),
         cmocka_unit_test(auto_takes_bf16_only_where_it_is_faster),

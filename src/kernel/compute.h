@@ -41,6 +41,9 @@ static inline uint16_t ws_bf16_round(float f) {
 
 /* As ws_gemm_nt: y[M, N] (+)= x[M, K] W[N, K]^T, in the compute type. */
 void ws_base_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate);
+/* Until ws_base_share(NULL), what stands at x does not change: the calling thread's products ws_base_nt with this x, in one
+ * piece of rows each, round it once (q, k and v of a block; gate and up).  Changes no bits. */
+void ws_base_share(const float *x);
 /* As ws_gemm_nn with row-major A: y[M, N] (+)= A[M, K] W[K, N], in the compute type. */
 void ws_base_nn(float *y, int64_t ldy, const float *a, int64_t lda, int64_t M, const ws_weight *w, int accumulate);
 #endif

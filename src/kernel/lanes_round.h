@@ -5,12 +5,38 @@
 
 enum { STEP = 32 };
 
+/* The 16 or 32 values that a block of 4 or 5 bits can take are computed as w_32 computes them, rounded once, and looked up. */
+WS_INLINE vb b_table(ws_dtype t, const void *p, const w_super *s, int64_t part) {
+    const vf i = v_iota(), i16 = v_add(i, v_set(16));
+    vf d, m;
+    switch (t) {
+    case WS_Q4_0: return vb_levels(v_mul(v_half(p), v_sub(i, v_set(8))));
+    case WS_Q4_1: v_halves(p, &d, &m); return vb_levels(v_fma(d, i, m));
+    case WS_Q5_0: d = v_half(p); return vb_round(v_mul(d, v_sub(i, v_set(16))), v_mul(d, i));
+    case WS_Q5_1: v_halves(p, &d, &m); return vb_round(v_fma(d, i, m), v_fma(d, i16, m));
+    case WS_Q4_K: return vb_levels(v_fma(v_set(s->d[part]), i, v_set(s->m[8 + part])));
+    default: /* WS_Q5_K */
+        d = v_set(s->d[part]), m = v_set(s->m[8 + part]);
+        return vb_round(v_fma(d, i, m), v_fma(d, i16, m));
+    }
+}
+
 /* 32 stored weights, and the n < 32 at the end of a row. */
 WS_INLINE vb b_32(ws_dtype t, const void *row, int64_t k, const w_super *s) {
-    if (t == WS_BF16) return vb_load(w_at(t, row, k));
+    const char *p = w_at(t, row, k);
+    const int64_t part = k / 32 % 8;
+    uint32_t word;
     vf v[V32];
-    w_32(t, row, k, s, v);
-    return vb_round(v[0], v[1]);
+    switch (t) {
+    case WS_BF16: return vb_load(p);
+    case WS_Q4_0: return vb_pick_nibbles(b_table(t, p, s, 0), p + 2);
+    case WS_Q4_1: return vb_pick_nibbles(b_table(t, p, s, 0), p + 4);
+    case WS_Q5_0: memcpy(&word, p + 2, 4); return vb_pick_nibbles5(b_table(t, p, s, 0), p + 6, word);
+    case WS_Q5_1: memcpy(&word, p + 4, 4); return vb_pick_nibbles5(b_table(t, p, s, 0), p + 8, word);
+    case WS_Q4_K:
+    case WS_Q5_K: return vb_pick_bytes(b_table(t, p, s, part), s->q + 32 * part);
+    default: w_32(t, row, k, s, v); return vb_round(v[0], v[1]);
+    }
 }
 WS_INLINE vb b_tail(ws_dtype t, const char *p, int64_t n) {
     if (t == WS_BF16) return vb_load_n(p, n);

@@ -3,6 +3,7 @@
  *           or qkv, a, b -> (convolution, delta rule) -> z, gated norm -> out_proj, + x
  *     -> norm2 -> gate, up -> silu(g) u -> down_proj, + mid */
 #include "base/parallel.h"
+#include "kernel/compute.h"
 #include "kernel/kernel.h"
 #include "model/parts.h"
 #include "ops/decay.h"
@@ -63,8 +64,10 @@ void ws_block_kv(ws_model *m, int layer, const ws_hung *h, const ws_block_buf *b
     const ws_attention_block *t = &a->block[layer].attn;
     int64_t ld = (int64_t)a->kv_heads * a->head_dim;
     float *raw = t->k_norm && b->k_raw ? b->k_raw : b->k;
+    ws_base_share(xn);
     linear(m, layer, ws_mixer_site(m, layer, WS_K), h, b, xn, raw);
     linear(m, layer, ws_mixer_site(m, layer, WS_V), h, b, xn, b->v);
+    ws_base_share(NULL);
     if (t->k_norm) ws_head_norm_forward(b->k, ld, raw, ld, t->k_norm, a->eps, h->n, a->kv_heads, a->head_dim, b->rk);
     ws_rope_forward(&a->rope, b->k, ld, h->n, a->kv_heads, a->head_dim, pos);
 }
@@ -78,9 +81,11 @@ void ws_block_o(ws_model *m, int layer, const ws_hung *h, const ws_block_buf *b,
 
 void ws_block_delta_in(ws_model *m, int layer, const ws_hung *h, const ws_block_buf *b, const float *xn) {
     const ws_delta_block *t = &m->arch.block[layer].delta;
+    ws_base_share(xn);
     linear(m, layer, ws_mixer_site(m, layer, WS_QKV), h, b, xn, b->m);
     linear(m, layer, ws_mixer_site(m, layer, WS_B), h, b, xn, b->b);
     linear(m, layer, ws_mixer_site(m, layer, WS_A), h, b, xn, b->a);
+    ws_base_share(NULL);
     ws_decay_forward(b->log_decay, b->beta, b->a, b->b, t->neg_a, t->dt_bias, h->n, m->arch.delta.value_heads);
 }
 
@@ -102,8 +107,10 @@ int64_t ws_block_mlp(ws_model *m, int layer, const ws_hung *h, const ws_block_bu
     int64_t d = a->hidden;
     int64_t bad = ws_norm_forward(b->xn, d, mid, d, a->block[layer].norm2, a->eps, h->n, d, b->r2);
     if (bad >= 0) return bad;
+    ws_base_share(b->xn);
     linear(m, layer, ws_mlp_site(m, layer, WS_GATE), h, b, b->xn, b->g);
     linear(m, layer, ws_mlp_site(m, layer, WS_UP), h, b, b->xn, b->u);
+    ws_base_share(NULL);
     ws_swiglu_forward(b->f, b->g, b->u, h->n, a->ffn);
     linear(m, layer, ws_mlp_site(m, layer, WS_DOWN), h, b, b->f, out);
     ws_add_rows(out, mid, h->n, d);
