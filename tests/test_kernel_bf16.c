@@ -219,6 +219,30 @@ static void rows_in_bf16_have_the_same_bits_in_any_batch(void **state) {
     in_f32();
 }
 
+/* Rows of W that stand in another order, as llama.cpp stores some heads. */
+static void permuted_rows_are_multiplied_in_order(void **state) {
+    (void)state;
+    enum { N = 256, K = 64, MOST = 70 };
+    const ws_order heads = {0, 4, 2, 32};
+    in_bf16();
+    EACH_SET(k)
+    for (int t = 0; t < N_TYPES; t++)
+        for (int M = 1; M <= MOST; M += 23) {
+            if (ws_dtypes[weight_types[t]].block > 64) continue;
+            ws_weight w = weights(weight_types[t], N, K), moved = w;
+            float *x = floats(M * K, -1, 1), *y = floats(M * N, 0, 0), *z = floats(M * N, 0, 0);
+            moved.row_order = heads;
+            ws_base_nt(y, N, x, K, M, &w, 0);
+            ws_base_nt(z, N, x, K, M, &moved, 0);
+            for (int64_t m = 0; m < M; m++)
+                for (int64_t n = 0; n < N; n++)
+                    if (memcmp(&z[m * N + n], &y[m * N + ws_order_at(heads, n)], sizeof *y))
+                        fail_msg("%s %s M=%d: row %d", k->name, ws_dtypes[weight_types[t]].name, M, (int)n);
+            free(x), free(y), free(z), free((void *)w.data);
+        }
+    in_f32();
+}
+
 /* x rounded once for several products: the same bits, whatever products with other x stand between. */
 static void a_shared_x_changes_no_bits(void **state) {
     (void)state;
@@ -376,6 +400,7 @@ int main(void) {
         cmocka_unit_test(products_are_torchs),
         cmocka_unit_test(products_equal_sums_in_double_of_rounded_numbers),
         cmocka_unit_test(rows_in_bf16_have_the_same_bits_in_any_batch),
+        cmocka_unit_test(permuted_rows_are_multiplied_in_order),
         cmocka_unit_test(a_shared_x_changes_no_bits),
         cmocka_unit_test(a_nan_stays_in_its_row),
         cmocka_unit_test(pairs_are_summed_as_documented),

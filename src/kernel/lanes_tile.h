@@ -12,8 +12,7 @@ enum {
     TILE = SIDE * STEP, /* numbers of a tile of bf16 */
     PAIR = 2 * SIDE,    /* rows, or columns, of two tiles beside each other */
     TNT_FEW = 2 * SIDE, /* rows of x whose sums stay in registers over all of K */
-    TNT_PIECE = 512,    /* columns of W widened at a time for few rows: two tiles' rows stay in the first cache */
-    TNT_BLOCK = 1536,   /* and for many */
+    TNT_BLOCK = 1536,   /* columns of W that are widened at a time for more rows */
     TNN_BLOCK = 512
 };
 
@@ -106,17 +105,6 @@ WS_INLINE void tnt_steps(const char *w, int64_t apart, const uint16_t *x0, const
         t_dot(3, 5, 7);
     }
 }
-/* Tiles 0 and 2 alone: up to 16 rows of x. */
-WS_INLINE void tnt_steps_one(const char *w, int64_t apart, const uint16_t *x0, int64_t steps) {
-    const char *lower = w + SIDE * apart;
-    for (int64_t s = 0; s < steps; s++, w += 64, lower += 64, x0 += TILE) {
-        t_load(6, x0, 64);
-        t_load(4, w, apart);
-        t_dot(0, 4, 6);
-        t_load(5, lower, apart);
-        t_dot(2, 5, 6);
-    }
-}
 WS_INLINE void t_store_sums(float *c) {
     t_store(0, c, 64);
     t_store(1, c + SIDE * SIDE, 64);
@@ -136,30 +124,72 @@ WS_INLINE void t_zero_sums(void) {
     t_zero(3);
 }
 
-static void tnt_few(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
-                    int64_t n1, int accumulate) {
-    const int64_t K = w->cols, pitch = pitch_of(K < TNT_PIECE ? K : TNT_PIECE);
-    uint16_t *panel = (uint16_t *)(void *)ws_gemm_scratch((size_t)(PAIR * pitch / 2 + 4 * SIDE * SIDE));
-    float *sums = (float *)(void *)(panel + PAIR * pitch);
+/* A step's numbers of 32 rows of W to two tiles. */
+WS_INLINE void tnt_widen(ws_dtype t, const char *const row[PAIR], int64_t k, int64_t K, w_super *s, uint16_t *to) {
+    if (w_is_super(t) && k % 256 == 0)
+        for (int i = 0; i < PAIR; i++) w_open(t, w_at(t, row[i], k), &s[i]);
+    if (t < WS_Q8_0 && K - k < STEP)
+        for (int i = 0; i < PAIR; i++) vb_store(to + i * STEP, b_tail(t, w_at(t, row[i], k), K - k));
+    else
+        for (int i = 0; i < PAIR; i++) vb_store(to + i * STEP, b_32(t, row[i], k, &s[i]));
+}
+
+/* Up to 32 rows of x.  A step is widened while the tiles multiply the one before; what the next 32 rows of W hold is fetched
+ * line by line meanwhile, as it follows in memory. */
+WS_INLINE void tnt_few_as(ws_dtype t, int both, float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M,
+                          const ws_weight *w, int64_t n0, int64_t n1, int accumulate) {
+    const int64_t K = w->cols, steps = steps_of(K), line = 64;
+    const int64_t ahead = (PAIR * (int64_t)w->row_bytes + steps * line - 1) / (steps * line); /* lines a step */
+    _Alignas(64) uint16_t wide[2][PAIR * STEP];
+    _Alignas(64) float sums[4 * SIDE * SIDE];
+    w_super super[PAIR];
+    const char *row[PAIR];
     for (int64_t n = n0; n < n1; n += PAIR) {
         const int64_t cols = n1 - n < PAIR ? n1 - n : PAIR;
-        t_zero_sums();
-        for (int64_t k = 0; k < K; k += TNT_PIECE) {
-            const int64_t kn = K - k < TNT_PIECE ? K - k : TNT_PIECE;
-            const uint16_t *x0 = x + k * SIDE;
-            const char *from = (const char *)panel;
-            int64_t apart = 2 * pitch;
-            if (w->type == WS_BF16 && cols == PAIR && kn % STEP == 0) /* as it lies */
-                from = (const char *)ws_weight_row(w, n) + 2 * k, apart = (int64_t)w->row_bytes;
-            else
-                tnt_pack(w, n, cols, k, kn, panel, pitch);
-            if (M > SIDE)
-                tnt_steps(from, apart, x0, x0 + SIDE * ldx, steps_of(kn));
-            else
-                tnt_steps_one(from, apart, x0, steps_of(kn));
+        const int as_it_lies = t == WS_BF16 && cols == PAIR && K % STEP == 0 && !w->row_order.a;
+        for (int64_t i = 0; i < PAIR; i++) row[i] = ws_weight_row(w, n + (i < cols ? i : cols - 1));
+        const char *next = row[0] + (n + PAIR < n1 ? PAIR * (int64_t)w->row_bytes : 0);
+        t_zero(0);
+        t_zero(2);
+        if (both) {
+            t_zero(1);
+            t_zero(3);
         }
-        t_store_sums(sums);
+        if (!as_it_lies) tnt_widen(t, row, 0, K, super, wide[0]);
+        for (int64_t s = 0; s < steps; s++) {
+            const char *from = as_it_lies ? row[0] + 64 * s : (const char *)wide[s % 2];
+            const int64_t apart = as_it_lies ? (int64_t)w->row_bytes : 64;
+            for (int64_t i = 0; i < ahead; i++, next += line) __builtin_prefetch(next);
+            t_load(6, x + s * TILE, 64);
+            t_load(4, from, apart);
+            t_dot(0, 4, 6);
+            t_load(5, from + SIDE * apart, apart);
+            t_dot(2, 5, 6);
+            if (both) {
+                t_load(7, x + s * TILE + SIDE * ldx, 64);
+                t_dot(1, 4, 7);
+                t_dot(3, 5, 7);
+            }
+            if (!as_it_lies && s + 1 < steps) tnt_widen(t, row, (s + 1) * STEP, K, super, wide[(s + 1) % 2]);
+        }
+        t_store(0, sums, 64);
+        t_store(2, sums + 2 * SIDE * SIDE, 64);
+        if (both) {
+            t_store(1, sums + SIDE * SIDE, 64);
+            t_store(3, sums + 3 * SIDE * SIDE, 64);
+        }
         tnt_put_all(sums, y + n, ldy, M, cols, accumulate);
+    }
+}
+static void tnt_few(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
+                    int64_t n1, int accumulate) {
+    switch ((int)w->type * 2 + (M > SIDE)) {
+#define X(T)                                                                                                           \
+    case T * 2: tnt_few_as(T, 0, y, ldy, x, ldx, M, w, n0, n1, accumulate); return;                                    \
+    case T * 2 + 1: tnt_few_as(T, 1, y, ldy, x, ldx, M, w, n0, n1, accumulate); return;
+        WS_EACH_TYPE(X)
+#undef X
+    default: return; /* kernel/weight.c refuses other types */
     }
 }
 
