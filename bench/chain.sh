@@ -1,17 +1,23 @@
 # bench/chain.sh - the stages of the chain beside transformers + PEFT, for bench/run.sh, which reads this file.
 # A stage needs what the one before it left in $OUT (ours) and $OUT/peer.TYPE (theirs), so it can also run alone.
 
-# The types that the peer computes in: bf16 too where the machine has it, else torch walks through it number by number.
-dtypes() {
-    if [ -n "${DTYPES:-}" ]; then echo "$DTYPES"
-    elif [ -z "${ISA:-}" ] && grep -q -m 1 'avx512_bf16\|amx_bf16' /proc/cpuinfo; then echo "f32 bf16"
-    else echo f32; fi
+# The types that the peer computes in, the better of which counts: bf16 too, unless torch's products are under half as fast in it
+# as in fp32, which is where it walks through them number by number and would take hours.
+DTYPES=${DTYPES:-}
+pick_dtypes() {
+    [ -z "$DTYPES" ] || return 0
+    for d in f32 bf16; do
+        "$PEERS/bin/python" -W ignore bench/linear.py 256x1536x576 --dtype $d --seconds 0.2 --threads "$THREADS" 2>>"$log" | sed 's/.*"gflops": \([0-9.]*\).*/\1/'
+    done >"$OUT/dtypes"
+    DTYPES=$(paste -sd' ' "$OUT/dtypes" | awk '{print ($2 >= $1 / 2 ? "f32 bf16" : "f32")}')
+    note "peer: torch multiplies at $(paste -sd' ' "$OUT/dtypes" | sed 's/ / GFLOP\/s in fp32, /') in bf16; its stages are timed in: $DTYPES"
 }
 # theirs STAGE: the better of the types; its seconds, and tokens of theirs.
 peer() {
     their_s= their_n= their_d=
     has torch transformers peft || return 0
-    for d in $(dtypes); do
+    pick_dtypes
+    for d in $DTYPES; do
         dir=$OUT/peer.$d
         mkdir -p "$dir"
         [ ! -d "$OUT/hf" ] || [ -e "$dir/hf" ] || ln -s ../hf "$dir/hf"
@@ -72,7 +78,7 @@ part_calibrate() {
     rm -rf "$OUT/kl"
     timed calibrate calibrate --model "$MODEL" --steer "$OUT/dw.safetensors" --n $prompts --tokens $kltokens --audit 0 --out "$OUT/kl"
     stage calibrate "$spent" "$(column n "$OUT/kl/root_history.csv")" 5.00 "calibrate: $prompts prompts of $kltokens tokens, both signs" pos/s
-    note "calibrate: probes of alpha: ws $(($(wc -l <"$OUT/kl/root_history.csv") - 1))$(for d in $(dtypes); do [ ! -f "$OUT/peer.$d/calibrate.json" ] || sed 's/.*"probes": \(\[[^]]*\]\).*/, peer \1/' "$OUT/peer.$d/calibrate.json"; done)"
+    note "calibrate: probes of alpha: ws $(($(wc -l <"$OUT/kl/root_history.csv") - 1))$(for d in $DTYPES; do [ ! -f "$OUT/peer.$d/calibrate.json" ] || sed 's/.*"probes": \(\[[^]]*\]\).*/, peer \1/' "$OUT/peer.$d/calibrate.json"; done)"
 }
 part_eval() {
     rm -rf "$OUT/eval" "$OUT/vignettes"
@@ -85,6 +91,6 @@ part_eval() {
     for s in data train diff calibrate eval; do [ -f "$OUT/stage.$s" ] || { note "eval: without $s there is no sum of the chain"; return 0; }; done
     row "whole chain" s "$(cat "$OUT"/stage.* | awk '{n += $2} END {print n}')" "$(cat "$OUT"/stage.* | awk '$3 == "-" {none = 1} {n += $3} END {if (!none) print n}')" "$(whose)" 5.00
     row "whole chain, peak memory" MiB "$(cat "$OUT"/stage.* | awk '$4 > m {m = $4} END {print m}')" 1024 "limit" 1.00
-    ram=$(for d in $(dtypes); do cat "$OUT/peer.$d"/*.json 2>/dev/null; done | sed -n 's/.*"peak_mib": \([0-9]*\).*/\1/p' | sort -n | tail -n 1)
+    ram=$(for d in $DTYPES; do cat "$OUT/peer.$d"/*.json 2>/dev/null; done | sed -n 's/.*"peak_mib": \([0-9]*\).*/\1/p' | sort -n | tail -n 1)
     [ -z "$ram" ] || note "eval: the peer's peak memory over the stages was $ram MiB"
 }

@@ -6,10 +6,15 @@
 #                                             oneDNN (torch), as far as that virtual environment has them
 #     make bench PEERS=~/venv SIZE=small      shorter: a quarter of the rows, prompts and vignettes
 #     make bench SIZE=tiny                    a minute, only to see that it works; figures mean nothing
-#     make bench ONLY=decode,single           some parts: gemm few prefill decode single big data train calibrate eval
-#                                             threads steered; the parts of the chain go on from what an earlier run left
+#     make bench ONLY=decode,single           some parts: gemm bf16 few prefill decode single steered threads big data train
+#                                             calibrate eval; the parts of the chain go on from what an earlier run left
 #     make bench ISA=avx2 LLAMA_AVX2=~/venv2  on a machine with AVX-512: AVX2 alone on both sides; ~/venv2 has llama-cpp-python
 #                                             built without AVX-512
+#
+# Every side may use whatever the CPU has.  The peers' own switches pass through (ONEDNN_MAX_CPU_ISA and the like), and so does
+# WS_KERNELS.  llama.cpp built by gcc 12 for a CPU with AMX dies on quantised weights: the compiler's _tile_loadconfig says that
+# it reads 8 of the 64 bytes, so the rest is never written; a volatile asm that takes `tc`, before it in ggml-cpu/amx/mmq.cpp,
+# mends it (https://github.com/ggml-org/llama.cpp/pull/26954).
 #
 # MODEL=FILE.gguf takes another model, BIG=DIR the random 4B checkpoint (made by SIZE=demo, 8.7 GiB), THREADS=N other threads,
 # BLAS="LIB.so ..." more libraries than those found, TABLE=FILE.md a copy of the table as Markdown.  Best of several turns on
@@ -32,14 +37,15 @@ small) seconds=0.3 turns=1 rounds=2 prefill=512 few=98304x2560 bigrows=1 topics=
 tiny) seconds=0.02 turns=1 rounds=1 prefill=32 few=2048x576 bigrows=1 topics=2 personas=1 samples=2 tokens=8 prompts=4 kltokens=8 vignettes=3 ;;
 *) echo "bench: SIZE is demo, small or tiny" >&2; exit 2 ;;
 esac
-every="gemm few prefill decode single steered threads big data train calibrate eval"
+every="gemm bf16 few prefill decode single steered threads big data train calibrate eval"
 parts=$every
 [ -z "${ONLY:-}" ] || parts=$(echo "$ONLY" | tr ',' ' ')
 for p in $parts; do
     case " $every " in *" $p "*) ;; *) echo "bench: ONLY=$p: there are $every" >&2; exit 2 ;; esac
 done
 
-# AVX2 alone: our own switch and the peers', where the machine has more.
+# AVX2 alone: our own switch and the peers', where the machine has more.  Those of OpenBLAS and BLIS are chosen for each library
+# (parts.sh).
 wide=$(grep -c -m 1 avx512f /proc/cpuinfo || true)
 llama=$PEERS
 case ${ISA:-} in
@@ -47,14 +53,15 @@ case ${ISA:-} in
 avx2)
     export WS_KERNELS=avx2
     if [ "$wide" = 1 ]; then
-        export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 DNNL_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell BLIS_ARCH_TYPE=3 MKL_ENABLE_INSTRUCTIONS=AVX2
+        export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
         llama=${LLAMA_AVX2:-}
     fi ;;
 *) echo "bench: ISA is avx2, or nothing" >&2; exit 2 ;;
 esac
 export OMP_NUM_THREADS=$THREADS OPENBLAS_NUM_THREADS=$THREADS BLIS_NUM_THREADS=$THREADS
 
-set_of=$("$B/ws" bench machine -q | sed -n 's/^kernel set //p')
+machine=$("$B/ws" bench machine --json -q)
+set_of=$(echo "$machine" | sed 's/.*"kernels": "\([^"]*\)".*/\1/')
 # Parts that were measured alone stand in one table with the others of their kind.
 kind="$SIZE $set_of $THREADS $(basename "$MODEL")"
 [ -n "${ONLY:-}" ] || rm -rf "$OUT"
@@ -75,9 +82,29 @@ note() { say "$*"; echo "$*" >>"$OUT/notes.$part"; }
 # row BENCH UNIT OURS THEIRS WHOSE FLOOR: one line of the table; without THEIRS it is not compared.
 row() { printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$part" "$1" "$2" "$3" "$4" "$5" "$6" >>"$OUT/rows.$part"; }
 ws() { "$B/ws" "$@" --threads "$THREADS" -q 2>>"$log"; }
-# The machine's peaks: multiply-adds of one thread and of all, reading likewise; each is the best that this part saw.
-peaks() { ws bench machine --json | sed 's/.*"fma_gflops": \[\([^,]*\), \([^]]*\)\], "read_gbs": \[\([^,]*\), \([^]]*\)\].*/\1 \2 \3 \4/' | tee -a "$OUT/machine.$part"; }
-peak() { { awk -v c="$1" '{print $c}' "$OUT/machine.$part"; [ "$1" != 2 ] || [ ! -f "$OUT/$part.ours" ] || values "$OUT/$part.ours" '"op"' peak; } | sort -g | tail -n 1; }
+# The machine's peaks, for one thread and for all: multiply-adds of fp32, products of bf16 pairs (0: the kernels have none),
+# reading.  A line for each look; what counts is the best that this part saw.
+peaks() {
+    ws bench machine --json >"$OUT/machine.json"
+    for key in fma_gflops bf16_gflops read_gbs; do
+        v=$(sed -n 's/.*"'$key'": \[\([^]]*\)\].*/\1/p' "$OUT/machine.json" | tr -d ,)
+        echo "${v:-0 0}"
+    done | paste -sd' ' | tee -a "$OUT/machine.$part"
+}
+# peak fma1|fma|bf161|bf16|read1|read: GFLOP/s or GB/s; products on all threads are also seen by `ws bench gemm`.
+peak() {
+    {
+        awk -v c="$1" 'BEGIN {split("fma1 fma bf161 bf16 read1 read", names); for (i in names) at[names[i]] = i} {print $at[c]}' "$OUT/machine.$part"
+        [ ! -f "$OUT/$part.ours" ] || case $1 in fma) values "$OUT/$part.ours" '"compute": "f32"' peak ;; bf16) values "$OUT/$part.ours" '"compute": "bf16"' peak ;; esac
+    } | sort -g | tail -n 1
+}
+# What --compute auto takes, and the peak that its rows are a share of.
+pairs=$(echo "$machine" | grep -c bf16_gflops || true)
+compute=$(ws bench gemm --json --seconds 0.01 --types F32 --shapes 4x32x32 | sed -n 's/.*"compute": "\([^"]*\)".*/\1/p')
+case $compute$pairs in
+bf161) multiply=bf16 multiply_name="peak of bf16 products" ;;
+*) multiply=fma multiply_name="peak of multiply-adds" ;;
+esac
 
 # Floors against llama.cpp's quantised types are lower where neither side has more than AVX2.
 case $set_of in amx | avx512*) low= ;; *) low=1.2 ;; esac
@@ -90,12 +117,20 @@ for part in $parts; do
     peaks >"$OUT/before"
     "part_$part"
     peaks >"$OUT/after"
-    # A machine that others used meanwhile is told: its peak before and after differ.
+    # A machine that others used meanwhile is told: a peak of all threads before and after differs.
     {
-        paste -d' ' "$OUT/before" "$OUT/after" | awk -v p="$part" '{
-            d = $2 > $6 ? $2 / $6 : $6 / $2
-            printf "%s: peaks before %.0f and %.0f GFLOP/s, %.1f and %.1f GB/s (one thread, all); after %.0f and %.0f, %.1f and %.1f%s\n",
-                p, $1, $2, $3, $4, $5, $6, $7, $8, (d > 1.1 ? "; DISTURBED, these figures mean little" : "") }'
+        paste -d' ' "$OUT/before" "$OUT/after" | awk -v p="$part" '
+            function moved(i) { return $i + 0 <= 0 ? 1 : $i > $(i + 6) ? $i / $(i + 6) : $(i + 6) / $i }
+            function pairs(i) { return $i + 0 > 0 ? sprintf("bf16 %.0f and %.0f, ", $i, $(i + 1)) : "" }
+            function seen(i) {
+                return sprintf("%.0f and %.0f GFLOP/s, %s%.1f and %.1f GB/s", $i, $(i + 1), pairs(i + 2), $(i + 4), $(i + 5))
+            }
+            {
+                if (moved(2) > 1.1) what = what ", multiply-adds"
+                if (moved(4) > 1.1) what = what ", bf16"
+                if (moved(6) > 1.1) what = what ", memory"
+                printf "%s: peaks before %s (one thread, all); after %s%s\n", p, seen(1), seen(7), what == "" ? "" : "; DISTURBED (" substr(what, 3) "), these figures mean little"
+            }'
         [ ! -f "$OUT/notes.$part" ] || cat "$OUT/notes.$part"
     } >"$OUT/peaks.$part"
     touch "$OUT/rows.$part"
@@ -103,7 +138,7 @@ done
 
 table() { for p in $2; do [ ! -f "$OUT/rows.$p" ] || cat "$OUT/rows.$p"; done | awk -F '\t' -v form="$1" -f bench/table.awk; }
 machine() {
-    echo "$(date +%Y-%m-%d), $(basename "$MODEL"), SIZE=$SIZE: $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), kernel set $set_of, $THREADS of $cores threads"
+    echo "$(date +%Y-%m-%d), $(basename "$MODEL"), SIZE=$SIZE: $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), kernel set $set_of, products in $compute unless a row says more, $THREADS of $cores threads"
     for p in $1; do [ ! -f "$OUT/peaks.$p" ] || cat "$OUT/peaks.$p"; done
 }
 for form in md csv; do table $form "$every" >"$OUT/table.$form"; done
