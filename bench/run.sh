@@ -5,6 +5,7 @@
 #     make bench PEERS=~/venv                 beside transformers + PEFT, llama.cpp (llama-cpp-python), numpy's OpenBLAS and
 #                                             oneDNN (torch), as far as that virtual environment has them
 #     make bench PEERS=~/venv SIZE=small      shorter: a quarter of the rows, prompts and vignettes
+#     make bench TURNS=6                      more turns of each side, where others use the machine too
 #     make bench SIZE=tiny                    a minute, only to see that it works; figures mean nothing
 #     make bench ONLY=decode,single           some parts: gemm bf16 few prefill decode single steered threads big data train
 #                                             calibrate eval; the parts of the chain go on from what an earlier run left
@@ -37,6 +38,7 @@ small) seconds=0.3 turns=1 rounds=2 prefill=512 few=98304x2560 bigrows=1 topics=
 tiny) seconds=0.02 turns=1 rounds=1 prefill=32 few=2048x576 bigrows=1 topics=2 personas=1 samples=2 tokens=8 prompts=4 kltokens=8 vignettes=3 ;;
 *) echo "bench: SIZE is demo, small or tiny" >&2; exit 2 ;;
 esac
+turns=${TURNS:-$turns}
 every="gemm bf16 few prefill decode single steered threads big data train calibrate eval"
 parts=$every
 [ -z "${ONLY:-}" ] || parts=$(echo "$ONLY" | tr ',' ' ')
