@@ -42,7 +42,13 @@ WS_INLINE void nt_tile(int rows, const float *x, int64_t ldx, int64_t K, const f
         WS_UNROLL for (int i = 0; i < rows; i++) v_store(last + i * LANES, v_load_n(x + i * ldx + k, K - k));
         nt_step(rows, last, LANES, panel, acc);
     }
-    WS_UNROLL for (int i = 0; i < rows; i++) out[i] = v_sum4(acc[i][0], acc[i][1], acc[i][2], acc[i][3]);
+#if LANES == 16
+    WS_UNROLL for (int i = 0; i + 1 < rows; i += 2) v_sum8(acc[i], acc[i + 1], out + i);
+    WS_UNROLL for (int i = rows - rows % 2; i < rows; i++)
+#else
+    WS_UNROLL for (int i = 0; i < rows; i++)
+#endif
+        out[i] = v_sum4(acc[i][0], acc[i][1], acc[i][2], acc[i][3]);
 }
 
 WS_INLINE void nt_put(int rows, int64_t cols, float *y, int64_t ldy, const v4 *sum, int add) {
@@ -58,14 +64,20 @@ WS_INLINE void nt_put(int rows, int64_t cols, float *y, int64_t ldy, const v4 *s
     }
 }
 
-/* `count` tiles of `rows` rows and `cols` columns; from one to the next x, the panel and y go on by these floats. */
+/* `count` tiles of `rows` rows and `cols` columns; from one to the next x, the panel and y go on by these floats.
+ * soon: the rows of x after these, of which the second-level cache is told `share` floats a tile, or NULL: every chunk of
+ * columns reads all of x, and where that is more than the cache holds each group of rows would wait for the next level. */
 typedef struct nt_go {
     int64_t count, x, panel, y;
+    const float *soon;
+    int64_t share;
 } nt_go;
 WS_INLINE void nt_run(int rows, nt_go go, const float *x, int64_t ldx, int64_t K, const float *panel, float *y,
                       int64_t ldy, int64_t cols, int add) {
     for (int64_t c = 0; c < go.count; c++, x += go.x, panel += go.panel, y += go.y) {
         v4 sum[NT_ROWS];
+        for (int64_t k = c * go.share; go.soon && k < (c + 1) * go.share && k < K; k += 16)
+            WS_UNROLL for (int i = 0; i < NT_ROWS; i++) __builtin_prefetch(go.soon + i * ldx + k, 0, 2);
         nt_tile(rows, x, ldx, K, panel, sum);
         nt_put(rows, cols, y, ldy, sum, add);
     }
@@ -138,23 +150,25 @@ static void nt_many(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t 
     for (int64_t k0 = 0; k0 < K; k0 += block, x += block) {
         const int64_t kn = K - k0 < block ? K - k0 : block;
         const int add = k0 > 0 || (accumulate && !apart);
+        const int64_t share = whole ? ((kn + whole - 1) / whole + 15) / 16 * 16 : 0;
         for (int64_t p = 0; p < panels; p++) {
             const int64_t cols = p < whole ? NT_COLS : over;
             float *to = out + p * NT_COLS;
             nt_fill(w, n0 + p * NT_COLS, cols, k0, kn, panel + (one ? 0 : p * size));
             if (!one) continue;
-            nt_rows(NT_ROWS, (nt_go){tiles, NT_ROWS * ldx, 0, NT_ROWS * lds}, x, ldx, kn, panel, to, lds, cols, add);
+            nt_rows(NT_ROWS, (nt_go){tiles, NT_ROWS * ldx, 0, NT_ROWS * lds, NULL, 0}, x, ldx, kn, panel, to, lds, cols, add);
             for (int64_t m = tiles * NT_ROWS, rows; m < M; m += rows) {
                 rows = nt_take(M - m);
-                nt_rows((int)rows, (nt_go){1, 0, 0, 0}, x + m * ldx, ldx, kn, panel, to + m * lds, lds, cols, add);
+                nt_rows((int)rows, (nt_go){1, 0, 0, 0, NULL, 0}, x + m * ldx, ldx, kn, panel, to + m * lds, lds, cols, add);
             }
         }
         for (int64_t m = 0, rows; m < M && !one; m += rows) {
             rows = nt_take(M - m);
-            nt_rows((int)rows, (nt_go){whole, 0, size, NT_COLS}, x + m * ldx, ldx, kn, panel, out + m * lds, lds,
+            const float *soon = m + rows + NT_ROWS <= M ? x + (m + rows) * ldx : NULL;
+            nt_rows((int)rows, (nt_go){whole, 0, size, NT_COLS, soon, share}, x + m * ldx, ldx, kn, panel, out + m * lds, lds,
                     NT_COLS, add);
             if (over)
-                nt_rows((int)rows, (nt_go){1, 0, 0, 0}, x + m * ldx, ldx, kn, panel + whole * size,
+                nt_rows((int)rows, (nt_go){1, 0, 0, 0, NULL, 0}, x + m * ldx, ldx, kn, panel + whole * size,
                         out + m * lds + whole * NT_COLS, lds, over, add);
         }
     }

@@ -74,6 +74,18 @@ WS_INLINE v4 v_sum4(vf a, vf b, vf c, vf d) {
     __m256 s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
     return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
 }
+/* out[0] = v_sum4(a[0], ..., a[3]), out[1] = v_sum4(b[0], ..., b[3]), the same sums in fewer instructions: one port of the
+ * CPU shuffles wide registers, a blend goes through two. */
+WS_INLINE void v_sum8(const vf a[4], const vf b[4], v4 out[2]) {
+    vf s[4];
+    for (int i = 0; i < 4; i++) /* a's eight sums in the lower half, b's in the upper one */
+        s[i] = _mm512_add_ps(_mm512_mask_blend_ps(0xff00, a[i], b[i]), _mm512_shuffle_f32x4(a[i], b[i], 0x4e));
+    vf ab = _mm512_add_ps(_mm512_unpacklo_ps(s[0], s[1]), _mm512_unpackhi_ps(s[0], s[1]));
+    vf cd = _mm512_add_ps(_mm512_unpacklo_ps(s[2], s[3]), _mm512_unpackhi_ps(s[2], s[3]));
+    vf t = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    t = _mm512_add_ps(t, _mm512_shuffle_f32x4(t, t, 0xb1)); /* quarters 0 + 1 and 2 + 3 */
+    out[0] = _mm512_castps512_ps128(t), out[1] = _mm512_extractf32x4_ps(t, 2);
+}
 WS_INLINE float v_sum(vf a) { return _mm_cvtss_f32(v_sum4(a, a, a, a)); }
 WS_INLINE float v_top(vf a) {
     __m256 m8 = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));

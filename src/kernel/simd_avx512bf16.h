@@ -53,15 +53,4 @@ WS_INLINE void vb_interleave(vb a, vb b, vb out[2]) {
     out[0] = (vb)_mm512_permutex2var_epi16((__m512i)a, low, (__m512i)b);
     out[1] = (vb)_mm512_permutex2var_epi16((__m512i)a, high, (__m512i)b);
 }
-/* out[0] = v_sum4(a[0], ..., a[3]), out[1] = v_sum4(b[0], ..., b[3]), the same sums in fewer instructions. */
-WS_INLINE void v_sum8(const vf a[4], const vf b[4], v4 out[2]) {
-    vf s[4];
-    for (int i = 0; i < 4; i++) /* a's eight sums in the lower half, b's in the upper one */
-        s[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], b[i], 0x44), _mm512_shuffle_f32x4(a[i], b[i], 0xee));
-    vf ab = _mm512_add_ps(_mm512_unpacklo_ps(s[0], s[1]), _mm512_unpackhi_ps(s[0], s[1]));
-    vf cd = _mm512_add_ps(_mm512_unpacklo_ps(s[2], s[3]), _mm512_unpackhi_ps(s[2], s[3]));
-    vf t = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
-    t = _mm512_add_ps(t, _mm512_shuffle_f32x4(t, t, 0xb1)); /* quarters 0 + 1 and 2 + 3 */
-    out[0] = _mm512_castps512_ps128(t), out[1] = _mm512_extractf32x4_ps(t, 2);
-}
 #endif
