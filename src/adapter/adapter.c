@@ -108,6 +108,12 @@ static void product(ws_patch *p, const ws_patch_call *c) {
     ops_of(p)->product(site_at(p, c->site), c);
 }
 static void linear(ws_patch *p, const ws_patch_call *c) { ops_of(p)->forward(site_at(p, c->site), c); }
+static void beside(ws_patch *p, const ws_patch_call *c, ws_beside *out) {
+    ops_of(p)->beside(site_at(p, c->site), c, out);
+}
+static void beside_gx(ws_patch *p, const ws_patch_grad *g, ws_beside *out) {
+    ops_of(p)->beside_gx(site_at(p, g->site), g, out);
+}
 static int needs_gx(const ws_patch *p, int site) { return ops_of(p)->needs_gx(site_at(p, site)); }
 static int64_t saved_floats(const ws_patch *p, int site, int64_t n) {
     const ws_adapted *s = site_at(p, site);
@@ -237,6 +243,8 @@ static ws_status build(ws_adapter **out, const ws_model *m, const ws_adapter_ops
     a->patch_ops = (ws_patch_ops){.name = ops->name,
                                   .hangs_at = hangs_at,
                                   .linear = ops->forward ? linear : NULL,
+                                  .beside = ops->beside ? beside : NULL,
+                                  .beside_gx = ops->beside_gx ? beside_gx : NULL,
                                   .input = ops->input ? input : NULL,
                                   .product = ops->product ? product : NULL,
                                   .saved_floats = saved_floats,

@@ -19,6 +19,12 @@ static ws_lowrank factors(const ws_adapted *s) { return (ws_lowrank){s->rank, s-
 static int64_t saved_floats(const ws_adapted *s, int64_t n) { return n * s->rank; }
 static void forward(const ws_adapted *s, const ws_patch_call *c) { ws_lowrank_forward(s, factors(s), c); }
 static void backward(const ws_adapted *s, const ws_patch_grad *g) { ws_lowrank_backward(s, factors(s), g); }
+static void beside(const ws_adapted *s, const ws_patch_call *c, ws_beside *out) {
+    ws_lowrank_beside(s, factors(s), c, out);
+}
+static void beside_gx(const ws_adapted *s, const ws_patch_grad *g, ws_beside *out) {
+    ws_lowrank_beside_gx(s, factors(s), g, out);
+}
 
 static ws_status edit(const ws_adapted *s, ws_edit *out, ws_err *err) {
     if (ws_edit_alloc(out, s->at->d_out, s->at->d_in, s->rank, err)) return err->code;
@@ -44,6 +50,8 @@ const ws_adapter_ops ws_adapter_lora = {
     .refresh = refresh,
     .saved_floats = saved_floats,
     .forward = forward,
+    .beside = beside,
+    .beside_gx = beside_gx,
     .backward = backward,
     .edit = edit,
 };

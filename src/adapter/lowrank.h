@@ -41,6 +41,9 @@ typedef struct ws_lowrank {
 } ws_lowrank;
 /* y += alpha s H B', H = x A'.  c->saved, if any: s H [n, k]. */
 void ws_lowrank_forward(const ws_adapted *s, ws_lowrank f, const ws_patch_call *c);
+/* The same as H V (model/patch.h). */
+void ws_lowrank_beside(const ws_adapted *s, ws_lowrank f, const ws_patch_call *c, ws_beside *out);
+void ws_lowrank_beside_gx(const ws_adapted *s, ws_lowrank f, const ws_patch_grad *g, ws_beside *out);
 /* Gradients of A and B from gy and the saved s H; gx += s (gy B) A, over all k. */
 void ws_lowrank_backward(const ws_adapted *s, ws_lowrank f, const ws_patch_grad *g);
 #endif

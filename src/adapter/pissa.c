@@ -85,6 +85,12 @@ static void refresh(ws_adapted *s) {
 static int64_t saved_floats(const ws_adapted *s, int64_t n) { return n * 2 * s->rank; }
 static void forward(const ws_adapted *s, const ws_patch_call *c) { ws_lowrank_forward(s, factors(s), c); }
 static void backward(const ws_adapted *s, const ws_patch_grad *g) { ws_lowrank_backward(s, factors(s), g); }
+static void beside(const ws_adapted *s, const ws_patch_call *c, ws_beside *out) {
+    ws_lowrank_beside(s, factors(s), c, out);
+}
+static void beside_gx(const ws_adapted *s, const ws_patch_grad *g, ws_beside *out) {
+    ws_lowrank_beside_gx(s, factors(s), g, out);
+}
 
 /* s (B A - B0 A0) = s (B - B0) A + s B0 (A - A0): two products of small numbers, not the difference of two large ones. */
 static ws_status edit(const ws_adapted *s, ws_edit *out, ws_err *err) {
@@ -127,6 +133,8 @@ const ws_adapter_ops ws_adapter_pissa = {
     .refresh = refresh,
     .saved_floats = saved_floats,
     .forward = forward,
+    .beside = beside,
+    .beside_gx = beside_gx,
     .backward = backward,
     .edit = edit,
     .contrast_edit = contrast_edit,

@@ -96,6 +96,8 @@ struct ws_adapter_ops {
     void (*input)(const ws_adapted *s, const ws_patch_call *c, float *x);
     void (*product)(const ws_adapted *s, const ws_patch_call *c);
     void (*forward)(const ws_adapted *s, const ws_patch_call *c);
+    void (*beside)(const ws_adapted *s, const ws_patch_call *c, ws_beside *out);
+    void (*beside_gx)(const ws_adapted *s, const ws_patch_grad *g, ws_beside *out);
     void (*backward_gy)(const ws_adapted *s, const ws_patch_grad *g); /* NULL: the raw gy serves */
     void (*backward)(const ws_adapted *s, const ws_patch_grad *g);
     int (*needs_gx)(const ws_adapted *s);                              /* NULL: no */

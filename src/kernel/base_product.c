@@ -74,6 +74,9 @@ typedef struct product {
     const ws_weight *w;
     int64_t mb, nb, n_blocks, N;
     int nn, accumulate;
+    const ws_beside *beside; /* n_beside of them, from the first row of all */
+    int n_beside;
+    int64_t row; /* the first row of this piece */
 } product;
 
 /* Panels begin .. end - 1 of 16 rows; rows that are not there are zeros. */
@@ -126,6 +129,15 @@ static ws_weight copied(const ws_weight *w, int64_t r0, int64_t rows, int64_t c0
     return (ws_weight){.data = to, .type = WS_BF16, .rows = rows, .cols = cols, .row_bytes = (size_t)cols * 2};
 }
 
+/* Rows m0 .. m0 + m - 1 and columns n0 .. n1 - 1 of y += H V, some rows at a time: what is read of V stays near. */
+static void thin(const product *p, int64_t m0, int64_t m, int64_t n0, int64_t n1) {
+    for (int i = 0; i < p->n_beside; i++) {
+        const ws_beside *b = &p->beside[i];
+        ws_k.tile(p->y + m0 * p->ldy + n0, p->ldy, b->h + (p->row + m0) * b->k, b->k, 1, m, b->v + n0, p->N, b->k, n1 - n0,
+                  1);
+    }
+}
+
 static void chunk(void *arg, int64_t begin, int64_t end) {
     const product *p = arg;
     for (int64_t c = begin; c < end; c++) {
@@ -135,6 +147,7 @@ static void chunk(void *arg, int64_t begin, int64_t end) {
         if (ws_k.bf16) {
             (p->nn ? ws_k.bf16->nn : ws_k.bf16->nt)(y, p->ldy, (uint16_t *)p->rounded + m0 * p->ld, p->ld, m, p->w, n0,
                                                     n1, p->accumulate);
+            thin(p, m0, m, n0, n1);
             continue;
         }
         const float *x = (float *)p->rounded + m0 * p->ld;
@@ -143,6 +156,7 @@ static void chunk(void *arg, int64_t begin, int64_t end) {
             ws_k.gemm_nn(y + n0, p->ldy, x, p->ld, 1, m, &part, 0, n1 - n0, p->accumulate);
         else
             ws_k.gemm_nt(y + n0, p->ldy, x, p->ld, m, &part, 0, n1 - n0, p->accumulate);
+        thin(p, m0, m, n0, n1);
     }
 }
 
@@ -186,6 +200,14 @@ static int rounded_before(const product *p) {
     return 0;
 }
 
+/* Where the product did not take them along. */
+static void thin_after(float *y, int64_t ldy, int64_t M, int64_t N, const ws_beside *beside, int n, int64_t row) {
+    for (int i = 0; i < n; i++) {
+        const ws_weight v = ws_weight_f32(beside[i].v, beside[i].k, N, N);
+        ws_gemm_nn(y, ldy, beside[i].h + row * beside[i].k, beside[i].k, 1, M, &v, 1);
+    }
+}
+
 static void slab(product *p) {
     if (p->M <= 0 || p->N <= 0) return;
     const int tiles = ws_k.bf16 && ws_k.bf16->tiles;
@@ -206,6 +228,7 @@ static void slab(product *p) {
             ws_gemm_nn(p->y, p->ldy, p->rounded, p->ld, 1, p->M, &plain, p->accumulate);
         else
             ws_gemm_nt(p->y, p->ldy, p->rounded, p->ld, p->M, &plain, p->accumulate);
+        thin_after(p->y, p->ldy, p->M, p->N, p->beside, p->n_beside, p->row);
     } else if (p->nn)
         run(p, ws_k.bf16 ? 512 : COPY_COLS, ws_k.bf16 ? 32 : COPY_COLS, 96, tiles ? 32 : 12);
     else
@@ -231,17 +254,18 @@ static void all_slabs(product p, int64_t M) {
     const ws_order none = {0};
     for (int64_t m = 0; m < M; m += SLAB, p.x += SLAB * p.ldx, p.y += SLAB * p.ldy) {
         p.M = M - m < SLAB ? M - m : SLAB;
-        p.order = p.nn ? none : p.w->col_order;
+        p.order = p.nn ? none : p.w->col_order, p.row = m;
         if (!p.nn || !p.w->col_order.a) {
             slab(&p);
             continue;
         }
         turn t = {p.w->col_order, p.y, keep(&turned, (size_t)(p.M * p.N) * sizeof(float)), p.ldy, p.N};
         product q = p;
-        q.y = t.stored, q.ldy = p.N;
+        q.y = t.stored, q.ldy = p.N, q.n_beside = 0; /* V has y's own columns */
         if (p.accumulate) ws_parallel_for(p.M, 32, store_rows, &t);
         slab(&q);
         ws_parallel_for(p.M, 32, load_rows, &t);
+        thin_after(p.y, p.ldy, p.M, p.N, p.beside, p.n_beside, m);
     }
 }
 
@@ -250,21 +274,40 @@ static double traffic(int64_t M, const ws_weight *w) {
     return (double)w->rows * (double)w->row_bytes + 4.0 * (double)M * (double)(w->rows + w->cols);
 }
 
-void ws_base_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate) {
+/* The arithmetic of the thin ones is told with that of the large one. */
+static double flops(int64_t M, const ws_weight *w, int64_t N, const ws_beside *beside, int n) {
+    double k = 0;
+    for (int i = 0; i < n; i++) k += (double)beside[i].k;
+    return 2.0 * (double)M * ((double)w->rows * (double)w->cols + k * (double)N);
+}
+
+void ws_base_nt_beside(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate,
+                       const ws_beside *beside, int n) {
     if (ws_compute_type() == WS_COMPUTE_F32) {
         ws_gemm_nt(y, ldy, x, ldx, M, w, accumulate);
+        thin_after(y, ldy, M, w->rows, beside, n, 0);
         return;
     }
     ws_profile_enter(M <= 4 ? "x W' bf16, 1-4 rows" : M < 64 ? "x W' bf16, 5-63 rows" : "x W' bf16");
-    all_slabs(
-        (product){.y = y, .ldy = ldy, .x = x, .ldx = ldx, .K = w->cols, .N = w->rows, .w = w, .accumulate = accumulate},
-        M);
-    ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
+    all_slabs((product){.y = y,
+                        .ldy = ldy,
+                        .x = x,
+                        .ldx = ldx,
+                        .K = w->cols,
+                        .N = w->rows,
+                        .w = w,
+                        .accumulate = accumulate,
+                        .beside = beside,
+                        .n_beside = n},
+              M);
+    ws_profile_leave(flops(M, w, w->rows, beside, n), traffic(M, w));
 }
 
-void ws_base_nn(float *y, int64_t ldy, const float *a, int64_t lda, int64_t M, const ws_weight *w, int accumulate) {
+void ws_base_nn_beside(float *y, int64_t ldy, const float *a, int64_t lda, int64_t M, const ws_weight *w, int accumulate,
+                       const ws_beside *beside, int n) {
     if (ws_compute_type() == WS_COMPUTE_F32) {
         ws_gemm_nn(y, ldy, a, lda, 1, M, w, accumulate);
+        thin_after(y, ldy, M, w->cols, beside, n, 0);
         return;
     }
     ws_profile_enter(M < 64 ? "A W bf16, up to 63 rows" : "A W bf16");
@@ -276,7 +319,17 @@ void ws_base_nn(float *y, int64_t ldy, const float *a, int64_t lda, int64_t M, c
                         .N = w->cols,
                         .w = w,
                         .nn = 1,
-                        .accumulate = accumulate},
+                        .accumulate = accumulate,
+                        .beside = beside,
+                        .n_beside = n},
               M);
-    ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
+    ws_profile_leave(flops(M, w, w->cols, beside, n), traffic(M, w));
+}
+
+void ws_base_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate) {
+    ws_base_nt_beside(y, ldy, x, ldx, M, w, accumulate, NULL, 0);
+}
+
+void ws_base_nn(float *y, int64_t ldy, const float *a, int64_t lda, int64_t M, const ws_weight *w, int accumulate) {
+    ws_base_nn_beside(y, ldy, a, lda, M, w, accumulate, NULL, 0);
 }

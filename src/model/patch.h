@@ -4,7 +4,7 @@
 #ifndef WS_MODEL_PATCH_H
 #define WS_MODEL_PATCH_H
 #include "base/arena.h"
-#include "kernel/weight.h"
+#include "kernel/compute.h"
 
 typedef enum ws_site_kind { WS_SITE_LINEAR, WS_SITE_BLOCK } ws_site_kind;
 typedef struct ws_site {
@@ -44,6 +44,7 @@ typedef struct ws_patch_grad {
                        nothing below needs it and needs_gx() does not ask */
     const float *saved;
     ws_arena *scratch;
+    const float *beside; /* linear_grad(): H of beside_gx(), whose part is in gx already; NULL: that was not asked */
 } ws_patch_grad;
 
 /* What is NULL is not done. */
@@ -51,6 +52,9 @@ typedef struct ws_patch_ops {
     const char *name;
     int (*hangs_at)(const ws_patch *p, int site);
     void (*linear)(ws_patch *p, const ws_patch_call *c);
+    /* y += H V, H [n, k] with alpha in it, V [k, d_out]: all that linear() does, bit for bit, told before there is a y, so
+     * that the product takes it along where it can; c's scratch lives until then. */
+    void (*beside)(ws_patch *p, const ws_patch_call *c, ws_beside *out);
     /* Rows of the patch's own that W multiplies in the same pass over its weights, n_inputs of them a token: input j of
      * token t goes to xe[j * n + t], [n_inputs * n, d_in]. */
     int (*n_inputs)(const ws_patch *p, int site);
@@ -70,6 +74,8 @@ typedef struct ws_patch_ops {
     void (*linear_gy)(ws_patch *p, const ws_patch_grad *g);
     /* AFTER gx = gy W: accumulate parameter gradients, gx +=, or gx turned in place where the patch has input(). */
     void (*linear_grad)(ws_patch *p, const ws_patch_grad *g);
+    /* BEFORE gx = gy W: likewise gx += H V, all that linear_grad() adds to it. */
+    void (*beside_gx)(ws_patch *p, const ws_patch_grad *g, ws_beside *out);
     int (*needs_gx)(const ws_patch *p, int site); /* gy W is made for this patch even where nothing below needs it */
 } ws_patch_ops;
 

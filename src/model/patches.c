@@ -121,11 +121,24 @@ static void call_linear(const visit *v, float *rows) {
     v->patch->ops->linear(v->patch, &c);
 }
 
+/* What the patches here add to y, where all of them can tell it as thin products over all tokens; else they wait for
+ * linear(), each in its turn. */
+static int thin(const ws_hung *h, const ws_site *at, const visit *v, ws_beside *b) {
+    int n = 0;
+    for (int p = 0; p < h->n_patches; p++) {
+        if (!v[p].patch) continue;
+        if (!v[p].patch->ops->beside || at->bias || v[p].on->n != h->n) return 0;
+    }
+    for (int p = 0; p < h->n_patches; p++)
+        if (v[p].patch) v[p].patch->ops->beside(v[p].patch, &v[p].call, &b[n++]);
+    return n;
+}
+
 /* y = W x, and W on the rows that patches bring themselves or want unturned, in the same pass over its weights. */
 static void multiply(const ws_site *at, int64_t n, const float *x, float *y, visit *v, int n_patches, int64_t extra,
-                     ws_arena *a) {
+                     const ws_beside *b, int n_beside, ws_arena *a) {
     if (!extra) {
-        ws_linear_forward(y, x, n, at->w, NULL);
+        ws_linear_forward_beside(y, x, n, at->w, b, n_beside);
         return;
     }
     float *all = ws_arena_floats(a, (n + extra) * at->d_in), *wx = ws_arena_floats(a, (n + extra) * at->d_out);
@@ -166,7 +179,10 @@ void ws_site_forward(ws_model *m, const ws_hung *h, int site, const float *x, fl
             if (v[p].patch && v[p].turns) in_place(&v[p], own, at->d_in, a, call_input);
         x = own;
     }
-    multiply(at, h->n, x, y, v, here ? h->n_patches : 0, extra, a);
+    ws_beside *b = ws_arena_get(a, (size_t)h->n_patches * sizeof *b);
+    int n_beside = here && !extra && !turned && !base ? thin(h, at, v, b) : 0;
+    multiply(at, h->n, x, y, v, here ? h->n_patches : 0, extra, b, n_beside, a);
+    if (n_beside) here = 0; /* they are done */
     for (int p = 0; base && p < h->n_patches; p++) {
         if (!v[p].patch || !v[p].wants_base || v[p].base) continue;
         v[p].call.base = ws_arena_floats(a, v[p].on->n * at->d_out);
@@ -210,22 +226,37 @@ void ws_site_backward(ws_model *m, const ws_hung *h, int site, const float *x, f
         ws_patch *patch = h->patch[p];
         wanted |= patch->ops->needs_gx && patch->ops->hangs_at(patch, site) && patch->ops->needs_gx(patch, site);
     }
-    /* A patch is promised gy W of its own site alone, so where gx has other parts already this one is made apart. */
-    float *total = gx && accumulate && ws_site_patched(h, site) ? gx : NULL;
+    /* A patch is promised gy W of its own site alone, unless it tells what it adds: where gx has other parts already this one
+     * is made apart. */
+    int own = 0, n_beside = 0;
+    for (int p = 0; p < h->n_patches; p++)
+        own |= !h->patch[p]->ops->beside_gx && h->patch[p]->ops->hangs_at(h->patch[p], site);
+    float *total = gx && accumulate && own ? gx : NULL;
+    ws_beside *b = ws_arena_get(m->patch_scratch, (size_t)h->n_patches * sizeof *b);
+    const float **of = ws_arena_get(m->patch_scratch, (size_t)h->n_patches * sizeof *of);
     if (total || (wanted && !gx)) gx = ws_arena_floats(m->patch_scratch, h->n * at->d_in), accumulate = 0;
     for (int p = h->n_patches - 1; p >= 0; p--) {
         ws_patch *patch = h->patch[p];
         if (!patch->ops->hangs_at(patch, site) || !patch->ops->linear_gy) continue;
-        ws_patch_grad g = {site, at, h->n, x, gy, NULL, saved ? saved[p] : NULL, m->patch_scratch};
+        ws_patch_grad g = {site, at, h->n, x, gy, NULL, saved ? saved[p] : NULL, m->patch_scratch, NULL};
         ws_arena_mark inner = ws_arena_save(m->patch_scratch);
         patch->ops->linear_gy(patch, &g);
         ws_arena_rewind(m->patch_scratch, inner);
     }
-    if (gx) ws_linear_backward(gx, gy, h->n, at->w, accumulate);
+    for (int p = h->n_patches - 1; p >= 0; p--) {
+        ws_patch *patch = h->patch[p];
+        of[p] = NULL;
+        if (!gx || !patch->ops->beside_gx || !patch->ops->hangs_at(patch, site)) continue;
+        patch->ops->beside_gx(
+            patch, &(ws_patch_grad){site, at, h->n, x, gy, NULL, saved ? saved[p] : NULL, m->patch_scratch, NULL},
+            &b[n_beside]);
+        of[p] = b[n_beside++].h;
+    }
+    if (gx) ws_linear_backward_beside(gx, gy, h->n, at->w, accumulate, b, n_beside);
     for (int p = h->n_patches - 1; p >= 0; p--) {
         ws_patch *patch = h->patch[p];
         if (!patch->ops->hangs_at(patch, site) || !patch->ops->linear_grad) continue;
-        ws_patch_grad g = {site, at, h->n, x, gy, gx, saved ? saved[p] : NULL, m->patch_scratch};
+        ws_patch_grad g = {site, at, h->n, x, gy, gx, saved ? saved[p] : NULL, m->patch_scratch, of[p]};
         ws_arena_mark inner = ws_arena_save(m->patch_scratch);
         patch->ops->linear_grad(patch, &g);
         ws_arena_rewind(m->patch_scratch, inner);

@@ -170,8 +170,8 @@ void ws_tape_make(ws_model *m, ws_pass *p) {
 
 /* ---------- the plan ---------- */
 
-/* Scratch of the patches themselves at one site: the gradient that is made apart, about what was kept there, and beside it
- * the turned x or the base's y of those that change or want them. */
+/* Scratch of the patches themselves at one site: the gradient that is made apart where they do not tell what they add, about
+ * what was kept there, and beside it the turned x or the base's y of those that change or want them. */
 static int64_t patch_bytes(const ws_model *m, const ws_pass *p) {
     int64_t most = 0;
     for (int site = 0; site < m->n_linears; site++) {
@@ -180,7 +180,8 @@ static int64_t patch_bytes(const ws_model *m, const ws_pass *p) {
             const ws_patch *q = p->hung.patch[i];
             if (!q->ops->hangs_at(q, site)) continue;
             const ws_site *at = &m->site[site];
-            here += p->n * at->d_in + (q->ops->saved_floats ? q->ops->saved_floats(q, site, p->n) : 0);
+            if (!q->ops->beside_gx) here += p->n * at->d_in;
+            if (q->ops->saved_floats) here += q->ops->saved_floats(q, site, p->n);
             if (q->ops->input || q->ops->product || q->ops->wants_base) here += p->n * (at->d_in + at->d_out);
         }
         most = here > most ? here : most;
