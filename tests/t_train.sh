@@ -51,7 +51,12 @@ while [ "$(cat "$T/int/log.csv" 2>/dev/null | wc -l)" -lt 5 ] && kill -0 $child 
 kill -TERM $child
 wait $child
 rc=$?
+cp -r "$T/int" "$T/old"
+cp "$T/int/checkpoint.safetensors" "$T/int.checkpoint"
 [ $rc = 143 ] && [ -e "$T/int/checkpoint.safetensors" ] && train pos int && same pos int && ok "SIGTERM saves, exits 143, resumes" || no "SIGTERM saves, exits 143, resumes ($rc)"
+LC_ALL=C sed '1s/\("version": *"\)2"/\11"/' "$T/int.checkpoint" >"$T/old/checkpoint.safetensors"
+train pos old
+[ $? = 1 ] && grep -q 'rounds sums in another order (version 1 ' "$T/err" && train pos old --fresh && same pos old && ok "a checkpoint of an older version is refused" || no "a checkpoint of an older version is refused"
 
 cp "$T/pos/train.json" "$T/before"
 echo x >"$T/pos/checkpoint.safetensors" # as after a kill between the last note and its removal

@@ -234,7 +234,10 @@ ws_status ws_run_note(const ws_train_run *r, const ws_adapter *a, const ws_train
     return st;
 }
 
-/* ---------- checkpoint ---------- */
+/* ---------- checkpoint ----------
+ * Its version also counts the arithmetic of a step: 2 sums gradients over shared beginnings, and adds a patch's part of gx to
+ * what is there already.  Going on from another version would give the bits of no unbroken run. */
+#define CHECKPOINT_VERSION "2"
 
 ws_status ws_run_write_checkpoint(const char *dir, const char hash[65], int64_t step, const double *log,
                                   const float *values, const float *m, const float *v, int64_t n, ws_err *err) {
@@ -250,8 +253,8 @@ ws_status ws_run_write_checkpoint(const char *dir, const char hash[65], int64_t 
                        .bytes = (size_t)step * WS_LOG_COLUMNS * sizeof(double)}};
     char number[32];
     snprintf(number, sizeof number, "%lld", (long long)step);
-    json_t *meta = json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", "ws-train-checkpoint", "version", "1", "step",
-                             number, "config_hash", hash, "kernels", ws_arithmetic());
+    json_t *meta = json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", "ws-train-checkpoint", "version",
+                             CHECKPOINT_VERSION, "step", number, "config_hash", hash, "kernels", ws_arithmetic());
     char *path = ws_path_join(dir, "checkpoint.safetensors");
     ws_status st = ws_safetensors_write(path, t, 4, meta, err);
     free(path);
@@ -267,8 +270,13 @@ static ws_status restore(ws_train_run *r, ws_adapter *a, ws_adamw *o, const ws_s
     const char *hash = json_string_value(json_object_get(meta, "config_hash")),
                *set = json_string_value(json_object_get(meta, "kernels"));
     const ws_tensor *log = ws_safetensors_find(s, "log");
-    if (!format || strcmp(format, "ws-train-checkpoint") || !version || strcmp(version, "1") || !hash)
-        return ws_fail(err, WS_EFORMAT, "%s: not a training checkpoint of version 1; --fresh starts over", path);
+    if (!format || strcmp(format, "ws-train-checkpoint") || !version || !hash)
+        return ws_fail(err, WS_EFORMAT, "%s: not a training checkpoint; --fresh starts over", path);
+    if (strcmp(version, CHECKPOINT_VERSION))
+        return ws_fail(err, WS_ESTATE,
+                       "%s was written by a ws that rounds sums in another order (version %.20s of the format, this is "
+                       CHECKPOINT_VERSION "): gone on with, it would become no unbroken run; --fresh starts over",
+                       path, version);
     if (strcmp(hash, r->hash))
         return ws_fail(err, WS_ESTATE, "%s belongs to another configuration; --fresh starts over", path);
     if (!log || log->type != WS_F64 || log->dims != 2 || log->dim[1] != WS_LOG_COLUMNS || log->dim[0] < 1)
