@@ -274,6 +274,41 @@ static void a_shared_x_changes_no_bits(void **state) {
     in_f32();
 }
 
+/* Thin products taken along: the bits of those that come after, in every compute type, over slabs and permuted columns. */
+static void what_goes_beside_changes_no_bits(void **state) {
+    (void)state;
+    static const int rows[] = {1, 7, 40, 1100};
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        EACH_SET(k) {
+            if (bf16) in_bf16();
+            for (int t = 0; t < 3; t++)
+                for (int i = 0; i < 4; i++) {
+                    enum { N = 128, K = 64, R = 5 };
+                    const int M = rows[i];
+                    if (M > 1000 && t != 1) continue;
+                    ws_weight w = weights((ws_dtype[]){WS_BF16, WS_F32, WS_Q4_1}[t], N, K);
+                    if (t == 1) w.col_order = (ws_order){0, 4, 2, 8};
+                    float *x = floats(M * N, -1, 1), *y = floats(M * N, 0, 0), *z = floats(M * N, 0, 0);
+                    float *h = floats(2 * M * R, -1, 1), *v = floats(2 * R * N, -1, 1);
+                    const ws_beside b[2] = {{h, v, R}, {h + M * R, v + R * N, R}};
+                    for (int nn = 0; nn < 2; nn++) {
+                        const int64_t from = nn ? N : K, to = nn ? K : N;
+                        for (int64_t j = 0; j < M * to; j++) y[j] = z[j] = (float)j;
+                        (nn ? ws_base_nn : ws_base_nt)(y, to, x, from, M, &w, 1);
+                        for (int j = 0; j < 2; j++) {
+                            const ws_weight thin = ws_weight_f32(b[j].v, R, to, to);
+                            ws_gemm_nn(y, to, b[j].h, R, 1, M, &thin, 1);
+                        }
+                        (nn ? ws_base_nn_beside : ws_base_nt_beside)(z, to, x, from, M, &w, 1, b, 2);
+                        assert_memory_equal(y, z, (size_t)(M * to) * sizeof *y);
+                    }
+                    free(x), free(y), free(z), free(h), free(v), free((void *)w.data);
+                }
+            in_f32();
+        }
+    }
+}
+
 static void a_nan_stays_in_its_row(void **state) {
     (void)state;
     in_bf16();
@@ -402,6 +437,7 @@ int main(void) {
         cmocka_unit_test(rows_in_bf16_have_the_same_bits_in_any_batch),
         cmocka_unit_test(permuted_rows_are_multiplied_in_order),
         cmocka_unit_test(a_shared_x_changes_no_bits),
+        cmocka_unit_test(what_goes_beside_changes_no_bits),
         cmocka_unit_test(a_nan_stays_in_its_row),
         cmocka_unit_test(pairs_are_summed_as_documented),
         cmocka_unit_test(auto_takes_bf16_only_where_it_is_faster),
