@@ -45,6 +45,7 @@ PLAIN(v_fnma, (vf a, vf b, vf c), fmaf(-a.f[i], b.f[i], c.f[i]))
 PLAIN(v_round, (vf a), nearbyintf(a.f[i]))
 /* cvtps2dq gives INT_MIN for NaN; the factor is then of no account, since the other one is NaN */
 PLAIN(v_pow2, (vf a), a.f[i] >= -126 && a.f[i] <= 127 ? ldexpf(1, (int)a.f[i]) : 0)
+PLAIN(v_times_pow2, (vf a, vf k), isnan(k.f[i]) ? a.f[i] + k.f[i] : ldexpf(a.f[i], (int)k.f[i]))
 PLAIN(v_keep, (vf a, int n, vf fill), i < n ? a.f[i] : fill.f[i])
 WS_INLINE vmask v_no_nan(void) { return 0; }
 WS_INLINE vmask v_or_nan(vmask m, vf a) {
@@ -69,9 +70,12 @@ WS_INLINE float v_top(vf a) {
     EACH_LANE m = m > a.f[i] ? m : a.f[i];
     return m;
 }
+WS_INLINE v4 v_top4(vf a, vf b, vf c, vf d) { return (v4){{v_top(a), v_top(b), v_top(c), v_top(d)}}; }
 WS_INLINE v4 v4_zero(void) { return (v4){{0, 0, 0, 0}}; }
 WS_INLINE v4 v4_load(const float *p) { return (v4){{p[0], p[1], p[2], p[3]}}; }
 WS_INLINE void v4_store(float *p, v4 a) { memcpy(p, a.f, sizeof a.f); }
+PLAIN(v_of4, (v4 a), i < 4 ? a.f[i] : NAN)
+WS_INLINE v4 v4_of(vf a) { return v4_load(a.f); }
 WS_INLINE v4 v4_add(v4 a, v4 b) { return (v4){{a.f[0] + b.f[0], a.f[1] + b.f[1], a.f[2] + b.f[2], a.f[3] + b.f[3]}}; }
 
 #define PLAIN_D(name, args, expression)                                                                                \

@@ -15,10 +15,10 @@ WS_INLINE void st(float *p, vf a, int64_t left) {
 #define EACH(i, n) for (int64_t i = 0; i < (n); i += LANES)
 
 /* exp(x) = 2^k exp(r), k = round(x / ln 2), |r| <= ln 2 / 2: the polynomial of Cephes' expf (S. Moshier), whose error
- * is below 1 ulp.  2^k in two factors, so that results in the subnormal range and near the top come out right; x is cut
- * to [-104, 89], beyond which the result is 0 or infinite anyway.  NaN passes through. */
-WS_INLINE vf v_exp(vf x) {
-    x = v_min(v_set(89), v_max(v_set(-104), x));
+ * is below 1 ulp.  2^k is multiplied so that results in the subnormal range and near the top come out right; x is cut to
+ * [-104, 89], beyond which the result is 0 or infinite anyway.  NaN passes through. */
+WS_INLINE vf v_exp_to_89(vf x) { /* x <= 89 or NaN */
+    x = v_max(v_set(-104), x);
     vf k = v_round(v_mul(x, v_set(1.44269504088896341f)));
     vf r = v_fnma(k, v_set(0.693359375f), x);
     r = v_fnma(k, v_set(-2.12194440e-4f), r);
@@ -28,9 +28,9 @@ WS_INLINE vf v_exp(vf x) {
     p = v_fma(p, r, v_set(1.6666665459e-1f));
     p = v_fma(p, r, v_set(5.0000001201e-1f));
     p = v_add(v_fma(p, v_mul(r, r), r), v_set(1));
-    vf half = v_round(v_mul(k, v_set(0.5f)));
-    return v_mul(v_mul(p, v_pow2(half)), v_pow2(v_sub(k, half)));
+    return v_times_pow2(p, k);
 }
+WS_INLINE vf v_exp(vf x) { return v_exp_to_89(v_min(v_set(89), x)); }
 WS_INLINE vf v_sigmoid(vf x) { return v_div(v_set(1), v_add(v_set(1), v_exp(v_sub(v_zero(), x)))); }
 
 static float dot(const float *x, const float *y, int64_t n) {
@@ -190,23 +190,56 @@ static void adamw(float *p, float *m, float *v, const float *g, int64_t n, float
     }
 }
 
+/* The first n <= 4 lanes: without masks where it can be, since a masked store holds up loads of what is beside it. */
+WS_INLINE vf ld4(const float *p, int n) { return n == 4 ? v_of4(v4_load(p)) : v_load_n(p, n); }
+WS_INLINE void st4(float *p, vf a, int n) {
+    if (n == 4)
+        v4_store(p, v4_of(a));
+    else
+        v_store_n(p, a, n);
+}
+/* Up to four rows of softmax32, whose sums and maxima over lanes are taken together; `whole`: all keys count. */
+WS_INLINE void softmax_rows(int rows, int whole, float *s, const int32_t *valid, float *m, float *l, float *shrink) {
+    vf v[4][V32], x[4];
+    float t[4];
+    WS_UNROLL for (int r = 0; r < rows; r++) {
+        x[r] = v_set(m[r]);
+        WS_UNROLL for (int i = 0; i < V32; i++) {
+            v[r][i] = v_load(s + r * 32 + i * LANES);
+            if (!whole) v[r][i] = v_keep(v[r][i], valid[r] - i * LANES, v_set(-INFINITY));
+            x[r] = v_max(v[r][i], x[r]); /* never NaN */
+        }
+    }
+    WS_UNROLL for (int r = rows; r < 4; r++) x[r] = x[0];
+    const v4 t4 = v_top4(x[0], x[1], x[2], x[3]);
+    v4_store(t, t4);
+    WS_UNROLL for (int r = 0; r < rows; r++) {
+        x[r] = v_zero();
+        WS_UNROLL for (int i = 0; i < V32; i++) {
+            vf e = v_exp_to_89(v_sub(v[r][i], v_set(t[r])));
+            if (!whole) e = v_keep(e, valid[r] - i * LANES, v_zero());
+            v_store(s + r * 32 + i * LANES, e);
+            x[r] = v_add(x[r], e);
+        }
+    }
+    WS_UNROLL for (int r = rows; r < 4; r++) x[r] = x[0];
+    const vf sum = v_of4(v_sum4(x[0], x[1], x[2], x[3])), top = v_of4(t4);
+    /* -inf - -inf, before the first key, counts as 0 */
+    const vf by = v_exp_to_89(v_min(v_sub(ld4(m, rows), top), v_zero())), now = v_fma(ld4(l, rows), by, sum);
+    st4(m, top, rows), st4(l, now, rows), st4(shrink, by, rows);
+}
 static void softmax32(float *s, int64_t rows, const int32_t *valid, float *m, float *l, float *shrink) {
-    for (int64_t r = 0; r < rows; r++, s += 32) {
-        vf v[V32], top = v_set(m[r]);
-        WS_UNROLL for (int i = 0; i < V32; i++) {
-            v[i] = v_keep(v_load(s + i * LANES), valid[r] - i * LANES, v_set(-INFINITY));
-            top = v_max(v[i], top);
+    for (int64_t r = 0; r < rows; r += 4, s += 4 * 32, valid += 4, m += 4, l += 4, shrink += 4) {
+        const int n = rows - r < 4 ? (int)(rows - r) : 4;
+        int whole = 1;
+        for (int i = 0; i < n; i++) whole &= valid[i] >= 32;
+        switch (2 * n + whole) {
+#define X(R)                                                                                                           \
+    case 2 * R: softmax_rows(R, 0, s, valid, m, l, shrink); break;                                                     \
+    case 2 * R + 1: softmax_rows(R, 1, s, valid, m, l, shrink); break;
+            X(1) X(2) X(3) X(4)
+#undef X
         }
-        const float t = v_top(top), before = m[r];
-        vf sum = v_zero();
-        WS_UNROLL for (int i = 0; i < V32; i++) {
-            vf e = v_keep(v_exp(v_sub(v[i], v_set(t))), valid[r] - i * LANES, v_zero());
-            v_store(s + i * LANES, e);
-            sum = v_add(sum, e);
-        }
-        shrink[r] = before == t ? 1 : v_first_lane(v_exp(v_set(before - t)));
-        l[r] = fmaf(l[r], shrink[r], v_sum(sum));
-        m[r] = t;
     }
 }
 

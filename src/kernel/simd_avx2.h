@@ -38,6 +38,11 @@ WS_INLINE vf v_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT
 WS_INLINE vf v_pow2(vf a) { /* 2^a for whole a in [-126, 127] */
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127)), 23));
 }
+/* a 2^k, rounded once, for whole k in [-151, 129] and a in [0.5, 2]: in two factors, since 2^k alone may not be normal. */
+WS_INLINE vf v_times_pow2(vf a, vf k) {
+    vf half = v_round(v_mul(k, v_set(0.5f)));
+    return v_mul(v_mul(a, v_pow2(half)), v_pow2(v_sub(k, half)));
+}
 /* Lanes < n keep a, the others become `fill`; n may be anything. */
 WS_INLINE vf v_keep(vf a, int n, vf fill) {
     __m256i in = _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -82,9 +87,17 @@ WS_INLINE float v_top(vf a) {
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
+WS_INLINE v4 v_top4(vf a, vf b, vf c, vf d) {
+    __m256 ab = _mm256_max_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    __m256 cd = _mm256_max_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    __m256 m = _mm256_max_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    return _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
+}
 WS_INLINE v4 v4_zero(void) { return _mm_setzero_ps(); }
 WS_INLINE v4 v4_load(const float *p) { return _mm_loadu_ps(p); }
 WS_INLINE void v4_store(float *p, v4 a) { _mm_storeu_ps(p, a); }
+WS_INLINE vf v_of4(v4 a) { return _mm256_castps128_ps256(a); } /* the other lanes: anything */
+WS_INLINE v4 v4_of(vf a) { return _mm256_castps256_ps128(a); } /* the first four lanes */
 WS_INLINE v4 v4_add(v4 a, v4 b) { return _mm_add_ps(a, b); }
 
 /* ---- double sums ---- */

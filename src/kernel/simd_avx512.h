@@ -33,6 +33,7 @@ WS_INLINE vf v_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEARES
 WS_INLINE vf v_pow2(vf a) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(127)), 23));
 }
+WS_INLINE vf v_times_pow2(vf a, vf k) { return _mm512_scalef_ps(a, k); }
 WS_INLINE vf v_keep(vf a, int n, vf fill) { return _mm512_mask_mov_ps(fill, v_first(n < 0 ? 0 : n > 16 ? 16 : n), a); }
 WS_INLINE vmask v_no_nan(void) { return 0; }
 WS_INLINE vmask v_or_nan(vmask m, vf a) { return (vmask)(m | _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q)); }
@@ -93,9 +94,19 @@ WS_INLINE float v_top(vf a) {
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
+WS_INLINE __m256 v_fold_top(vf a) { return _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)); }
+WS_INLINE v4 v_top4(vf a, vf b, vf c, vf d) {
+    __m256 a8 = v_fold_top(a), b8 = v_fold_top(b), c8 = v_fold_top(c), d8 = v_fold_top(d);
+    __m256 ab = _mm256_max_ps(_mm256_unpacklo_ps(a8, b8), _mm256_unpackhi_ps(a8, b8));
+    __m256 cd = _mm256_max_ps(_mm256_unpacklo_ps(c8, d8), _mm256_unpackhi_ps(c8, d8));
+    __m256 m = _mm256_max_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    return _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
+}
 WS_INLINE v4 v4_zero(void) { return _mm_setzero_ps(); }
 WS_INLINE v4 v4_load(const float *p) { return _mm_loadu_ps(p); }
 WS_INLINE void v4_store(float *p, v4 a) { _mm_storeu_ps(p, a); }
+WS_INLINE vf v_of4(v4 a) { return _mm512_castps128_ps512(a); }
+WS_INLINE v4 v4_of(vf a) { return _mm512_castps512_ps128(a); }
 WS_INLINE v4 v4_add(v4 a, v4 b) { return _mm_add_ps(a, b); }
 
 /* ---- double sums ---- */

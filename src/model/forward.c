@@ -80,7 +80,8 @@ static void take_wanted(const chunk *c, const float *x, float *out, int64_t d) {
     }
 }
 
-/* Attention of `wanted` tokens (all of them, or just the wanted ones) over everything before them. */
+/* Attention over everything before: of all tokens, whose keys and values are stored on the way, or of the wanted ones, all
+ * having been stored. */
 static void attend(const ws_model *m, int layer, const chunk *c, const ws_block_buf *b, int pruned, ws_arena *arena) {
     const ws_attn_shape shape = ws_attn_shape_of(&m->arch);
     const ws_kv_shape kv = ws_kv_shape_of(&m->arch);
@@ -93,10 +94,8 @@ static void attend(const ws_model *m, int layer, const chunk *c, const ws_block_
         if (!k) continue;
         ws_attn_row *r = &row[n++];
         *r = (ws_attn_row){.n = k, .pos = s->pos + s->n - k, .q = b->q + at * shape.ldq, .o = b->att + at * shape.ldo};
-        if (s->seq >= 0)
-            r->page = ws_seq_pages(s->state, s->seq);
-        else
-            r->k = b->k + s->first * shape.ldk, r->v = b->v + s->first * shape.ldk;
+        if (s->seq >= 0) r->page = ws_seq_pages(s->state, s->seq);
+        if (s->seq < 0 || !pruned) r->k = b->k + s->first * shape.ldk, r->v = b->v + s->first * shape.ldk;
     }
     ws_attention(&shape, &kv, m->arch.block[layer].nth, row, n);
     ws_arena_rewind(arena, mark);
@@ -165,8 +164,7 @@ static void prune(ws_model *m, flow *f) {
 /* mid = x + mixer(norm1 x); returns the first token that is not finite, or -1.  `last`: prune on the way. */
 static int64_t attention_layer(ws_model *m, int l, flow *f, int last) {
     ws_block_kv(m, l, f->h, &f->b, f->b.xn, f->pos);
-    store(m, l, f->c, &f->b);
-    if (last) prune(m, f);
+    if (last) store(m, l, f->c, &f->b), prune(m, f);
     if (!f->h->n) return -1;
     ws_block_q(m, l, f->h, &f->b, f->b.xn, f->pos);
     attend(m, l, f->c, &f->b, f->h != &f->all, m->scratch);

@@ -13,18 +13,19 @@ typedef struct ws_attn_shape {
     int heads, kv_heads, head_dim;
     float scale;      /* head_dim^-0.5 */
     int64_t ldq, ldo; /* floats from token to token in q (and gq) and in o (and go); >= heads * head_dim */
-    int64_t ldk;      /* the same for plain k and v (and gk, gv); >= kv_heads * head_dim; unused with pages */
+    int64_t ldk;      /* the same for k and v (and gk, gv); >= kv_heads * head_dim */
 } ws_attn_shape;
 
-/* One sequence of the batch: n query tokens at positions pos .. pos+n-1.  Their own keys and values are stored already
- * (ws_kv_store), or stand in k and v. */
+/* One sequence of the batch: n query tokens at positions pos .. pos+n-1. */
 typedef struct ws_attn_row {
     int64_t n, pos;
     const float *q;     /* [n, heads, head_dim], after RoPE */
     float *o;           /* [n, heads, head_dim], written */
     float *const *page; /* the sequence's page table; NULL: the row has no past outside k and v */
-    const float *k, *v; /* without pages: [pos + n, kv_heads, head_dim], k after RoPE */
-    float *lse;         /* [n, heads] log sum exp of each row of scores, for backward; NULL: not wanted */
+    /* Without pages: [pos + n, kv_heads, head_dim], k after RoPE.  With pages: [n, kv_heads, head_dim], the tokens' own,
+     * which are stored in the pages on the way; NULL: they are there already (ws_kv_store). */
+    const float *k, *v;
+    float *lse; /* [n, heads] log sum exp of each row of scores, for backward; NULL: not wanted */
 } ws_attn_row;
 
 /* `kv` and `layer` say where the layer lies inside pages; kv may be NULL when no row has pages. */

@@ -1,20 +1,50 @@
 #include "ops/kv.h"
+#include "base/parallel.h"
+#include "kernel/kernel.h"
 #include <string.h>
+
+void ws_kv_store_head(const ws_kv_shape *s, float *const *page, int layer, int64_t head, int64_t pos, int64_t n,
+                      const float *k, const float *v, int64_t ld) {
+    const int64_t d = s->head_dim, P = WS_KV_PAGE;
+    k += head * d, v += head * d;
+    for (int64_t i = 0, m; i < n; i += m) {
+        const int64_t at = (pos + i) % P;
+        float *keys = page[(pos + i) / P] + (size_t)layer * ws_kv_layer_floats(s) + head * d * P;
+        float *values = keys + s->kv_heads * d * P;
+        m = n - i < P - at ? n - i : P - at;
+        ws_k.transpose(keys + at, P, k + i * ld, ld, m, d);
+        for (int64_t j = 0; j < m; j++) memcpy(values + (at + j) * d, v + (i + j) * ld, (size_t)d * sizeof *v);
+    }
+}
+
+typedef struct store {
+    const ws_kv_shape *s;
+    float *const *page;
+    int layer;
+    int64_t pos, n, ld;
+    const float *k, *v;
+} store;
+/* A piece is the part of a page that one head has. */
+static void store_pieces(void *arg, int64_t begin, int64_t end) {
+    const store *a = arg;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t page = a->pos / WS_KV_PAGE + i / a->s->kv_heads;
+        const int64_t from = page * WS_KV_PAGE > a->pos ? page * WS_KV_PAGE : a->pos, past = from - a->pos;
+        const int64_t to = (page + 1) * WS_KV_PAGE < a->pos + a->n ? (page + 1) * WS_KV_PAGE : a->pos + a->n;
+        ws_kv_store_head(a->s, a->page, a->layer, i % a->s->kv_heads, from, to - from, a->k + past * a->ld,
+                         a->v + past * a->ld, a->ld);
+    }
+}
 
 void ws_kv_store(const ws_kv_shape *s, float *const *page, int layer, int64_t pos, int64_t n, const float *k,
                  const float *v, int64_t ld) {
-    const int64_t d = s->head_dim;
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t at = (pos + i) % WS_KV_PAGE;
-        float *kp = page[(pos + i) / WS_KV_PAGE] + (size_t)layer * ws_kv_layer_floats(s);
-        float *vp = kp + s->kv_heads * d * WS_KV_PAGE;
-        for (int64_t h = 0; h < s->kv_heads; h++) {
-            const float *kh = k + i * ld + h * d;
-            float *to = kp + h * d * WS_KV_PAGE + at;
-            for (int64_t j = 0; j < d; j++) to[j * WS_KV_PAGE] = kh[j];
-            memcpy(vp + (h * WS_KV_PAGE + at) * d, v + i * ld + h * d, (size_t)d * sizeof *v);
-        }
-    }
+    store a = {s, page, layer, pos, n, ld, k, v};
+    if (n <= 0) return;
+    const int64_t pieces = (ws_kv_pages(pos + n) - pos / WS_KV_PAGE) * s->kv_heads;
+    if (n * s->kv_heads * s->head_dim < 4096)
+        store_pieces(&a, 0, pieces);
+    else
+        ws_parallel_for(pieces, 1, store_pieces, &a);
 }
 
 void ws_kv_take(const ws_kv_shape *s, float *to, const float *from, int layers, int begin, int end) {

@@ -26,6 +26,9 @@ static inline int64_t ws_kv_pages(int64_t len) { return (len + WS_KV_PAGE - 1) /
  * to token; k after RoPE.  page[] is the sequence's table, indexed by position / 32. */
 void ws_kv_store(const ws_kv_shape *s, float *const *page, int layer, int64_t pos, int64_t n, const float *k,
                  const float *v, int64_t ld);
+/* The same for one of the heads. */
+void ws_kv_store_head(const ws_kv_shape *s, float *const *page, int layer, int64_t head, int64_t pos, int64_t n,
+                      const float *k, const float *v, int64_t ld);
 /* Copy positions begin .. end-1 (0..32) of a page in its first `layers` layers. */
 void ws_kv_take(const ws_kv_shape *s, float *to, const float *from, int layers, int begin, int end);
 /* Copy the first `len` (0..32) positions of a page, all layers: copy on write. */
