@@ -129,12 +129,12 @@ static ws_weight copied(const ws_weight *w, int64_t r0, int64_t rows, int64_t c0
     return (ws_weight){.data = to, .type = WS_BF16, .rows = rows, .cols = cols, .row_bytes = (size_t)cols * 2};
 }
 
-/* Rows m0 .. m0 + m - 1 and columns n0 .. n1 - 1 of y += H V, some rows at a time: what is read of V stays near. */
+/* Rows m0 .. m0 + m - 1 and columns n0 .. n1 - 1 of what goes beside, while y is in the cache. */
 static void thin(const product *p, int64_t m0, int64_t m, int64_t n0, int64_t n1) {
     for (int i = 0; i < p->n_beside; i++) {
         const ws_beside *b = &p->beside[i];
-        ws_k.tile(p->y + m0 * p->ldy + n0, p->ldy, b->h + (p->row + m0) * b->k, b->k, 1, m, b->v + n0, p->N, b->k, n1 - n0,
-                  1);
+        ws_k.tile(p->y + m0 * p->ldy + n0, p->ldy, b->h + (p->row + m0) * b->k, b->k, 1, m, b->v + n0, p->N, b->k,
+                  n1 - n0, 1);
     }
 }
 
@@ -281,8 +281,8 @@ static double flops(int64_t M, const ws_weight *w, int64_t N, const ws_beside *b
     return 2.0 * (double)M * ((double)w->rows * (double)w->cols + k * (double)N);
 }
 
-void ws_base_nt_beside(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate,
-                       const ws_beside *beside, int n) {
+void ws_base_nt_beside(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w,
+                       int accumulate, const ws_beside *beside, int n) {
     if (ws_compute_type() == WS_COMPUTE_F32) {
         ws_gemm_nt(y, ldy, x, ldx, M, w, accumulate);
         thin_after(y, ldy, M, w->rows, beside, n, 0);
@@ -303,8 +303,8 @@ void ws_base_nt_beside(float *y, int64_t ldy, const float *x, int64_t ldx, int64
     ws_profile_leave(flops(M, w, w->rows, beside, n), traffic(M, w));
 }
 
-void ws_base_nn_beside(float *y, int64_t ldy, const float *a, int64_t lda, int64_t M, const ws_weight *w, int accumulate,
-                       const ws_beside *beside, int n) {
+void ws_base_nn_beside(float *y, int64_t ldy, const float *a, int64_t lda, int64_t M, const ws_weight *w,
+                       int accumulate, const ws_beside *beside, int n) {
     if (ws_compute_type() == WS_COMPUTE_F32) {
         ws_gemm_nn(y, ldy, a, lda, 1, M, w, accumulate);
         thin_after(y, ldy, M, w->cols, beside, n, 0);

@@ -48,10 +48,10 @@ typedef struct ws_beside {
 } ws_beside;
 /* As ws_base_nt and ws_base_nn, then for each of the n in order as ws_gemm_nn with `accumulate`: the same bits, but y is
  * added to while it lies in the cache. */
-void ws_base_nt_beside(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate,
-                       const ws_beside *beside, int n);
-void ws_base_nn_beside(float *y, int64_t ldy, const float *a, int64_t lda, int64_t M, const ws_weight *w, int accumulate,
-                       const ws_beside *beside, int n);
+void ws_base_nt_beside(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w,
+                       int accumulate, const ws_beside *beside, int n);
+void ws_base_nn_beside(float *y, int64_t ldy, const float *a, int64_t lda, int64_t M, const ws_weight *w,
+                       int accumulate, const ws_beside *beside, int n);
 /* Until ws_base_share(NULL), what stands at x does not change: the calling thread's products ws_base_nt with this x, in one
  * piece of rows each, round it once (q, k and v of a block; gate and up).  Changes no bits. */
 void ws_base_share(const float *x);

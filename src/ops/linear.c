@@ -28,7 +28,8 @@ void ws_linear_backward(float *gx, const float *gy, int64_t n, const ws_weight *
     if (n) ws_base_nn(gx, w->cols, gy, w->rows, n, w, accumulate);
 }
 
-void ws_linear_forward_beside(float *y, const float *x, int64_t n, const ws_weight *w, const ws_beside *b, int n_beside) {
+void ws_linear_forward_beside(float *y, const float *x, int64_t n, const ws_weight *w, const ws_beside *b,
+                              int n_beside) {
     if (n) ws_base_nt_beside(y, w->rows, x, w->cols, n, w, 0, b, n_beside);
 }
 

@@ -9,7 +9,8 @@ void ws_linear_add_bias(float *y, int64_t n, int64_t d, const float *bias); /* y
 /* gx [n, cols of W] (+)= gy [n, rows of W] W */
 void ws_linear_backward(float *gx, const float *gy, int64_t n, const ws_weight *w, int accumulate);
 /* The same without bias, and with thin products beside it (compute.h). */
-void ws_linear_forward_beside(float *y, const float *x, int64_t n, const ws_weight *w, const ws_beside *b, int n_beside);
+void ws_linear_forward_beside(float *y, const float *x, int64_t n, const ws_weight *w, const ws_beside *b,
+                              int n_beside);
 void ws_linear_backward_beside(float *gx, const float *gy, int64_t n, const ws_weight *w, int accumulate,
                                const ws_beside *b, int n_beside);
 #endif

@@ -274,8 +274,8 @@ static ws_status restore(ws_train_run *r, ws_adapter *a, ws_adamw *o, const ws_s
         return ws_fail(err, WS_EFORMAT, "%s: not a training checkpoint; --fresh starts over", path);
     if (strcmp(version, CHECKPOINT_VERSION))
         return ws_fail(err, WS_ESTATE,
-                       "%s was written by a ws that rounds sums in another order (version %.20s of the format, this is "
-                       CHECKPOINT_VERSION "): gone on with, it would become no unbroken run; --fresh starts over",
+                       "%s was written by a ws that rounds sums in another order (version %.20s of the format, this "
+                       "is " CHECKPOINT_VERSION "): gone on with, it would become no unbroken run; --fresh starts over",
                        path, version);
     if (strcmp(hash, r->hash))
         return ws_fail(err, WS_ESTATE, "%s belongs to another configuration; --fresh starts over", path);
