@@ -156,17 +156,19 @@ static void nt_many(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t 
             float *to = out + p * NT_COLS;
             nt_fill(w, n0 + p * NT_COLS, cols, k0, kn, panel + (one ? 0 : p * size));
             if (!one) continue;
-            nt_rows(NT_ROWS, (nt_go){tiles, NT_ROWS * ldx, 0, NT_ROWS * lds, NULL, 0}, x, ldx, kn, panel, to, lds, cols, add);
+            nt_rows(NT_ROWS, (nt_go){tiles, NT_ROWS * ldx, 0, NT_ROWS * lds, NULL, 0}, x, ldx, kn, panel, to, lds, cols,
+                    add);
             for (int64_t m = tiles * NT_ROWS, rows; m < M; m += rows) {
                 rows = nt_take(M - m);
-                nt_rows((int)rows, (nt_go){1, 0, 0, 0, NULL, 0}, x + m * ldx, ldx, kn, panel, to + m * lds, lds, cols, add);
+                nt_rows((int)rows, (nt_go){1, 0, 0, 0, NULL, 0}, x + m * ldx, ldx, kn, panel, to + m * lds, lds, cols,
+                        add);
             }
         }
         for (int64_t m = 0, rows; m < M && !one; m += rows) {
             rows = nt_take(M - m);
             const float *soon = m + rows + NT_ROWS <= M ? x + (m + rows) * ldx : NULL;
-            nt_rows((int)rows, (nt_go){whole, 0, size, NT_COLS, soon, share}, x + m * ldx, ldx, kn, panel, out + m * lds, lds,
-                    NT_COLS, add);
+            nt_rows((int)rows, (nt_go){whole, 0, size, NT_COLS, soon, share}, x + m * ldx, ldx, kn, panel,
+                    out + m * lds, lds, NT_COLS, add);
             if (over)
                 nt_rows((int)rows, (nt_go){1, 0, 0, 0, NULL, 0}, x + m * ldx, ldx, kn, panel + whole * size,
                         out + m * lds + whole * NT_COLS, lds, over, add);
