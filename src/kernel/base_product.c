@@ -232,7 +232,14 @@ static void slab(product *p) {
     } else if (p->nn)
         run(p, ws_k.bf16 ? 512 : COPY_COLS, ws_k.bf16 ? 32 : COPY_COLS, 96, tiles ? 32 : 12);
     else /* a few rows are bound by reading W: long chunks, inside which the next rows of W are fetched ahead */
-        run(p, tiles && p->M <= 32 ? 288 : ws_k.bf16 ? 96 : COPY_ROWS, tiles ? 32 : ws_k.bf16 ? 8 : 4, 128, tiles ? 32 : 12);
+        run(p,
+            tiles && p->M <= 32 ? 288
+            : ws_k.bf16         ? 96
+                                : COPY_ROWS,
+            tiles       ? 32
+            : ws_k.bf16 ? 8
+                        : 4,
+            128, tiles ? 32 : 12);
 }
 
 /* Rows of y in the order of the stored columns, out and back. */
