@@ -216,32 +216,6 @@ static void bnn_pack(uint16_t *to, const uint16_t *a, int64_t lda, int64_t M, in
     }
 }
 
-/* Columns n0 .. n0 + N - 1 of rows k and k + 1 (NULL: none) into all panels, 32 at a time. */
-WS_INLINE void bnn_spread_as(ws_dtype t, const void *row, const void *next, int64_t n0, int64_t N, uint16_t *panel) {
-    w_super s, s2;
-    for (int64_t n = 0; n < N; n += STEP, panel += 2 * BNN_PAIRS * BNN_COLS) {
-        const int tail = t < WS_Q8_0 && N - n < STEP;
-        vb a, b = vb_zero(), out[2];
-        w_enter(t, row, n0 + n, n0, &s);
-        a = tail ? b_tail(t, w_at(t, row, n0 + n), N - n) : b_32(t, row, n0 + n, &s);
-        if (next) {
-            w_enter(t, next, n0 + n, n0, &s2);
-            b = tail ? b_tail(t, w_at(t, next, n0 + n), N - n) : b_32(t, next, n0 + n, &s2);
-        }
-        vb_interleave(a, b, out);
-        vb_store(panel, out[0]), vb_store(panel + 2 * LANES, out[1]);
-    }
-}
-static void bnn_spread(ws_dtype t, const void *row, const void *next, int64_t n0, int64_t N, uint16_t *panel) {
-    switch (t) {
-#define X(T)                                                                                                           \
-    case T: bnn_spread_as(T, row, next, n0, N, panel); return;
-        WS_EACH_TYPE(X)
-#undef X
-    default: return;
-    }
-}
-
 static void bf16_nn(float *y, int64_t ldy, const uint16_t *a, int64_t lda, int64_t M, const ws_weight *w, int64_t n0,
                     int64_t n1, int accumulate) {
     const int64_t K = w->rows, N = n1 - n0, panels = (N + BNN_COLS - 1) / BNN_COLS;
@@ -253,8 +227,8 @@ static void bf16_nn(float *y, int64_t ldy, const uint16_t *a, int64_t lda, int64
     for (int64_t k0 = 0; k0 < K; k0 += 2 * BNN_PAIRS) {
         const int64_t kn = K - k0 < 2 * BNN_PAIRS ? K - k0 : 2 * BNN_PAIRS, pairs = (kn + 1) / 2;
         for (int64_t k = 0; k < kn; k += 2)
-            bnn_spread(w->type, ws_weight_row(w, k0 + k), k + 1 < kn ? ws_weight_row(w, k0 + k + 1) : NULL, n0, N,
-                       panel + k * BNN_COLS);
+            b_spread_pair(w->type, ws_weight_row(w, k0 + k), k + 1 < kn ? ws_weight_row(w, k0 + k + 1) : NULL, n0, N,
+                          panel + k * BNN_COLS, size);
         for (int64_t m0 = 0; m0 < M; m0 += BNN_M) {
             const int64_t mn = M - m0 < BNN_M ? M - m0 : BNN_M;
             bnn_pack(pack, a + m0 * lda + k0, lda, mn, pairs);

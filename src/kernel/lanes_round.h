@@ -64,6 +64,35 @@ static void b_spread(ws_dtype t, const void *row, int64_t k0, int64_t n, uint16_
     }
 }
 
+/* Columns n0 .. n0 + N - 1 of a row and the next one (NULL: zeros), interleaved: 32 columns are 32 pairs at `to`, the next 32
+ * stand `stride` numbers on. */
+WS_INLINE void b_spread_pair_as(ws_dtype t, const void *row, const void *next, int64_t n0, int64_t N, uint16_t *to,
+                                int64_t stride) {
+    w_super s, s2;
+    for (int64_t n = 0; n < N; n += STEP, to += stride) {
+        const int tail = t < WS_Q8_0 && N - n < STEP;
+        vb a, b = vb_zero(), out[2];
+        w_enter(t, row, n0 + n, n0, &s);
+        a = tail ? b_tail(t, w_at(t, row, n0 + n), N - n) : b_32(t, row, n0 + n, &s);
+        if (next) {
+            w_enter(t, next, n0 + n, n0, &s2);
+            b = tail ? b_tail(t, w_at(t, next, n0 + n), N - n) : b_32(t, next, n0 + n, &s2);
+        }
+        vb_interleave(a, b, out);
+        vb_store(to, out[0]), vb_store(to + STEP, out[1]);
+    }
+}
+static void b_spread_pair(ws_dtype t, const void *row, const void *next, int64_t n0, int64_t N, uint16_t *to,
+                          int64_t stride) {
+    switch (t) {
+#define X(T)                                                                                                           \
+    case T: b_spread_pair_as(T, row, next, n0, N, to, stride); return;
+        WS_EACH_TYPE(X)
+#undef X
+    default: return; /* kernel/weight.c refuses other types */
+    }
+}
+
 static void bf16_round(uint16_t *dst, const float *src, int64_t n) {
     int64_t i = 0;
     for (; i + STEP <= n; i += STEP) vb_store(dst + i, vb_round(v_load(src + i), v_load(src + i + LANES)));

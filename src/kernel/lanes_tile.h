@@ -235,32 +235,6 @@ static void tile_nt(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64
 }
 
 /* ---- y = A W ---- */
-/* Columns n0 .. n0 + N - 1 of rows k and k + 1 (NULL: none), interleaved. */
-WS_INLINE void tnn_spread_as(ws_dtype t, const void *row, const void *next, int64_t n0, int64_t N, uint16_t *to) {
-    w_super s, s2;
-    for (int64_t n = 0; n < N; n += STEP, to += 2 * STEP) {
-        const int tail = t < WS_Q8_0 && N - n < STEP;
-        vb a, b = vb_zero(), out[2];
-        w_enter(t, row, n0 + n, n0, &s);
-        a = tail ? b_tail(t, w_at(t, row, n0 + n), N - n) : b_32(t, row, n0 + n, &s);
-        if (next) {
-            w_enter(t, next, n0 + n, n0, &s2);
-            b = tail ? b_tail(t, w_at(t, next, n0 + n), N - n) : b_32(t, next, n0 + n, &s2);
-        }
-        vb_interleave(a, b, out);
-        vb_store(to, out[0]), vb_store(to + STEP, out[1]);
-    }
-}
-static void tnn_spread(ws_dtype t, const void *row, const void *next, int64_t n0, int64_t N, uint16_t *to) {
-    switch (t) {
-#define X(T)                                                                                                           \
-    case T: tnn_spread_as(T, row, next, n0, N, to); return;
-        WS_EACH_TYPE(X)
-#undef X
-    default: return;
-    }
-}
-
 /* Sums in y [rows, cols] to and from 16 rows of 64 bytes. */
 WS_INLINE void tnn_get(float *c, const float *y, int64_t ldy, int64_t rows, int64_t cols) {
     for (int64_t i = 0; i < SIDE; i++) v_store(c + i * SIDE, i < rows ? v_load_n(y + i * ldy, cols) : v_zero());
@@ -327,8 +301,8 @@ static void tile_nn(float *y, int64_t ldy, const uint16_t *a, int64_t lda, int64
         for (int64_t k = 0; k < steps * STEP; k += 2) {
             uint16_t *to = panel + k / 2 * pitch;
             if (k < kn)
-                tnn_spread(w->type, ws_weight_row(w, k0 + k), k + 1 < kn ? ws_weight_row(w, k0 + k + 1) : NULL, n0, N,
-                           to);
+                b_spread_pair(w->type, ws_weight_row(w, k0 + k), k + 1 < kn ? ws_weight_row(w, k0 + k + 1) : NULL, n0,
+                              N, to, 2 * STEP);
             else
                 memset(to, 0, (size_t)pitch * sizeof *to);
         }
