@@ -1,7 +1,9 @@
 /* tests/test_delta_terms.c - edits with terms, sum_j diag(s_j) W E_j + U V + D and db, against plain loops in double and against
  * a model whose weights were changed instead.  Rows, products and dots: 1e-6 of their largest value, which is what fp32
- * storage of the parts allows; logits 1e-6 of theirs with the reference kernels, which sum in double (adapters.md 5, test 16),
- * and 4e-6 with the others, as two passes in fp32 are compared (test_delta_rooms.c). */
+ * storage of the parts allows; logits 1e-6 of theirs with the reference kernels, which sum in double (adapters.md 5, test 16).
+ * With the others as in test_delta_rooms.c: a random relative change of every weight moves logits up to 10 times as far,
+ * relative to the largest, and hidden states 6 times; K <= 48 terms in lanes give 6.5 in place of 8.5, so 0.42 u
+ * sqrt(2 (6.5 + 4) + 5 + 1) = 2.2 u, for logits 2 x 10 x 2.2 u = 2.6e-6, for hidden states 1.6e-6. */
 #include "delta/impl.h"
 #include "kernel/kernel.h"
 #include "kernel/sets.h"
@@ -229,7 +231,7 @@ static void hung_edits(const fixture *f, double tolerance) {
 }
 static void a_hung_edit_is_a_changed_weight(void **state) {
     const ws_kernels best = ws_k;
-    hung_edits(*state, 4e-6);
+    hung_edits(*state, 2.6e-6);
     ws_k = ws_kernels_ref;
     hung_edits(*state, 1e-6);
     ws_k = best;
@@ -265,7 +267,7 @@ static void contrasts_add_up_row_by_row(void **state) {
         ws_batch plain = {1, &row[i], 0, NULL, NULL};
         OK(ws_forward(m, NULL, &plain, want, &err));
         double size = 0, e = worst_error(at, want, (int64_t)row[i].n * hidden, &size);
-        assert_true(e < 5e-6 * size);
+        assert_true(e < 1.6e-6 * size);
         free(want);
         ws_model_free(m), ws_checkpoint_close(c);
         at += row[i].n * hidden;
