@@ -34,8 +34,9 @@ typedef struct ws_engine_options {
     int thinking;        /* enable_thinking of the template: 0 its own default, 1 on, -1 off.  A text then may begin
                                 * with reasoning and </think>, which are handed over as they were said */
     const char *compute; /* arithmetic of products with the model's weights: "f32" (the reference), "bf16" (both sides
-                          * rounded to bf16), or "auto", bf16 where the CPU multiplies pairs of bf16; NULL: auto.  One for
-                          * the whole program: the engine that was opened last decides */
+                          * rounded to bf16), or "auto", bf16 where the CPU is faster so; NULL: auto.  With AMX that
+                          * holds from four requests at once: for one chat take "f32".  One for the whole program: the
+                          * engine that was opened last decides */
 } ws_engine_options;
 
 /* `model`: a Hugging Face directory, a .gguf file, or an id in the Hugging Face cache.  options NULL: all zero. */

@@ -69,6 +69,16 @@ sed -n 2p "$t/p.jsonl" >"$t/q.jsonl"
 "$WS" generate --model "$t/tiny" --prompts "$t/q.jsonl" --max-new-tokens 20 2>/dev/null | sed 's/"index": 0/"index": 1/' >"$t/c"
 sed -n 2p "$t/a" >"$t/d"
 check "generate: an answer does not depend on its neighbours" cmp -s "$t/c" "$t/d"
+# which arithmetic auto takes goes by the prompts: many as `ws doctor` says, few in fp32 wherever that is faster
+cat "$t/p.jsonl" "$t/p.jsonl" "$t/p.jsonl" >"$t/nine.jsonl"
+for n in nine q; do "$WS" generate --compute auto --model "$t/tiny" --prompts "$t/$n.jsonl" --max-new-tokens 8 >"$t/$n" 2>"$t/$n.log"; done
+kernels=$("$WS" doctor --json 2>/dev/null | sed -n 's/.*"kernel_set": "\([a-z0-9]*\).*/\1/p')
+if [ "$kernels" = amx ]; then
+    check "generate: many in tiles of bf16" says 'weights are in bf16 (auto; the amx kernels multiply tiles of bf16)' "$t/nine.log"
+    check "generate: one in fp32" says 'weights are in fp32 (auto; the amx kernels multiply 1 row faster than in bf16)' "$t/q.log"
+else
+    check "generate: one arithmetic for one and many" test "$(grep -c 'weights are in' "$t/nine.log")" = "$(grep -c 'weights are in' "$t/q.log")"
+fi
 "$WS" generate --model "$t/tiny" --prompts "$t/p.jsonl" --max-new-tokens 30 --temperature 1 --seed 1 >"$t/e" 2>/dev/null
 "$WS" generate --model "$t/tiny" --prompts "$t/p.jsonl" --max-new-tokens 30 --temperature 1 --seed 1 >"$t/g" 2>/dev/null
 "$WS" generate --model "$t/tiny" --prompts "$t/p.jsonl" --max-new-tokens 30 --temperature 1 --seed 2 >"$t/h" 2>/dev/null

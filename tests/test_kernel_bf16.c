@@ -407,11 +407,32 @@ static void auto_takes_bf16_only_where_it_is_faster(void **state) {
         char both[64];
         snprintf(both, sizeof both, "%s bf16", k->name);
         assert_int_equal(ws_compute_choose("auto", &err), WS_OK);
-        const int takes = k->bf16 && k->bf16->fast();
+        const int takes = k->bf16 && k->bf16->fast(INT64_MAX);
         assert_int_equal(ws_compute_type(), takes ? WS_COMPUTE_BF16 : WS_COMPUTE_F32);
         assert_string_equal(ws_arithmetic(), takes ? both : k->name);
         assert_true(ws_compute_is_auto());
+        int before = 0; /* more rows never speak for fp32 */
+        for (int64_t rows = 1; rows <= 64; rows++) {
+            const int bf16 = k->bf16 && k->bf16->fast(rows);
+            ws_compute_for(rows);
+            assert_int_equal(ws_compute_type(), bf16 ? WS_COMPUTE_BF16 : WS_COMPUTE_F32);
+            assert_int_equal(ws_compute_few(), takes && !bf16);
+            assert_true(!ws_compute_few() == !strstr(ws_compute_why(), rows == 1 ? " 1 row faster" : " rows faster"));
+            assert_true(bf16 >= before && (rows < 64 || bf16 == takes));
+            before = bf16;
+        }
+        if (!strcmp(k->name, "amx")) { /* tiles of one row are mostly empty */
+            ws_compute_for(1);
+            assert_int_equal(ws_compute_type(), WS_COMPUTE_F32);
+            assert_string_equal(ws_compute_why(), "auto; the amx kernels multiply 1 row faster than in bf16");
+        }
+        in_f32(); /* who asks by name gets it for any work */
+        ws_compute_for(64);
+        assert_int_equal(ws_compute_type(), WS_COMPUTE_F32);
         in_bf16();
+        ws_compute_for(1);
+        assert_int_equal(ws_compute_type(), WS_COMPUTE_BF16);
+        assert_false(ws_compute_few());
         assert_string_equal(ws_arithmetic(), both);
         assert_false(ws_compute_is_auto());
         in_f32();

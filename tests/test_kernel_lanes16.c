@@ -10,9 +10,10 @@
 #include "kernel/sets.h"
 
 static int usable(void) { return ws_kernels_avx2.usable(); } /* the Makefile compiles this file for AVX2 */
-static const ws_bf16_kernels pairs = WS_BF16_TABLE(usable, usable);
+static int fast(int64_t rows) { return rows > 2; }
+static const ws_bf16_kernels pairs = WS_BF16_TABLE(usable, fast);
 static const ws_kernels sixteen = WS_LANES_TABLE("plain16", usable, &pairs);
-static const ws_bf16_kernels tiles = WS_TILE_TABLE(usable, usable);
+static const ws_bf16_kernels tiles = WS_TILE_TABLE(usable, fast);
 static const ws_kernels with_tiles = WS_LANES_TABLE("plain16", usable, &tiles);
 /* The sets differ in bf16 alone; the others' tests take the last one. */
 static const ws_kernels *const plain_sets[] = {&with_tiles, &sixteen, NULL};

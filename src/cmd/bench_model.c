@@ -3,6 +3,7 @@
 #include "base/progress.h"
 #include "cmd/bench.h"
 #include "delta/delta.h"
+#include "kernel/compute.h"
 #include "kernel/kernel.h"
 #include "model/model.h"
 #include "run/measure.h"
@@ -130,6 +131,7 @@ ws_status ws_bench_decode(const ws_bench_opts *o, const ws_common *c, ws_err *er
     ws_measured v, steered, prompts;
     ws_delta *dw = NULL;
     char how[48];
+    ws_compute_for(rows);
     if (ws_session_open_weights(&s, c, err)) return err->code;
     heading(&s, c->json);
     ws_status st = ws_measure_decode(&v, &prompts, s.model, rows, context, tokens, rounds, NULL, err);

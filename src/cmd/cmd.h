@@ -96,6 +96,8 @@ typedef struct ws_session {
 ws_status ws_session_open(ws_session *s, const ws_common *c, ws_err *err);
 ws_status ws_session_open_text(ws_session *s, const ws_common *c, ws_err *err);    /* checkpoint and tokenizer only */
 ws_status ws_session_open_weights(ws_session *s, const ws_common *c, ws_err *err); /* checkpoint and model only */
+/* The model of a session opened for its text, once the work is known that decides on the arithmetic (ws_compute_for). */
+ws_status ws_session_weights(ws_session *s, ws_err *err);
 /* The chat template; opens the tokenizer where it is not open yet. */
 ws_status ws_session_chat(ws_session *s, const ws_common *c, ws_err *err);
 void ws_session_close(ws_session *s);

@@ -43,13 +43,18 @@ static ws_status open_parts(ws_session *s, const ws_common *c, int text, int wei
     memset(s, 0, sizeof *s);
     if (!c->model) return ws_fail(err, WS_EUSAGE, "--model is missing: give a directory, a .gguf file or a hub id");
     if (ws_cmd_checkpoint(&s->checkpoint, c->model, c, err) ||
-        (text && ws_tokenizer_open(&s->tokenizer, s->checkpoint, err)) ||
-        (weights && ws_model_open(&s->model, s->checkpoint, err))) {
+        (text && ws_tokenizer_open(&s->tokenizer, s->checkpoint, err)) || (weights && ws_session_weights(s, err))) {
         ws_session_close(s);
         return err->code;
     }
-    if (weights && ws_compute_type() == WS_COMPUTE_BF16)
-        ws_note("products with the model's weights are in bf16 (%s)", ws_compute_why());
+    return WS_OK;
+}
+
+ws_status ws_session_weights(ws_session *s, ws_err *err) {
+    if (ws_model_open(&s->model, s->checkpoint, err)) return err->code;
+    if (ws_compute_type() == WS_COMPUTE_BF16 || ws_compute_few())
+        ws_note("products with the model's weights are in %s (%s)", ws_compute_few() ? "fp32" : "bf16",
+                ws_compute_why());
     return WS_OK;
 }
 

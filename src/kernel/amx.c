@@ -21,7 +21,11 @@ static int usable(void) {
     return 0;
 #endif
 }
-static int fast(void) { return 1; }
+
+/* Of few rows a tile is mostly empty: whole decode steps of SmolLM2, best of several, tokens/s in fp32 and in tiles, with Q8_0
+ * weights at 1, 2, 3, 4 rows 120 58, 189 141, 260 167, 219 279; Q4_1 130 78, 217 141, 276 194, 311 282; BF16 86 77, 185 154,
+ * 230 220, 231 282; F32 41 31, 76 61, 110 95, 163 131. */
+static int fast(int64_t rows) { return rows > 3; }
 
 const ws_bf16_kernels ws_bf16_amx = WS_TILE_TABLE(usable, fast);
 #else

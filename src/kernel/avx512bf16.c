@@ -14,7 +14,10 @@ static int usable(void) {
 }
 
 /* Intel's cores start one VDPBF16PS every second cycle and two fp32 multiply-adds in each, so pairs are the slower way. */
-static int fast(void) { return !__builtin_cpu_is("intel"); }
+static int fast(int64_t rows) {
+    (void)rows;
+    return !__builtin_cpu_is("intel");
+}
 
 const ws_bf16_kernels ws_bf16_avx512 = WS_BF16_TABLE(usable, fast);
 #else

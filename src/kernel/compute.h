@@ -22,9 +22,14 @@
 
 typedef enum ws_compute { WS_COMPUTE_F32, WS_COMPUTE_BF16 } ws_compute;
 
-/* "f32", "bf16", or "auto": bf16 where the kernel set in use has products of bf16 pairs.  NULL: what WS_COMPUTE says, else
- * auto.  Call it after ws_kernels_init and before threads start; until then products are f32. */
+/* "f32", "bf16", or "auto": bf16 where the kernel set in use is faster so.  NULL: what WS_COMPUTE says, else auto.  Call it
+ * after ws_kernels_init and before threads start; until then products are f32. */
 ws_status ws_compute_choose(const char *name, ws_err *err);
+/* For auto: the work is `rows` texts, written side by side, and its products have no more rows than that but for the prompts'.
+ * Without this call, many.  Of the whole work, not of how it is cut: the cut must change no bits.  Before its first product. */
+void ws_compute_for(int64_t rows);
+/* auto took f32 because of so few rows. */
+int ws_compute_few(void);
 ws_compute ws_compute_type(void);
 const char *ws_compute_name(void); /* "f32" or "bf16" */
 const char *ws_compute_why(void);  /* a phrase: who chose it, and for what reason */

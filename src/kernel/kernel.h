@@ -10,8 +10,8 @@
  * nearest even, subnormal inputs and results 0.  Bounds and orders of summation: compute.h. */
 typedef struct ws_bf16_kernels {
     int (*usable)(void);
-    int (*fast)(void); /* on this CPU faster than fp32 */
-    int tiles;         /* sums in tiles of 16 x 16: nt takes x as panels, and orders differ (compute.h) */
+    int (*fast)(int64_t rows); /* on this CPU faster than fp32 in products of so many rows of x */
+    int tiles;                 /* sums in tiles of 16 x 16: nt takes x as panels, and orders differ (compute.h) */
     void (*round)(uint16_t *dst, const float *src, int64_t n); /* as ws_bf16_round */
     /* Only where `tiles`: 16 rows of x (NULL: a row of zeros), rounded, to [K / 32, up][16 pairs][16 rows][2]. */
     void (*panel)(uint16_t *dst, const float *const row[16], int64_t K);
