@@ -149,9 +149,6 @@ static ws_status find_type(const char *name, size_t n, ws_dtype *t, ws_err *err)
 /* One line: the best rate within `seconds`, beside the peak measured before and after. */
 static ws_status one(long M, long N, long K, ws_dtype t, const opts *o, int json, ws_err *err) {
     const long rows = o->nn ? K : N, cols = o->nn ? N : K;
-    if (cols % ws_dtypes[t].block)
-        return ws_fail(err, WS_EUSAGE, "--shapes: rows of %ld weights cannot be stored as %s, which has blocks of %d",
-                       cols, ws_dtypes[t].name, ws_dtypes[t].block);
     const size_t bytes = ws_dtype_bytes(t, (int64_t)rows * cols);
     float *x = ws_try_alloc((size_t)M * (size_t)K, sizeof *x), *y = ws_try_alloc((size_t)M * (size_t)N, sizeof *y);
     uint8_t *w = ws_try_alloc(bytes, 1);
@@ -197,31 +194,43 @@ out:
     return st;
 }
 
-static ws_status gemm(const opts *o, const ws_common *c, ws_err *err) {
-    const int json = c->json;
-    if (!json) {
-        const int pairs = ws_compute_type() == WS_COMPUTE_BF16 && ws_k.bf16;
-        printf("kernel set %s, %d threads, %s, compute type %s\n", ws_k.name, ws_threads(),
-               o->nn ? "y = A W" : "y = x W^T", ws_compute_name());
-        printf("%-5s %6s  %6s  %6s %10s %9s %8s %9s\n", "W", "M", "N", "K", "GFLOP/s", pairs ? "bf16 peak" : "FMA peak",
-               "share", "W GB/s");
-    }
-    for (const char *s = o->shapes; *s;) {
+/* Every shape with every type: looks whether they exist, or measures them. */
+static ws_status all_products(const opts *o, int measure, int json, ws_err *err) {
+    const char *s = o->shapes;
+    do {
         long M, N, K;
         int used = 0;
         if (sscanf(s, "%ldx%ldx%ld%n", &M, &N, &K, &used) != 3 || (s[used] && s[used] != ',') || M < 1 || N < 1 ||
             K < 1 || M > 1 << 20 || N > 1 << 20 || K > 1 << 20)
             return ws_fail(err, WS_EUSAGE, "--shapes: '%s' does not begin with MxNxK, each 1..1048576", s);
         s += used + (s[used] == ',');
-        for (const char *t = o->types; *t;) {
-            size_t n = strcspn(t, ",");
+        const long cols = o->nn ? N : K;
+        const char *t = o->types;
+        do {
+            const size_t n = strcspn(t, ",");
             ws_dtype type = WS_F32;
-            if (ws_interrupt_check(err) || find_type(t, n, &type, err) || one(M, N, K, type, o, json, err))
-                return err->code;
+            if (ws_interrupt_check(err) || find_type(t, n, &type, err)) return err->code;
+            if (cols % ws_dtypes[type].block)
+                return ws_fail(err, WS_EUSAGE,
+                               "--shapes: rows of %ld weights cannot be stored as %s, which has blocks of %d", cols,
+                               ws_dtypes[type].name, ws_dtypes[type].block);
+            if (measure && one(M, N, K, type, o, json, err)) return err->code;
             t += n + (t[n] == ',');
-        }
-    }
+        } while (*t);
+    } while (*s);
     return WS_OK;
+}
+
+static ws_status gemm(const opts *o, const ws_common *c, ws_err *err) {
+    if (all_products(o, 0, c->json, err)) return err->code;
+    if (!c->json) {
+        const int pairs = ws_compute_type() == WS_COMPUTE_BF16 && ws_k.bf16;
+        printf("kernel set %s, %d threads, %s, compute type %s\n", ws_k.name, ws_threads(),
+               o->nn ? "y = A W" : "y = x W^T", ws_compute_name());
+        printf("%-5s %6s  %6s  %6s %10s %9s %8s %9s\n", "W", "M", "N", "K", "GFLOP/s", pairs ? "bf16 peak" : "FMA peak",
+               "share", "W GB/s");
+    }
+    return all_products(o, 1, c->json, err);
 }
 
 /* Which options a subject takes; the others are refused, not ignored. */

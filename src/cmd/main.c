@@ -123,7 +123,7 @@ int main(int argc, char **argv) {
         if (!st) st = ws_fail(&err, WS_EIO, "writing to standard output failed (disk full or closed pipe?)");
         __fpurge(stdout), clearerr(stdout); /* said once is enough */
     }
-    if (ws_profile_on()) show_profile();
+    if (ws_profile_on() && st != WS_EUSAGE) show_profile();
     struct rusage use;
     if (!getrusage(RUSAGE_SELF, &use)) /* shown with -v */
         ws_detail("ws %s: %.1f s, peak memory %ld MiB", cmd->name, ws_now() - start, use.ru_maxrss / 1024);
