@@ -148,7 +148,7 @@ ws_status ws_rows_make(ws_rows *out, const ws_rows_options *o, ws_err *err) {
     }
     for (int i = 0; i < c.vectors.n && !st; i++)
         add(out, ws_xstrdup(c.vectors.name[i]),
-            strcmp(c.vectors.name[i], "random_direction") ? WS_ROW_VECTOR : WS_ROW_RANDOM_VECTOR, o->base, o->seed);
+            ws_steer_named(c.vectors.name[i])->control ? WS_ROW_RANDOM_VECTOR : WS_ROW_VECTOR, o->base, o->seed);
     for (int i = 0; i < c.prompts.n && !st; i++)
         add(out, ws_xstrdup(c.prompts.name[i]), WS_ROW_PROMPT, o->base, o->seed);
     if (!st && !out->n) st = ws_fail(err, WS_EUSAGE, "neither --adapters nor --methods names anything");

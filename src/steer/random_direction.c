@@ -25,5 +25,8 @@ static const ws_hidden_ops hidden = {.site = WS_SITE_BLOCK,
                                      .adds_up = 1,
                                      .nominal = 0.1};
 
-const ws_steer_ops ws_steer_random_direction = {
-    .name = "random_direction", .title = "y + C v, v random: the control", WS_STEER_ADDITIVE, .hidden = &hidden};
+const ws_steer_ops ws_steer_random_direction = {.name = "random_direction",
+                                                .title = "y + C v, v random: the control",
+                                                .control = 1,
+                                                WS_STEER_ADDITIVE,
+                                                .hidden = &hidden};

@@ -19,6 +19,7 @@ typedef struct ws_steer_ops {
     int ends;                      /* 1: strengths end at the bracket's upper end: a whole turn, a whole share */
     int identity_at_zero; /* 0: the map towards strength 0 is not the identity (strength 0 itself never runs it) */
     int two_sided;        /* 0: strength 1 only (prompt rows) */
+    int control;          /* 1: points where nothing was learned; what it does, any push of its size does */
     double far;           /* a strength beyond is told as far_note says; 0: none is */
     const char *far_note;
     const ws_hidden_ops *hidden; /* of hidden-state methods; they load and free through it */
