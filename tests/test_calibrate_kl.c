@@ -1,7 +1,7 @@
 /* Per-token KL along the steered continuation against transformers (tools/reference/make_kl.py): the adapter from PEFT, merged
  * densely there, a per-row side product here. */
 #include "base/stats.h"
-#include "calibrate/kl.h"
+#include "calibrate/kl_impl.h"
 #include "steer/steer.h"
 #include "tiny.h"
 
@@ -117,6 +117,49 @@ static void no_bit_depends_on_the_company_or_the_memory(void **state) {
     world_close(&w);
 }
 
+/* Answers that are expected, right ones, ones that part at every place, end early or late, or are noise: the answers and
+ * their KL are those of a runner that expects nothing; only the work differs. */
+enum { RIGHT, PART, NOISE, SHORT, LONG, END, EXPECTATIONS };
+static void expect(const world *w, ws_kl_heard *h, int what, int turn) {
+    for (int p = 0; p < w->n; p++) {
+        int32_t *ids = h->ids + p * w->n_tokens;
+        const int place = (turn + 3 * p) % w->n_tokens;
+        if (what == PART && place < h->n[p]) ids[place] = (ids[place] + 1) % 60;
+        if (what == NOISE)
+            for (int t = 0; t < w->n_tokens; t++) ids[t] = (ids[t] * 7 + t + turn) % 60, h->n[p] = w->n_tokens;
+        if (what == SHORT) h->n[p] = place;
+        if (what == LONG)
+            for (; h->n[p] < w->n_tokens; h->n[p]++) ids[h->n[p]] = 5; /* behind the end of text */
+        if (what == END && place < h->n[p]) ids[place] = w->eos, h->n[p] = place + 1;
+    }
+}
+
+static void what_is_expected_changes_nothing(void **state) {
+    (void)state;
+    world w;
+    ws_err err = {0};
+    world_open(&w);
+    const ws_kl_arm arm[2] = {{w.method->patch, 1.5}, {w.method->patch, -2}};
+    ws_kl_result want[2], got[2];
+    ws_kl *k;
+    OK(ws_kl_new(&k, w.t.m, w.prompt, w.n, w.n_tokens, w.eos, 0, &err));
+    OK(ws_kl_run(k, arm, 2, NULL, want, &err));
+    assert_int_equal(k->n_heard, 2);
+    const int64_t alone = k->forwards;
+    OK(ws_kl_run(k, arm, 2, NULL, got, &err));
+    for (int a = 0; a < 2; a++) same_bits(&want[a], &got[a]), ws_kl_result_free(&got[a]);
+    assert_true(k->forwards - alone < alone / 2);
+    for (int what = 0; what < EXPECTATIONS; what++)
+        for (int turn = 0; turn < w.n_tokens; turn += what == PART || what == END ? 1 : 5) {
+            for (int a = 0; a < 2; a++) expect(&w, &k->heard[k->n_heard - 2 + a], what, turn);
+            OK(ws_kl_run(k, arm, 2, NULL, got, &err));
+            for (int a = 0; a < 2; a++) same_bits(&want[a], &got[a]), ws_kl_result_free(&got[a]);
+        }
+    for (int a = 0; a < 2; a++) ws_kl_result_free(&want[a]);
+    ws_kl_free(k);
+    world_close(&w);
+}
+
 static void strength_zero_is_the_base_exactly(void **state) {
     (void)state;
     world w;
@@ -218,6 +261,7 @@ int main(void) {
         cmocka_unit_test(a_row_of_logits),
         cmocka_unit_test(agrees_with_a_dense_merge_in_transformers),
         cmocka_unit_test(no_bit_depends_on_the_company_or_the_memory),
+        cmocka_unit_test(what_is_expected_changes_nothing),
         cmocka_unit_test(strength_zero_is_the_base_exactly),
         cmocka_unit_test(an_overflow_names_its_strength_and_leaves_the_runner_usable),
         cmocka_unit_test(the_interval_is_that_of_resampled_pools),

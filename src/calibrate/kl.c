@@ -1,63 +1,14 @@
-#include "calibrate/kl.h"
 #include "base/interrupt.h"
 #include "base/parallel.h"
-#include "base/progress.h"
 #include "base/str.h"
+#include "calibrate/kl_impl.h"
 #include "kernel/kernel.h"
 #include "ops/kv.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PREFILL_TOKENS = 4096, /* packed tokens of one prefill call */
-    HEAD_ROWS = 64,        /* rows of logits held at once */
-    MAX_ROWS = 384
-}; /* rows of one decode step */
-
-struct ws_kl {
-    ws_model *m;
-    ws_state *state;
-    const ws_kl_prompt *prompt;
-    int n, n_tokens;
-    int32_t eos;
-    int64_t budget; /* of rows in flight */
-    int64_t d, vocab;
-    int common_base, common_steered; /* tokens that all prompts begin with */
-    int base_header;                 /* sequence of the common beginning at alpha 0; -1: not yet */
-    int *base_seq;                   /* [n] base prefill of each prompt; -1: not yet */
-    float *base_hidden;              /* [n, d] its last hidden state */
-    int keep;                        /* base prefills fit in the budget and are kept between runs */
-    float *logits;                   /* [HEAD_ROWS, vocab], then a scratch row per thread */
-};
-
-/* A steered row, and the base sequence that follows its tokens; rows of one prompt share it until their tokens differ. */
-typedef struct row {
-    int arm, prompt, seq;
-    int32_t tok;
-} row;
-typedef struct node {
-    int prompt, seq;
-    int32_t tok;
-    int first, count; /* rows [first, first + count) */
-} node;
-
-/* Everything of one ws_kl_run. */
-typedef struct job {
-    ws_kl *k;
-    const ws_kl_arm *arm;
-    int n_arms, n_patches;
-    ws_patch **patch;
-    int *arm_patch;  /* [n_arms] index into patch, -1 none */
-    int *arm_header; /* [n_arms] */
-    ws_kl_result *out;
-    row *rows, *spare_rows;
-    node *nodes, *spare_nodes;
-    int n_rows, n_nodes;
-    float *hidden;
-    ws_progress bar;
-    int64_t done;
-} job;
+enum { HEARD = 32 }; /* answers of so many strengths are remembered */
 
 double ws_kl_row(const float *s, const float *b, int64_t vocab, float *e, int32_t *argmax) {
     float ms = ws_k.max(s, vocab), mb = ws_k.max(b, vocab);
@@ -134,14 +85,20 @@ ws_status ws_kl_new(ws_kl **out, ws_model *m, const ws_kl_prompt *prompt, int n,
     k->budget = budget > 0 ? budget : ws_kl_budget(m);
     k->keep = total <= k->budget / 2;
     if (k->keep) k->budget -= total;
+    const int64_t tracks = 2 * (seq_bytes(m, n_tokens + WS_KV_PAGE) - ws_model_seq_bytes(m)) * n; /* of two strengths */
+    k->keep_tracks = k->keep && tracks <= k->budget / 4;
+    if (k->keep_tracks) k->budget -= tracks;
     k->common_base = common_prefix(prompt, n, 0), k->common_steered = common_prefix(prompt, n, 1);
     k->base_seq = ws_xmalloc((size_t)n * sizeof *k->base_seq);
     for (int i = 0; i < n; i++) k->base_seq[i] = -1;
+    k->tracks = ws_xcalloc((size_t)n, sizeof *k->tracks);
+    k->heard = ws_xcalloc(HEARD, sizeof *k->heard);
     k->base_hidden = ws_try_alloc((size_t)n * (size_t)k->d, sizeof(float));
-    k->logits = ws_try_alloc((size_t)(HEAD_ROWS + ws_threads()) * (size_t)k->vocab, sizeof(float));
-    if (!k->base_hidden || !k->logits) {
+    k->states = ws_try_alloc(2 * WS_KL_HEAD * (size_t)k->d, sizeof(float));
+    k->logits = ws_try_alloc((size_t)(2 * WS_KL_HEAD + ws_threads()) * (size_t)k->vocab, sizeof(float));
+    if (!k->base_hidden || !k->states || !k->logits) {
         ws_kl_free(k);
-        return ws_fail(err, WS_ENOMEM, "out of memory for %d rows of logits of %lld tokens", HEAD_ROWS,
+        return ws_fail(err, WS_ENOMEM, "out of memory for %d rows of logits of %lld tokens", 2 * WS_KL_HEAD,
                        (long long)dim->vocab);
     }
     if (ws_state_new(&k->state, m, err)) {
@@ -152,33 +109,37 @@ ws_status ws_kl_new(ws_kl **out, ws_model *m, const ws_kl_prompt *prompt, int n,
     return WS_OK;
 }
 
+static void forget(ws_kl_heard *h) { free(h->n), free(h->ids); }
+
 void ws_kl_free(ws_kl *k) {
     if (!k) return;
+    if (k->state) ws_kl_drop_tracks(k, 0, k->n, 1);
+    for (int i = 0; i < k->n_heard; i++) forget(&k->heard[i]);
+    if (k->tracks)
+        for (int p = 0; p < k->n; p++) free(k->tracks[p].track);
     ws_state_free(k->state);
-    free(k->base_seq), free(k->base_hidden), free(k->logits);
+    free(k->base_seq), free(k->base_hidden), free(k->states), free(k->logits), free(k->tracks), free(k->heard);
     free(k);
 }
 
-/* One or more forwards over rows whose arm is given (-1: base); every row returns its last hidden state. */
-static ws_status forward(job *j, const ws_row *r, const int *arm, int n, float *hidden, ws_err *err) {
+int ws_kl_group(const int *tokens, int i, int n) {
+    int64_t sum = tokens[i];
+    int e = i + 1;
+    while (e < n && e - i < WS_KL_ROWS && sum + tokens[e] <= WS_KL_TOKENS) sum += tokens[e++];
+    return e;
+}
+
+ws_status ws_kl_forward(ws_kl_job *j, const ws_row *r, const int *arm, int n, float *hidden, ws_err *err) {
     ws_kl *k = j->k;
     float *alpha = ws_xcalloc((size_t)n * (size_t)(j->n_patches + 1), sizeof *alpha);
     const float **per_patch = ws_xmalloc((size_t)(j->n_patches + 1) * sizeof *per_patch);
+    for (int p = 0; p < j->n_patches; p++) per_patch[p] = alpha + (int64_t)p * n;
     for (int i = 0; i < n; i++)
         if (arm[i] >= 0 && j->arm_patch[arm[i]] >= 0)
             alpha[(int64_t)j->arm_patch[arm[i]] * n + i] = (float)j->arm[arm[i]].alpha;
-    ws_status st = WS_OK;
-    for (int i = 0; i < n && !st;) {
-        int64_t tokens = 0;
-        int e = i;
-        while (e < n && (e == i || (e - i < MAX_ROWS && tokens + r[e].n <= PREFILL_TOKENS))) tokens += r[e++].n;
-        for (int p = 0; p < j->n_patches; p++) per_patch[p] = alpha + (int64_t)p * n + i;
-        const ws_batch b = {
-            .n_rows = e - i, .row = r + i, .n_patches = j->n_patches, .patch = j->patch, .alpha = per_patch};
-        st = ws_interrupt_check(err);
-        if (!st) st = ws_forward(k->m, k->state, &b, hidden + (int64_t)i * k->d, err);
-        i = e;
-    }
+    const ws_batch b = {.n_rows = n, .row = r, .n_patches = j->n_patches, .patch = j->patch, .alpha = per_patch};
+    ws_status st = ws_interrupt_check(err);
+    if (!st) st = ws_forward(k->m, k->state, &b, hidden, err), k->forwards++;
     free(alpha), free(per_patch);
     if (st == WS_ENONFINITE) {
         ws_str list = {0};
@@ -189,44 +150,39 @@ static ws_status forward(job *j, const ws_row *r, const int *arm, int n, float *
     return st;
 }
 
-/* Base prefills of prompts [p0, p1) that are missing, and the steered prefills of all arms, in shared batches. `hidden`
- * [(p1-p0) * n_arms, d] gets the steered rows' states, prompt by prompt. */
-static ws_status prefill(job *j, int p0, int p1, int *seq, float *hidden, ws_err *err) {
+/* Base prefills of prompts [p0, p1) that are missing. */
+static ws_status prefill(ws_kl_job *j, int p0, int p1, ws_err *err) {
     ws_kl *k = j->k;
-    int cap = (p1 - p0) * (j->n_arms + 1), n = 0, *arm = ws_xmalloc((size_t)cap * sizeof *arm),
-        *who = ws_xmalloc((size_t)cap * sizeof *who);
+    const int cap = p1 - p0;
+    int n = 0, *tokens = ws_xmalloc(3 * (size_t)cap * sizeof *tokens), *arm = tokens + cap, *who = arm + cap;
     ws_row *r = ws_xmalloc((size_t)cap * sizeof *r);
-    float *h = ws_xmalloc((size_t)cap * (size_t)k->d * sizeof *h);
     for (int p = p0; p < p1; p++) {
         const ws_kl_prompt *q = &k->prompt[p];
-        if (k->base_seq[p] < 0) {
-            k->base_seq[p] = ws_seq_fork(k->state, k->base_header, k->common_base);
-            r[n] = (ws_row){k->base_seq[p], q->base + k->common_base, q->n_base - k->common_base, 1};
-            arm[n] = -1, who[n++] = p;
-        }
-        for (int a = 0; a < j->n_arms; a++) {
-            int s = seq[(p - p0) * j->n_arms + a] = ws_seq_fork(k->state, j->arm_header[a], k->common_steered);
-            r[n] = (ws_row){s, q->steered + k->common_steered, q->n_steered - k->common_steered, 1};
-            arm[n] = a, who[n++] = p;
-        }
+        if (k->base_seq[p] >= 0) continue;
+        k->base_seq[p] = ws_seq_fork(k->state, k->base_header, k->common_base);
+        r[n] = (ws_row){k->base_seq[p], q->base + k->common_base, q->n_base - k->common_base, 1};
+        tokens[n] = r[n].n, arm[n] = -1, who[n++] = p;
     }
-    ws_status st = forward(j, r, arm, n, h, err);
-    for (int i = 0; i < n; i++) {
-        float *to =
-            arm[i] < 0 ? k->base_hidden + who[i] * k->d : hidden + ((int64_t)(who[i] - p0) * j->n_arms + arm[i]) * k->d;
-        if (!st) memcpy(to, h + i * k->d, (size_t)k->d * sizeof *to);
-        if (st && arm[i] < 0) ws_seq_free(k->state, k->base_seq[who[i]]), k->base_seq[who[i]] = -1;
+    ws_status st = WS_OK;
+    int done = 0;
+    for (int e; done < n; done = e) {
+        e = ws_kl_group(tokens, done, n);
+        if ((st = ws_kl_forward(j, r + done, arm + done, e - done, j->hidden, err))) break;
+        for (int i = done; i < e; i++)
+            memcpy(k->base_hidden + who[i] * k->d, j->hidden + (i - done) * k->d, (size_t)k->d * sizeof(float));
     }
-    free(arm), free(who), free(r), free(h);
+    for (int i = done; i < n; i++) ws_seq_free(k->state, k->base_seq[who[i]]), k->base_seq[who[i]] = -1;
+    free(tokens), free(r);
     return st;
 }
 
 /* Sequences of the common beginnings: the base's once and for all, each arm's for this run. */
-static ws_status headers(job *j, ws_err *err) {
+static ws_status headers(ws_kl_job *j, ws_err *err) {
     ws_kl *k = j->k;
     int n = 0, *arm = ws_xmalloc((size_t)(j->n_arms + 1) * sizeof *arm);
     ws_row *r = ws_xmalloc((size_t)(j->n_arms + 1) * sizeof *r);
-    if (k->base_header < 0) {
+    int fresh = k->base_header < 0;
+    if (fresh) {
         k->base_header = ws_seq_new(k->state);
         if (k->common_base) r[n] = (ws_row){k->base_header, k->prompt[0].base, k->common_base, 0}, arm[n++] = -1;
     }
@@ -235,162 +191,107 @@ static ws_status headers(job *j, ws_err *err) {
         if (k->common_steered)
             r[n] = (ws_row){j->arm_header[a], k->prompt[0].steered, k->common_steered, 0}, arm[n++] = a;
     }
-    ws_status st = n ? forward(j, r, arm, n, j->hidden, err) : WS_OK;
-    if (st) ws_seq_free(k->state, k->base_header), k->base_header = -1;
+    ws_status st = n ? ws_kl_forward(j, r, arm, n, j->hidden, err) : WS_OK;
+    if (st && fresh) ws_seq_free(k->state, k->base_header), k->base_header = -1;
     free(arm), free(r);
     return st;
 }
 
-typedef struct measure { /* a chunk of logits rows that ws_parallel_for walks */
-    job *j;
-    const row **steered;
-    const int *ls, *lb; /* logits row of the steered and of the base state */
-    double *kl;
-    int32_t *tok;
-} measure;
-static void measure_rows(void *arg, int64_t begin, int64_t end) {
-    measure *w = arg;
-    ws_kl *k = w->j->k;
-    float *scratch = k->logits + (HEAD_ROWS + ws_thread_id()) * k->vocab;
-    for (int64_t i = begin; i < end; i++)
-        w->kl[i] =
-            ws_kl_row(k->logits + w->ls[i] * k->vocab, k->logits + w->lb[i] * k->vocab, k->vocab, scratch, &w->tok[i]);
+/* ---------- what is expected ---------- */
+
+/* The earlier answers that those of this arm are expected to be like: the same patch at the nearest strength of that sign,
+ * else those that were nearest to the base. */
+static const ws_kl_heard *expected(const ws_kl *k, const ws_kl_arm *arm) {
+    const ws_kl_heard *best = NULL;
+    double least = INFINITY;
+    for (int i = 0; i < k->n_heard; i++) {
+        const ws_kl_heard *h = &k->heard[i];
+        const int same = h->patch == arm->patch && h->alpha * arm->alpha > 0;
+        const double far = same ? fabs(log(h->alpha / arm->alpha)) : 1e9 + h->mean;
+        if (far <= least) least = far, best = h; /* of equals the last */
+    }
+    return best;
 }
 
-/* hidden: node by node, the base state and then its rows' states.  Records KL and greedy token of step t. */
-static ws_status score(job *j, const float *hidden, int t, ws_err *err) {
+static void remember(ws_kl *k, const ws_kl_arm *arm, const ws_kl_result *r) {
+    if (k->n_heard == HEARD) {
+        forget(k->heard);
+        memmove(k->heard, k->heard + 1, (size_t)--k->n_heard * sizeof *k->heard);
+    }
+    const size_t n = (size_t)r->n_prompts, cells = n * (size_t)r->n_tokens;
+    ws_kl_heard *h = &k->heard[k->n_heard++];
+    *h = (ws_kl_heard){arm->patch, arm->alpha, ws_kl_summary(r).mean, ws_xmalloc(n * sizeof *h->n),
+                       ws_xmalloc(cells * sizeof *h->ids)};
+    memcpy(h->n, r->n, n * sizeof *h->n);
+    memcpy(h->ids, r->ids, cells * sizeof *h->ids);
+}
+
+/* ---------- a run ---------- */
+
+/* The rows of prompts [p0, p1) speak, each expected to answer as at the strength heard[arm] (NULL: nothing is). */
+static ws_status speak(ws_kl_job *j, int p0, int p1, const ws_kl_heard *const *heard, ws_err *err) {
     ws_kl *k = j->k;
-    int ls[HEAD_ROWS], lb[HEAD_ROWS], of[HEAD_ROWS];
-    double kl[HEAD_ROWS];
-    int32_t tok[HEAD_ROWS];
-    int64_t at = 0; /* first hidden row that is not scored */
-    for (int i = 0, r = 0; i < j->n_nodes;) {
-        int used = 0, n = 0;
-        for (; i < j->n_nodes && used + 1 + j->nodes[i].count <= HEAD_ROWS; i++) {
-            int base = used++;
-            for (int c = 0; c < j->nodes[i].count; c++) of[n] = r++, ls[n] = used++, lb[n++] = base;
+    j->n_rows = 0;
+    for (int p = p0; p < p1; p++)
+        for (int a = 0; a < j->n_arms; a++) {
+            const int64_t cell = (int64_t)p * k->n_tokens;
+            ws_kl_speaker *x = &j->rows[j->n_rows];
+            *x = (ws_kl_speaker){.arm = a,
+                                 .prompt = p,
+                                 .seq = -1,
+                                 .ids = j->out[a].ids + cell,
+                                 .kl = j->out[a].kl + cell,
+                                 .hidden = j->waiting + (int64_t)j->n_rows++ * k->n_tokens * k->d};
+            if (heard[a]) x->draft = heard[a]->ids + cell, x->n_draft = heard[a]->n[p];
         }
-        WS_ASSERT(n > 0);
-        ws_head(k->m, hidden + at * k->d, used, k->logits);
-        at += used;
-        measure w = {.j = j, .ls = ls, .lb = lb, .kl = kl, .tok = tok};
-        ws_parallel_for(n, 1, measure_rows, &w);
-        for (int c = 0; c < n; c++) {
-            row *x = &j->rows[of[c]];
-            ws_kl_result *o = &j->out[x->arm];
-            if (isnan(kl[c]))
-                return ws_fail(err, WS_ENONFINITE,
-                               "the KL at alpha %+g is not a finite number (prompt %d, generated position %d): the "
-                               "model's logits overflow at this strength; lower the upper end of --bracket",
-                               j->arm[x->arm].alpha, x->prompt, t);
-            int64_t cell = (int64_t)x->prompt * k->n_tokens + t;
-            o->kl[cell] = kl[c], o->ids[cell] = x->tok = tok[c];
-            o->n[x->prompt] = t + 1;
-        }
-    }
-    return WS_OK;
+    return ws_kl_speak(j, err);
 }
 
-/* Drops rows that have ended and splits nodes whose rows chose different tokens. */
-static void regroup(job *j, int t) {
+static ws_status run_chunk(ws_kl_job *j, int p0, int p1, ws_err *err) {
     ws_kl *k = j->k;
-    int n_rows = 0, n_nodes = 0;
-    for (int i = 0; i < j->n_nodes; i++) {
-        const node *b = &j->nodes[i];
-        int first_node = n_nodes, taken[64] = {0};
-        int len = ws_seq_len(k->state, b->seq);
-        for (int c = 0; c < b->count; c++) {
-            row *x = &j->rows[b->first + c];
-            j->done++;
-            if (x->tok == k->eos || t + 1 == k->n_tokens) {
-                j->done += k->n_tokens - 1 - t;
-                ws_seq_free(k->state, x->seq);
-                taken[c] = 1;
-            }
-        }
-        for (int c = 0; c < b->count; c++) {
-            if (taken[c]) continue;
-            int32_t tok = j->rows[b->first + c].tok;
-            node *to = &j->spare_nodes[n_nodes];
-            *to =
-                (node){b->prompt, n_nodes == first_node ? b->seq : ws_seq_fork(k->state, b->seq, len), tok, n_rows, 0};
-            n_nodes++;
-            for (int e = c; e < b->count; e++)
-                if (!taken[e] && j->rows[b->first + e].tok == tok)
-                    j->spare_rows[n_rows++] = j->rows[b->first + e], to->count++, taken[e] = 1;
-        }
-        if (n_nodes == first_node) ws_seq_free(k->state, b->seq);
+    const ws_kl_heard **heard = ws_xcalloc((size_t)j->n_arms, sizeof *heard);
+    const int64_t done = j->done;
+    for (int a = 0; a < j->n_arms; a++) heard[a] = expected(k, &j->arm[a]);
+    ws_status st = prefill(j, p0, p1, err);
+    if (!st) st = speak(j, p0, p1, heard, err);
+    if (st == WS_ENONFINITE && k->n_heard) { /* it may have come from what was expected and is not said */
+        *err = (ws_err){0};
+        j->done = done;
+        memset(heard, 0, (size_t)j->n_arms * sizeof *heard);
+        st = prefill(j, p0, p1, err);
+        if (!st) st = speak(j, p0, p1, heard, err);
     }
-    row *r = j->rows;
-    node *n = j->nodes;
-    j->rows = j->spare_rows, j->spare_rows = r, j->n_rows = n_rows;
-    j->nodes = j->spare_nodes, j->spare_nodes = n, j->n_nodes = n_nodes;
-}
-
-/* The rows' and nodes' next tokens in one batch: for each node its base row, then its steered rows. */
-static ws_status step(job *j, ws_err *err) {
-    int n = 0, total = j->n_rows + j->n_nodes, *arm = ws_xmalloc((size_t)total * sizeof *arm);
-    ws_row *r = ws_xmalloc((size_t)total * sizeof *r);
-    for (int i = 0; i < j->n_nodes; i++) {
-        const node *b = &j->nodes[i];
-        r[n] = (ws_row){b->seq, &b->tok, 1, 1}, arm[n++] = -1;
-        for (int c = 0; c < b->count; c++) {
-            const row *x = &j->rows[b->first + c];
-            r[n] = (ws_row){x->seq, &x->tok, 1, 1}, arm[n++] = x->arm;
-        }
-    }
-    ws_status st = forward(j, r, arm, n, j->hidden, err);
-    free(arm), free(r);
-    return st;
-}
-
-static ws_status run_chunk(job *j, int p0, int p1, ws_err *err) {
-    ws_kl *k = j->k;
-    int n = (p1 - p0) * j->n_arms, *seq = ws_xmalloc((size_t)n * sizeof *seq);
-    float *h = ws_xmalloc((size_t)n * (size_t)k->d * sizeof *h);
-    ws_status st = prefill(j, p0, p1, seq, h, err);
-    j->n_rows = j->n_nodes = 0;
-    for (int p = p0; p < p1; p++) {
-        int base = st ? -1 : ws_seq_fork(k->state, k->base_seq[p], k->prompt[p].n_base);
-        j->nodes[j->n_nodes++] = (node){p, base, 0, j->n_rows, j->n_arms};
-        memcpy(j->hidden + (int64_t)(j->n_rows + p - p0) * k->d, k->base_hidden + p * k->d, (size_t)k->d * sizeof *h);
-        memcpy(j->hidden + (int64_t)(j->n_rows + p - p0 + 1) * k->d, h + (int64_t)j->n_rows * k->d,
-               (size_t)(j->n_arms * k->d) * sizeof *h);
-        for (int a = 0; a < j->n_arms; a++, j->n_rows++) j->rows[j->n_rows] = (row){a, p, seq[j->n_rows], 0};
-    }
-    for (int t = 0; !st && j->n_rows; t++) {
-        st = score(j, j->hidden, t, err);
-        if (!st) regroup(j, t);
-        if (!st && j->n_rows && (st = step(j, err)) == WS_ENONFINITE)
-            ws_fail_prefix(err, "generated position %d", t + 1);
-        if (!st) ws_progress_update(&j->bar, j->done, NULL);
-    }
-    for (int i = 0; i < j->n_rows; i++) ws_seq_free(k->state, j->rows[i].seq);
-    for (int i = 0; i < j->n_nodes; i++)
-        if (j->nodes[i].seq >= 0) ws_seq_free(k->state, j->nodes[i].seq);
+    if (!st) st = ws_kl_follow(j, err);
+    for (int i = 0; i < j->n_rows && !st; i++) j->out[j->rows[i].arm].n[j->rows[i].prompt] = j->rows[i].n;
+    ws_kl_drop_tracks(k, p0, p1, !k->keep_tracks);
     for (int p = p0; p < p1 && !k->keep; p++)
         if (k->base_seq[p] >= 0) ws_seq_free(k->state, k->base_seq[p]), k->base_seq[p] = -1;
-    free(seq), free(h);
+    free(heard);
     return st;
 }
 
 ws_status ws_kl_run(ws_kl *k, const ws_kl_arm *arm, int n_arms, const char *title, ws_kl_result *out, ws_err *err) {
-    if (n_arms < 1 || n_arms > HEAD_ROWS - 1) BUG("%d strengths in one run, at most %d", n_arms, HEAD_ROWS - 1);
-    job j = {.k = k, .arm = arm, .n_arms = n_arms, .out = out};
+    if (n_arms < 1 || n_arms > WS_KL_HEAD) BUG("%d strengths in one run, at most %d", n_arms, WS_KL_HEAD);
+    ws_kl_job j = {.k = k, .arm = arm, .n_arms = n_arms, .out = out};
     int longest = 0;
     for (int i = 0; i < k->n; i++) {
         if (k->prompt[i].n_base > longest) longest = k->prompt[i].n_base;
         if (k->prompt[i].n_steered > longest) longest = k->prompt[i].n_steered;
     }
-    int64_t per_row = seq_bytes(k->m, longest + k->n_tokens);
-    int64_t rows = k->budget / per_row < MAX_ROWS ? k->budget / per_row : MAX_ROWS;
-    int chunk = (int)(rows / (2 * n_arms));
+    /* a row and the base along its answer, and the states of both */
+    int64_t per_row = 2 * (seq_bytes(k->m, longest + k->n_tokens) + k->n_tokens * k->d * (int64_t)sizeof(float));
+    int64_t rows = k->budget / per_row < WS_KL_ROWS ? k->budget / per_row : WS_KL_ROWS;
+    int chunk = (int)(rows / n_arms);
     chunk = chunk < 1 ? 1 : chunk > k->n ? k->n : chunk;
+    const int chunks = (k->n + chunk - 1) / chunk;
+    chunk = (k->n + chunks - 1) / chunks; /* of equal size */
 
+    const int64_t most = (longest > k->n_tokens ? longest : k->n_tokens) + WS_KL_TOKENS;
     size_t cap = (size_t)chunk * (size_t)n_arms;
-    j.rows = ws_xmalloc(cap * sizeof *j.rows), j.spare_rows = ws_xmalloc(cap * sizeof *j.rows);
-    j.nodes = ws_xmalloc(cap * sizeof *j.nodes), j.spare_nodes = ws_xmalloc(cap * sizeof *j.nodes);
-    j.hidden = ws_xmalloc(2 * cap * (size_t)k->d * sizeof *j.hidden);
+    k->runs++;
+    j.rows = ws_xmalloc(cap * sizeof *j.rows);
+    j.waiting = ws_xmalloc(cap * (size_t)k->n_tokens * (size_t)k->d * sizeof *j.waiting);
+    j.hidden = ws_xmalloc((size_t)(most * k->d) * sizeof *j.hidden);
     j.patch = ws_xmalloc((size_t)n_arms * sizeof *j.patch);
     j.arm_patch = ws_xmalloc((size_t)n_arms * sizeof *j.arm_patch);
     j.arm_header = ws_xmalloc((size_t)n_arms * sizeof *j.arm_header);
@@ -413,9 +314,12 @@ ws_status ws_kl_run(ws_kl *k, const ws_kl_arm *arm, int n_arms, const char *titl
     ws_progress_end(&j.bar);
     for (int a = 0; a < n_arms; a++) {
         if (j.arm_header[a] >= 0) ws_seq_free(k->state, j.arm_header[a]);
-        if (st) ws_kl_result_free(&out[a]);
+        if (st)
+            ws_kl_result_free(&out[a]);
+        else
+            remember(k, &arm[a], &out[a]);
     }
-    free(j.rows), free(j.spare_rows), free(j.nodes), free(j.spare_nodes), free(j.hidden);
+    free(j.rows), free(j.waiting), free(j.hidden);
     free(j.patch), free(j.arm_patch), free(j.arm_header);
     return st;
 }

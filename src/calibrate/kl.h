@@ -1,7 +1,8 @@
 /* src/calibrate/kl.h - per-token KL(steered || base) along the steered model's own greedy continuation.
- *     base prompt, alpha 0    [prefill once, kept] --fork--> b1 b2 b3 ...   teacher-forced
- *     steered prompt, alpha_i [prefill]            --------> s1 s2 s3 ...   greedy; every step of both in ONE batch
- * Base rows are shared by all strengths for as long as their tokens agree.  KL = sum_v p_s(v) (logp_s(v) - logp_b(v))
+ *     steered prompt, alpha_i [prefill] --------------------> s1 s2 s3 ...   greedy, many at once along an expected answer
+ *     base prompt, alpha 0    [prefill once, kept] --fork--> b1 b2 b3 ...   teacher-forced, all of it in large batches
+ * What the base has read is shared by all strengths for as long as their tokens agree, and kept from run to run; the answers of
+ * an earlier run are what the next one checks first (kl_speak.c).  Neither changes a bit.  KL = sum_v p_s(v) (logp_s(v) - logp_b(v))
  * in nats, from fp32 logits with double sums; the position that predicts the end-of-text token counts, and ends the
  * row. */
 #ifndef WS_CALIBRATE_KL_H

@@ -6,12 +6,13 @@
 #include "run/pipeline_impl.h"
 
 enum {
-    LIBRARIES = 48 << 20,   /* code mapped beside the model, and what the report draws with */
-    CALIBRATION_ROWS = 384, /* of one decode step */
-    CALIBRATION_ARMS = 2,   /* both signs at once */
-    REPORT_ROW = 256 << 10, /* results and lines of a row in the tables */
-    EVAL_TOKENS = 4096,     /* of one forward of texts */
-    VIGNETTES_AT_ONCE = 192 /* texts, all settings together */
+    LIBRARIES = 48 << 20,      /* code mapped beside the model, and what the report draws with */
+    CALIBRATION_ROWS = 384,    /* of one decode step */
+    CALIBRATION_ARMS = 2,      /* both signs at once */
+    CALIBRATION_TOKENS = 4096, /* of one forward */
+    REPORT_ROW = 256 << 10,    /* results and lines of a row in the tables */
+    EVAL_TOKENS = 4096,        /* of one forward of texts */
+    VIGNETTES_AT_ONCE = 192    /* texts, all settings together */
 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -37,14 +38,15 @@ static int64_t data(const ws_pipeline *p) {
            least(ws_gen_prefix_bytes(m), sequences(m, answers - rows, prompt));
 }
 
-/* Kept readings of the prompts, and rows with the base sequences beside them. */
+/* Kept readings of the prompts, and rows with the base sequences beside them and the states of both. */
 static int64_t calibrate(const ws_pipeline *p) {
     const ws_model *m = p->in->model;
     const ws_calibrate_options *c = &p->o.calibrate;
     const int64_t n = most(c->n, c->audit), room = c->budget > 0 ? c->budget : ws_kl_budget(m);
-    const int64_t rows = least(2 * n * CALIBRATION_ARMS, CALIBRATION_ROWS);
-    return least(room, sequences(m, n, p->lengths.question) + sequences(m, rows, p->lengths.question + c->tokens)) +
-           logits(m, WS_GEN_ROWS + ws_threads());
+    const int64_t rows = 2 * least(n * CALIBRATION_ARMS, CALIBRATION_ROWS), d = ws_model_dims(m)->hidden * 4LL;
+    return least(room, sequences(m, n, p->lengths.question) + sequences(m, rows, p->lengths.question + c->tokens) +
+                           rows * c->tokens * d) +
+           logits(m, 2 * WS_GEN_ROWS + ws_threads()) + CALIBRATION_TOKENS * d;
 }
 
 /* The readouts run one after another. */
