@@ -29,6 +29,7 @@ says 2 "--target-kl: 0 is outside" run --model $M --target-kl 0 --out "$T/x"
 says 2 "needs 0 < LO < HI" calibrate --model $M --steer "$T/dw" --bracket 0:5 --out "$T/x"
 says 2 "--date 2024-13-45" render --model $M --messages m.json --date 2024-13-45
 says 2 "the name of the file to write is empty" logits --model $L --ids "1 2" --out ""
+says 2 "the name of the file to write is empty" run --model $M --behavior enthusiasm --out ""
 says 2 "does not begin with MxNxK" bench gemm --shapes 4x4 --profile
 says 2 "is no weight type" bench gemm --shapes 4x4x4 --types F32,Q3 --profile
 says 2 "which has blocks of 32" bench gemm --shapes 4x4x32,4x4x33 --types F32,Q8_0 --profile

@@ -69,7 +69,10 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         if (ws_opt_int("--seed", arg, 0, 4294967295LL, &n, &err)) argp_error(state, "%s", err.msg);
         c->seed = (uint64_t)n;
         break;
-    case K_OUT: c->out = arg; break;
+    case K_OUT:
+        if (!*arg) argp_error(state, "--out: the name of the file to write is empty");
+        c->out = arg;
+        break;
     case K_JSON: c->json = 1; break;
     case K_OFFLINE: c->offline = 1; break;
     case K_PROFILE: c->profile = 1; break;
