@@ -99,7 +99,7 @@ static void the_seed_decides_the_bytes(void **state) {
     for (int i = 0; i < 4;
          i++) { /* the second one with other threads, the third with another seed, the fourth in F32 */
         ws_checkpoint *c;
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "m%d", i);
         ws_threads_set(i == 1 ? 3 : 1);
         OK(ws_random_model_write(l, in_scratch(name), &(ws_random_model_options){.seed = i == 2, .f32 = i == 3}, &err));
