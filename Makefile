@@ -73,8 +73,8 @@ $(B)/kernel/avx2.o:       ISA = $(LANES) -mavx2 -mfma -mf16c
 $(B)/kernel/avx512.o:     ISA = $(LANES) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
 $(B)/kernel/avx512bf16.o: ISA = $(LANES) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c
 $(B)/kernel/amx.o:        ISA = $(LANES) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c -mamx-tile -mamx-bf16
-# The 16-lane kernels in plain C: only to run in bearable time.
-$(B)/tests/test_kernel_lanes16: ISA = -O2 -mavx2 -mfma $(if $(findstring clang,$(CC)),-Wno-pass-failed)
+# The 16-lane kernels in plain C: only to run in bearable time, and with sanitizers to be compiled in a minute.
+$(B)/tests/test_kernel_lanes16: ISA = $(if $(filter release,$(CONFIG)),-O2) -mavx2 -mfma $(if $(findstring clang,$(CC)),-Wno-pass-failed)
 
 # A room registers itself by existing: X(lora) X(dora) ... is written from the file names.
 # The list is rewritten only when it changes, so adding or removing a room rebuilds just its corridor.
