@@ -179,11 +179,11 @@ static void products_equal_sums_in_double_of_rounded_numbers(void **state) {
 static void rows_in_bf16_have_the_same_bits_in_any_batch(void **state) {
     (void)state;
     static const int batch[] = {1, 2, 3, 5, 17, 64, 257};
-    static const int dims[][2] = {{72, 96}, {13, 1312}, {200, 32}};
+    static const int dims[][2] = {{72, 96}, {13, 1312}, {200, 32}, {70, 1664}}; /* the last: two blocks of K in tiles */
     in_bf16();
     EACH_SET(k)
     for (int t = 0; t < N_TYPES; t++)
-        for (size_t d = 0; d < 3; d++) {
+        for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
             const int64_t block = ws_dtypes[weight_types[t]].block;
             if (d && slow(k) && (t % 3 || block > 32)) continue;
             const int64_t M = slow(k) ? 67 : 257; /* more than two tiles' rows, and not a whole number of them */

@@ -162,20 +162,39 @@ static void chunk(void *arg, int64_t begin, int64_t end) {
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* Chunks are cut by the shape alone, as gemm.c does: columns near `nc` in multiples of `nu`, then rows until there are
- * enough to keep many threads even; what is copied is copied once, so its rows stay together. */
-static void run(product *p, int64_t nc, int64_t nu, int64_t mc, int64_t mu) {
+static void all_chunks(product *p) {
+    const int64_t chunks = ceil_div(p->M, p->mb) * p->n_blocks;
+    if ((double)p->M * (double)p->N * (double)p->K < 3e4)
+        chunk(p, 0, chunks);
+    else
+        ws_parallel_for(chunks, 1, chunk, p);
+}
+
+/* Columns near `nc` in multiples of `nu`, then rows until there are enough chunks to keep many threads even; what is copied
+ * is copied once, so its rows stay together. */
+static void cut(product *p, int64_t nc, int64_t nu, int64_t mc, int64_t mu) {
     int64_t m_blocks = 1;
     p->nb = ceil_div(ceil_div(p->N, ceil_div(p->N, nc)), nu) * nu;
     p->n_blocks = ceil_div(p->N, p->nb);
     if (ws_k.bf16) m_blocks = ceil_div(48, p->n_blocks);
     if (m_blocks > p->M / mc) m_blocks = p->M / mc > 0 ? p->M / mc : 1;
     p->mb = ceil_div(ceil_div(p->M, m_blocks), mu) * mu;
-    const int64_t chunks = ceil_div(p->M, p->mb) * p->n_blocks;
-    if ((double)p->M * (double)p->N * (double)p->K < 3e4)
-        chunk(p, 0, chunks);
-    else
-        ws_parallel_for(chunks, 1, chunk, p);
+}
+
+/* For tiles.  W is widened anew for every block of rows, which takes as long as 64 to 128 rows take to multiply: so there are
+ * as few blocks as leave a block's x in the second-level cache and every thread a few chunks.  The bits are the same however
+ * it is cut. */
+static void cut_tiles(product *p, int64_t k_block, int64_t most) {
+    enum { X_BYTES = 1 << 20, UNIT = 32, LEAST = 2 * UNIT, A_THREAD = 3, MANY_ROWS = 128 };
+    const int64_t wanted = (int64_t)A_THREAD * ws_threads(), deep = p->K < k_block ? p->K : k_block;
+    const int64_t fit = X_BYTES / (2 * deep + 1) / UNIT * UNIT + UNIT;
+    p->nb = ceil_div(ceil_div(p->N, wanted), UNIT) * UNIT;
+    p->nb = p->nb < LEAST ? LEAST : p->nb > most ? most : p->nb;
+    p->n_blocks = ceil_div(p->N, p->nb);
+    int64_t m_blocks = ceil_div(wanted, p->n_blocks);
+    if (m_blocks > p->M / MANY_ROWS) m_blocks = p->M / MANY_ROWS > 0 ? p->M / MANY_ROWS : 1;
+    if (m_blocks < ceil_div(p->M, fit)) m_blocks = ceil_div(p->M, fit);
+    p->mb = ceil_div(ceil_div(p->M, m_blocks), UNIT) * UNIT;
 }
 
 /* The x that does not change for a while, and of which shape its rounded numbers are in `left` (M = 0: they are not). */
@@ -229,17 +248,20 @@ static void slab(product *p) {
         else
             ws_gemm_nt(p->y, p->ldy, p->rounded, p->ld, p->M, &plain, p->accumulate);
         thin_after(p->y, p->ldy, p->M, p->N, p->beside, p->n_beside, p->row);
-    } else if (p->nn)
-        run(p, ws_k.bf16 ? 512 : COPY_COLS, ws_k.bf16 ? 32 : COPY_COLS, 96, tiles ? 32 : 12);
-    else /* a few rows are bound by reading W: long chunks, inside which the next rows of W are fetched ahead */
-        run(p,
-            tiles && p->M <= 32 ? 288
-            : ws_k.bf16         ? 96
-                                : COPY_ROWS,
-            tiles       ? 32
-            : ws_k.bf16 ? 8
-                        : 4,
-            128, tiles ? 32 : 12);
+        return;
+    }
+    if (tiles && p->nn)
+        cut_tiles(p, WS_TILE_NN_BLOCK, 256);
+    else if (tiles && p->M > 32)
+        cut_tiles(p, WS_TILE_NT_BLOCK, 512);
+    else if (
+        tiles) /* a few rows are bound by reading W: long chunks, inside which the next rows of W are fetched ahead */
+        cut(p, 288, 32, 128, 32);
+    else if (p->nn)
+        cut(p, ws_k.bf16 ? 512 : COPY_COLS, ws_k.bf16 ? 32 : COPY_COLS, 96, 12);
+    else
+        cut(p, ws_k.bf16 ? 96 : COPY_ROWS, ws_k.bf16 ? 8 : 4, 128, 12);
+    all_chunks(p);
 }
 
 /* Rows of y in the order of the stored columns, out and back. */

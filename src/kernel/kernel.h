@@ -8,6 +8,7 @@
 
 /* Products of bf16 pairs summed in fp32, on a CPU that has an instruction for them: each does fused multiply-adds rounded to
  * nearest even, subnormal inputs and results 0.  Bounds and orders of summation: compute.h. */
+enum { WS_TILE_NT_BLOCK = 1536, WS_TILE_NN_BLOCK = 512 }; /* inputs (K) that tiles go through at a time */
 typedef struct ws_bf16_kernels {
     int (*usable)(void);
     int (*fast)(int64_t rows); /* on this CPU faster than fp32 in products of so many rows of x */

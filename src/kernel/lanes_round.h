@@ -54,7 +54,8 @@ WS_INLINE void b_spread_as(ws_dtype t, const void *row, int64_t k0, int64_t n, u
     }
     if (t < WS_Q8_0 && k < k0 + n) vb_store(to, b_tail(t, w_at(t, row, k), k0 + n - k));
 }
-static void b_spread(ws_dtype t, const void *row, int64_t k0, int64_t n, uint16_t *to, int64_t stride) {
+static __attribute__((unused)) void b_spread(ws_dtype t, const void *row, int64_t k0, int64_t n, uint16_t *to,
+                                             int64_t stride) {
     switch (t) {
 #define X(T)                                                                                                           \
     case T: b_spread_as(T, row, k0, n, to, stride); return;

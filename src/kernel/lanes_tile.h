@@ -1,6 +1,6 @@
 /* src/kernel/lanes_tile.h - products of bf16 pairs in tiles; order of summation in compute.h.
- * nt: rows of W are the tile's rows, so stored BF16 is multiplied as it lies and one row of x costs no repacking of W; x comes
- * in panels (tile_panel) and sums come out [column, row] and are transposed.  nn: rows of A are the tile's rows, pairs of
+ * nt: rows of W are the tile's rows, so W is never transposed, and for few rows of x stored BF16 is multiplied as it lies; x
+ * comes in panels (tile_panel) and sums come out [column, row] and are transposed.  nn: rows of A are the tile's rows, pairs of
  * rows of W are interleaved into [pair][16 columns][2], and sums are read and written where they stand. */
 #ifndef WS_KERNEL_LANES_TILE_H
 #define WS_KERNEL_LANES_TILE_H
@@ -12,8 +12,8 @@ enum {
     TILE = SIDE * STEP, /* numbers of a tile of bf16 */
     PAIR = 2 * SIDE,    /* rows, or columns, of two tiles beside each other */
     TNT_FEW = 2 * SIDE, /* rows of x whose sums stay in registers over all of K */
-    TNT_BLOCK = 1536,   /* columns of W that are widened at a time for more rows */
-    TNN_BLOCK = 512
+    TNT_BLOCK = WS_TILE_NT_BLOCK,
+    TNN_BLOCK = WS_TILE_NN_BLOCK
 };
 
 WS_INLINE int64_t steps_of(int64_t k) { return (k + STEP - 1) / STEP; }
@@ -48,21 +48,6 @@ static void tile_panel(uint16_t *to, const float *const row[SIDE], int64_t K) {
 }
 
 /* ---- y = x W^T ---- */
-/* 32 rows of W from row n, `rows` of which are there, columns k0 .. k0 + kn - 1, to rows that are `pitch` numbers apart. */
-static void tnt_pack(const ws_weight *w, int64_t n, int64_t rows, int64_t k0, int64_t kn, uint16_t *panel,
-                     int64_t pitch) {
-    const size_t line = 64, bytes = ws_dtype_bytes(w->type, kn);
-    for (int64_t i = 0; i < PAIR; i++, panel += pitch) {
-        if (i < rows) {
-            const char *next = (const char *)w_at(w->type, ws_weight_row(w, n + i), k0) + bytes;
-            for (size_t b = 0; b < bytes; b += line) __builtin_prefetch(next + b);
-            b_spread(w->type, ws_weight_row(w, n + i), k0, kn, panel, STEP);
-        } else {
-            for (int64_t k = 0; k < kn; k += STEP) vb_store(panel + k, vb_zero());
-        }
-    }
-}
-
 /* Sums of 16 columns n (rows of c) and 16 rows m, of which cols x rows are there, to y. */
 static void tnt_put(const float *c, float *y, int64_t ldy, int64_t rows, int64_t cols, int add) {
     if (rows <= 2) {
@@ -81,30 +66,24 @@ static void tnt_put(const float *c, float *y, int64_t ldy, int64_t rows, int64_t
         v_store_n(to, add ? v_add(v_load_n(to, cols), a[m]) : a[m], cols);
     }
 }
-/* The four tiles of sums, at c one after the other, to y. */
-static void tnt_put_all(const float *c, float *y, int64_t ldy, int64_t rows, int64_t cols, int add) {
-    for (int i = 0; i < 4; i++) { /* tile i: rows of W from 16 (i / 2), rows of x from 16 (i % 2) */
-        const int64_t n = i / 2 * SIDE, m = i % 2 * SIDE;
-        if (n < cols && m < rows)
-            tnt_put(c + i * SIDE * SIDE, y + m * ldy + n, ldy, rows - m < SIDE ? rows - m : SIDE,
-                    cols - n < SIDE ? cols - n : SIDE, add);
-    }
+/* Four tiles of sums, at c one after the other, on their way to y [rows, cols]. */
+typedef struct tnt_sums {
+    const float *c;
+    float *y;
+    int64_t ldy, rows, cols;
+    int add;
+} tnt_sums;
+/* Tile i: rows of W from 16 (i / 2), rows of x from 16 (i % 2). */
+WS_INLINE void tnt_put_tile(const tnt_sums *s, int64_t i) {
+    const int64_t n = i / 2 * SIDE, m = i % 2 * SIDE;
+    if (n < s->cols && m < s->rows)
+        tnt_put(s->c + i * SIDE * SIDE, s->y + m * s->ldy + n, s->ldy, s->rows - m < SIDE ? s->rows - m : SIDE,
+                s->cols - n < SIDE ? s->cols - n : SIDE, s->add);
+}
+static void tnt_put_all(const tnt_sums *s) {
+    for (int64_t i = 0; i < 4; i++) tnt_put_tile(s, i);
 }
 
-/* Tiles 0 .. 3 += W [32, 32 steps] x^T; `apart`: bytes between W's rows. */
-WS_INLINE void tnt_steps(const char *w, int64_t apart, const uint16_t *x0, const uint16_t *x1, int64_t steps) {
-    const char *lower = w + SIDE * apart;
-    for (int64_t s = 0; s < steps; s++, w += 64, lower += 64, x0 += TILE, x1 += TILE) {
-        t_load(4, w, apart);
-        t_load(6, x0, 64);
-        t_dot(0, 4, 6);
-        t_load(7, x1, 64);
-        t_dot(1, 4, 7);
-        t_load(5, lower, apart);
-        t_dot(2, 5, 6);
-        t_dot(3, 5, 7);
-    }
-}
 WS_INLINE void t_store_sums(float *c) {
     t_store(0, c, 64);
     t_store(1, c + SIDE * SIDE, 64);
@@ -124,14 +103,19 @@ WS_INLINE void t_zero_sums(void) {
     t_zero(3);
 }
 
-/* A step's numbers of 32 rows of W to two tiles. */
-WS_INLINE void tnt_widen(ws_dtype t, const char *const row[PAIR], int64_t k, int64_t K, w_super *s, uint16_t *to) {
-    if (w_is_super(t) && k % 256 == 0)
-        for (int i = 0; i < PAIR; i++) w_open(t, w_at(t, row[i], k), &s[i]);
+/* 32 rows of W from row n; in place of those from n1 on the last one, whose sums nobody reads. */
+WS_INLINE void tnt_rows(const ws_weight *w, int64_t n, int64_t n1, const char *row[PAIR]) {
+    for (int64_t i = 0; i < PAIR; i++) row[i] = ws_weight_row(w, n + i < n1 ? n + i : n1 - 1);
+}
+
+/* Numbers k .. k + 31 of `count` rows of W, walked from k0 on, to rows that are `pitch` numbers apart. */
+WS_INLINE void tnt_widen(ws_dtype t, const char *const *row, int64_t count, int64_t k, int64_t k0, int64_t K,
+                         w_super *s, uint16_t *to, int64_t pitch) {
+    for (int64_t i = 0; i < count && w_is_super(t); i++) w_enter(t, row[i], k, k0, &s[i]);
     if (t < WS_Q8_0 && K - k < STEP)
-        for (int i = 0; i < PAIR; i++) vb_store(to + i * STEP, b_tail(t, w_at(t, row[i], k), K - k));
+        for (int64_t i = 0; i < count; i++) vb_store(to + i * pitch, b_tail(t, w_at(t, row[i], k), K - k));
     else
-        for (int i = 0; i < PAIR; i++) vb_store(to + i * STEP, b_32(t, row[i], k, &s[i]));
+        for (int64_t i = 0; i < count; i++) vb_store(to + i * pitch, b_32(t, row[i], k, &s[i]));
 }
 
 /* Up to 32 rows of x.  A step is widened while the tiles multiply the one before; what the next 32 rows of W hold is fetched
@@ -147,7 +131,7 @@ WS_INLINE void tnt_few_as(ws_dtype t, int both, float *y, int64_t ldy, const uin
     for (int64_t n = n0; n < n1; n += PAIR) {
         const int64_t cols = n1 - n < PAIR ? n1 - n : PAIR;
         const int as_it_lies = t == WS_BF16 && cols == PAIR && K % STEP == 0 && !w->row_order.a;
-        for (int64_t i = 0; i < PAIR; i++) row[i] = ws_weight_row(w, n + (i < cols ? i : cols - 1));
+        tnt_rows(w, n, n1, row);
         const char *next = row[0] + (n + PAIR < n1 ? PAIR * (int64_t)w->row_bytes : 0);
         t_zero(0);
         t_zero(2);
@@ -155,7 +139,7 @@ WS_INLINE void tnt_few_as(ws_dtype t, int both, float *y, int64_t ldy, const uin
             t_zero(1);
             t_zero(3);
         }
-        if (!as_it_lies) tnt_widen(t, row, 0, K, super, wide[0]);
+        if (!as_it_lies) tnt_widen(t, row, PAIR, 0, 0, K, super, wide[0], STEP);
         for (int64_t s = 0; s < steps; s++) {
             const char *from = as_it_lies ? row[0] + 64 * s : (const char *)wide[s % 2];
             const int64_t apart = as_it_lies ? (int64_t)w->row_bytes : 64;
@@ -170,7 +154,8 @@ WS_INLINE void tnt_few_as(ws_dtype t, int both, float *y, int64_t ldy, const uin
                 t_dot(1, 4, 7);
                 t_dot(3, 5, 7);
             }
-            if (!as_it_lies && s + 1 < steps) tnt_widen(t, row, (s + 1) * STEP, K, super, wide[(s + 1) % 2]);
+            if (!as_it_lies && s + 1 < steps)
+                tnt_widen(t, row, PAIR, (s + 1) * STEP, 0, K, super, wide[(s + 1) % 2], STEP);
         }
         t_store(0, sums, 64);
         t_store(2, sums + 2 * SIDE * SIDE, 64);
@@ -178,7 +163,7 @@ WS_INLINE void tnt_few_as(ws_dtype t, int both, float *y, int64_t ldy, const uin
             t_store(1, sums + SIDE * SIDE, 64);
             t_store(3, sums + 3 * SIDE * SIDE, 64);
         }
-        tnt_put_all(sums, y + n, ldy, M, cols, accumulate);
+        tnt_put_all(&(tnt_sums){sums, y + n, ldy, M, cols, accumulate});
     }
 }
 static void tnt_few(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
@@ -193,32 +178,134 @@ static void tnt_few(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64
     }
 }
 
+/* Where the tiles of 32 x 32 sums begin: rows of W in a panel [step][32 rows][32], rows of x in two of theirs. */
+typedef struct tnt_place {
+    const uint16_t *w, *x0, *x1;
+} tnt_place;
+/* Rows of W that are being widened for the next panel. */
+typedef struct tnt_feed {
+    const char *row[PAIR];
+    int64_t count, k0, k1; /* rows; columns */
+    uint16_t *to;          /* their place in the first step of a panel */
+    int64_t next_row;      /* bytes to the row that is fed after it */
+} tnt_feed;
+
+/* Tiles 0 .. 3 += W [32, 32 steps] x^T of `here`, the first tiles of which are loaded already; those of `next` are when it
+ * returns.  Tiles are loaded again as soon as they have been used, and the order of the four products alternates, so that
+ * each load has the time of at least one product.  Meanwhile the vector units widen `feed` and put the sums of the block
+ * before (`done`) away, and lines of y where this one's are to go (`coming`) are fetched. */
+WS_INLINE void tnt_block(ws_dtype t, tnt_place here, tnt_place next, int64_t steps, const tnt_feed *feed,
+                         w_super *super, const tnt_sums *done, const tnt_sums *coming) {
+    enum { PUT_FROM = 2 }; /* not before the sums have reached the cache */
+    int64_t put = done->c ? 0 : 4;
+    for (int64_t s = 0; s < steps; s++) {
+        const int64_t k = feed->k0 + s * STEP;
+        if (k < feed->k1 && feed->count > 0) {
+            const char *from = w_at(t, feed->row[0], k) + feed->next_row;
+            for (int64_t i = 0; i < feed->count; i++, from += feed->next_row / feed->count) {
+                __builtin_prefetch(from);
+                if (t == WS_F32) __builtin_prefetch(from + 64);
+            }
+            tnt_widen(t, feed->row, feed->count, k, feed->k0, feed->k1, super, feed->to + s * PAIR * STEP, STEP);
+        }
+        if (s >= PUT_FROM && put < 4) tnt_put_tile(done, put++);
+        for (int64_t r = 2 * s; coming->c && r < 2 * s + 2 && r < coming->rows; r++) {
+            const float *line = coming->y + r * coming->ldy;
+            __builtin_prefetch(line, 1);
+            __builtin_prefetch(line + LANES, 1);
+        }
+        if (s + 1 < steps)
+            here.w += PAIR * STEP, here.x0 += TILE, here.x1 += TILE;
+        else
+            here = next;
+        if (s % 2 == 0) {
+            t_dot(0, 4, 6);
+            t_dot(1, 4, 7);
+            t_load(4, here.w, 64);
+            t_dot(3, 5, 7);
+            t_load(7, here.x1, 64);
+            t_dot(2, 5, 6);
+            t_load(5, here.w + TILE, 64);
+            t_load(6, here.x0, 64);
+        } else {
+            t_dot(1, 4, 7);
+            t_dot(0, 4, 6);
+            t_load(4, here.w, 64);
+            t_dot(2, 5, 6);
+            t_load(6, here.x0, 64);
+            t_dot(3, 5, 7);
+            t_load(5, here.w + TILE, 64);
+            t_load(7, here.x1, 64);
+        }
+    }
+    while (put < 4) tnt_put_tile(done, put++);
+}
+
+/* More rows of x: group by group of 32 rows of W, two panels in turn, the next of which is widened while this one is
+ * multiplied. */
+WS_INLINE void tnt_many_as(ws_dtype t, float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M,
+                           const ws_weight *w, int64_t n0, int64_t n1, int accumulate) {
+    const int64_t K = w->cols, groups = (n1 - n0 + PAIR - 1) / PAIR, pairs = (M + PAIR - 1) / PAIR;
+    const int64_t blocks = (K + TNT_BLOCK - 1) / TNT_BLOCK, block = steps_of((K + blocks - 1) / blocks) * STEP;
+    const int64_t size = block * PAIR + 2 * TILE, sums_of = 4 * SIDE * SIDE; /* numbers of a panel, of 32 x 32 sums */
+    const int64_t kept = blocks > 1 ? pairs * groups : 1, each = (PAIR + pairs - 1) / pairs;
+    const int64_t all = ((K + block - 1) / block) * groups; /* panels, group after group, then the next columns */
+    uint16_t *panel[2];
+    panel[0] = (uint16_t *)(void *)ws_gemm_scratch((size_t)(size + sums_of * kept));
+    panel[1] = panel[0] + size;
+    float *sums = (float *)(void *)(panel[1] + size);
+    const char *row[PAIR];
+    w_super super[PAIR];
+    tnt_sums done = {0};
+    tnt_feed feed = {.next_row = each * (int64_t)w->row_bytes};
+
+    tnt_rows(w, n0, n1, row);
+    for (int64_t k = 0; k < block && k < K; k += STEP)
+        tnt_widen(t, row, PAIR, k, 0, K < block ? K : block, super, panel[0] + k * PAIR, STEP);
+    t_load(4, panel[0], 64);
+    t_load(5, panel[0] + TILE, 64);
+    t_load(6, x, 64);
+    t_load(7, x + SIDE * ldx, 64);
+    for (int64_t i = 0; i < all; i++) {
+        const int64_t g = i % groups, n = n0 + g * PAIR, k = i / groups * block, kn = K - k < block ? K - k : block;
+        const int more = i + 1 < all;
+        uint16_t *mine = panel[i % 2], *other = panel[(i + 1) % 2];
+        if (more) {
+            tnt_rows(w, n0 + (i + 1) % groups * PAIR, n1, row);
+            feed.k0 = (i + 1) / groups * block, feed.k1 = K - feed.k0 < block ? K : feed.k0 + block;
+        }
+        for (int64_t p = 0; p < pairs; p++) {
+            const int64_t m = p * PAIR, first = p * each;
+            const uint16_t *x0 = x + m * ldx + k * SIDE, *x1 = p + 1 < pairs ? x0 + PAIR * ldx
+                                                               : more        ? x + feed.k0 * SIDE
+                                                                             : x0;
+            const tnt_place here = {mine, x0, x0 + SIDE * ldx};
+            const tnt_place next = {p + 1 < pairs || !more ? mine : other, x1, x1 + SIDE * ldx};
+            float *c = sums + (blocks > 1 ? p * groups + g : 0) * sums_of;
+            feed.count = !more || first >= PAIR ? 0 : PAIR - first < each ? PAIR - first : each;
+            feed.to = other + first * STEP;
+            for (int64_t j = 0; j < feed.count; j++) feed.row[j] = row[first + j];
+            if (k)
+                t_load_sums(c);
+            else
+                t_zero_sums();
+            const tnt_sums coming = {k + kn < K ? NULL : c,         y + m * ldy + n, ldy, M - m < PAIR ? M - m : PAIR,
+                                     n1 - n < PAIR ? n1 - n : PAIR, accumulate};
+            tnt_block(t, here, next, steps_of(kn), &feed, super, &done, &coming);
+            t_store_sums(c);
+            done = coming;
+        }
+    }
+    if (done.c) tnt_put_all(&done);
+}
 static void tnt_many(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
                      int64_t n1, int accumulate) {
-    const int64_t K = w->cols, N = n1 - n0, groups = (N + PAIR - 1) / PAIR, pairs = (M + PAIR - 1) / PAIR;
-    const int64_t blocks = (K + TNT_BLOCK - 1) / TNT_BLOCK, block = steps_of((K + blocks - 1) / blocks) * STEP;
-    const int64_t pitch = pitch_of(block), sums_of = 4 * SIDE * SIDE; /* numbers of a row of W, of a group's sums */
-    uint16_t *panel =
-        (uint16_t *)(void *)ws_gemm_scratch((size_t)(PAIR * pitch / 2 + sums_of * (blocks > 1 ? pairs * groups : 1)));
-    float *sums = (float *)(void *)(panel + PAIR * pitch);
-    for (int64_t k = 0; k < K; k += block) {
-        const int64_t kn = K - k < block ? K - k : block;
-        const int last = k + kn >= K;
-        for (int64_t g = 0; g < groups; g++) {
-            const int64_t n = n0 + g * PAIR, cols = n1 - n < PAIR ? n1 - n : PAIR;
-            tnt_pack(w, n, cols, k, kn, panel, pitch);
-            for (int64_t m = 0; m < M; m += PAIR) {
-                float *c = blocks > 1 ? sums + (m / PAIR * groups + g) * sums_of : sums;
-                const uint16_t *x0 = x + m * ldx + k * SIDE;
-                if (k)
-                    t_load_sums(c);
-                else
-                    t_zero_sums();
-                tnt_steps((const char *)panel, 2 * pitch, x0, x0 + SIDE * ldx, steps_of(kn));
-                t_store_sums(c);
-                if (last) tnt_put_all(c, y + m * ldy + n, ldy, M - m < PAIR ? M - m : PAIR, cols, accumulate);
-            }
-        }
+    switch (w->type) {
+#define X(T)                                                                                                           \
+    case T: tnt_many_as(T, y, ldy, x, ldx, M, w, n0, n1, accumulate); return;
+        WS_EACH_TYPE(X)
+#undef X
+    default: return; /* kernel/weight.c refuses other types */
     }
 }
 

@@ -18,24 +18,21 @@ WS_INLINE vb vb_pair(const void *p) {
 /* Rounded to nearest even: numbers 0 .. 15 from lo, 16 .. 31 from hi. */
 WS_INLINE vb vb_round(vf lo, vf hi) { return (vb)_mm512_cvtne2ps_pbh(hi, lo); }
 WS_INLINE vf v_iota(void) { return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0); }
-/* A table of 32 numbers whose halves are the same 16, rounded. */
-WS_INLINE vb vb_levels(vf a) {
-    const __m512i half = _mm512_castsi256_si512((__m256i)_mm512_cvtneps_pbh(a));
-    return (vb)_mm512_shuffle_i64x2(half, half, 0x44);
-}
-/* Numbers 0 .. 15 by the low nibbles of 16 bytes, 16 .. 31 by the high ones, from such a table; the fifth bit does not
- * matter there. */
+/* A table of 16 numbers, rounded. */
+WS_INLINE vb vb_levels(vf a) { return (vb)_mm512_castsi256_si512((__m256i)_mm512_cvtneps_pbh(a)); }
+/* The low nibbles of 16 bytes, then the high ones. */
 WS_INLINE __m512i vb_nibbles(const void *p) {
     const __m512i words = _mm512_cvtepu8_epi16(_mm256_broadcastsi128_si256(_mm_loadu_si128(p)));
     const __m512i shift = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
-    return _mm512_srlv_epi16(words, shift);
+    return _mm512_and_si512(_mm512_srlv_epi16(words, shift), _mm512_set1_epi16(15));
 }
+/* 32 numbers by them from such a table. */
 WS_INLINE vb vb_pick_nibbles(vb table, const void *p) {
     return (vb)_mm512_permutexvar_epi16(vb_nibbles(p), (__m512i)table);
 }
 /* The same from 32 numbers, bit i of the word being the fifth bit of number i. */
 WS_INLINE vb vb_pick_nibbles5(vb table, const void *p, uint32_t word) {
-    const __m512i four = _mm512_and_si512(vb_nibbles(p), _mm512_set1_epi16(15));
+    const __m512i four = vb_nibbles(p);
     return (vb)_mm512_permutexvar_epi16(_mm512_mask_add_epi16(four, (__mmask32)word, four, _mm512_set1_epi16(16)),
                                         (__m512i)table);
 }
