@@ -107,6 +107,8 @@ PLAIN(v_bf16, (const void *p), ws_bf16_f32(u16_at(p, i)))
 PLAIN(v_f16, (const void *p), ws_f16_f32(u16_at(p, i)))
 PLAIN(v_i8, (const void *p), (float)((const int8_t *)p)[i])
 PLAIN(v_nibble, (const void *p, int high), (float)nibble_at(p, high, i))
+PLAIN(v_iota, (void), (float)i)
+PLAIN(v_pick_nibble, (vf table, const void *p, int high), table.f[nibble_at(p, high, i)])
 PLAIN(v_nibble5, (const void *p, int high, uint32_t word, int first),
       (float)(nibble_at(p, high, i) | (int)(word >> (first + i) & 1) << 4))
 PLAIN(v_half, (const void *p), ws_f16_f32(u16_at(p, 0)))
@@ -137,7 +139,6 @@ WS_INLINE vb vb_round(vf lo, vf hi) {
     EACH_LANE r.h[i] = ws_bf16_round(lo.f[i]), r.h[16 + i] = ws_bf16_round(hi.f[i]);
     return r;
 }
-PLAIN(v_iota, (void), (float)i)
 WS_INLINE vb vb_levels(vf a) { return vb_round(a, a); }
 WS_INLINE vb vb_pick_nibbles5(vb table, const void *p, uint32_t word) {
     vb r;

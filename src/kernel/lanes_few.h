@@ -9,20 +9,48 @@
 
 enum { FEW_ROWS = 4, FEW_COLS = 8 };
 
+/* Scales of the blocks of 32 in `cols` rows from k0 to k1 in fp32, block by block: 16 are converted at once, and the products
+ * then take each from memory into all lanes, which costs no instruction of the vector units. */
+enum { FEW_BLOCKS = 640 / 32 };
+WS_INLINE int few_apart(ws_dtype t, int cols) {
+    return LANES == 16 && (w_scales(t) == 2 || (w_scales(t) == 1 && cols == FEW_COLS));
+}
+WS_INLINE void few_scales(ws_dtype t, int cols, const char *const *row, int64_t k0, int64_t k1, float *to) {
+    const int64_t n = (k1 - k0) / 32 * cols * w_scales(t);
+    uint16_t half[2 * FEW_BLOCKS * FEW_COLS + LANES], *put = half;
+    for (int64_t k = k0; k < k1; k += 32)
+        for (int j = 0; j < cols; j++, put += w_scales(t)) {
+            uint32_t word = 0;
+            memcpy(&word, w_at(t, row[j], k), (size_t)w_scales(t) * sizeof *half);
+#if defined(__x86_64__)
+            if (w_scales(t) == 1) __asm__("" : "+r"(word)); /* 16 bits at a time the vector units are the slower way */
+#endif
+            memcpy(put, &word, (size_t)w_scales(t) * sizeof *half);
+        }
+    for (int64_t i = 0; i < n; i += LANES) v_store(to + i, v_f16(half + i));
+}
+
 /* out[rows][cols] = sums over the weights k0 .. k1 - 1, one block of K; `ahead`: the rows of W that come next. */
 WS_INLINE void few_block(ws_dtype t, int rows, int cols, const float *x, int64_t ldx, const char *const *row,
                          int64_t k0, int64_t k1, const char *ahead, float *out) {
     vf acc[FEW_ROWS * FEW_COLS];
     w_super s[FEW_COLS];
+    float scales[2 * FEW_BLOCKS * FEW_COLS + LANES], *scale = scales;
     int64_t k = k0;
+    if (few_apart(t, cols)) few_scales(t, cols, row, k0, k1, scales);
     WS_UNROLL for (int i = 0; i < rows * cols; i++) acc[i] = v_zero();
     for (; k + 32 <= k1; k += 32) {
         const char *next = ahead + k / 32 * cols * w_bytes_32(t);
         WS_UNROLL for (int i = 0; i < cols * w_bytes_32(t); i += 64) __builtin_prefetch(next + i);
         WS_UNROLL for (int j = 0; j < cols; j++) {
             vf w[V32];
-            w_enter(t, row[j], k, k0, &s[j]);
-            w_32(t, row[j], k, &s[j], w);
+            if (few_apart(t, cols)) {
+                w_scaled(t, w_at(t, row[j], k), v_set(scale[0]), v_set(scale[w_scales(t) - 1]), w);
+                scale += w_scales(t);
+            } else {
+                w_enter(t, row[j], k, k0, &s[j]);
+                w_32(t, row[j], k, &s[j], w);
+            }
             WS_UNROLL for (int v = 0; v < V32; v++) WS_UNROLL for (int i = 0; i < rows; i++) acc[i * cols + j] =
                 v_fma(v_load(x + i * ldx + k + v * LANES), w[v], acc[i * cols + j]);
         }

@@ -88,24 +88,23 @@ WS_INLINE void w_open(ws_dtype t, const char *p, w_super *s) {
     }
 }
 
-/* Weights k .. k + 31 of a row, k a multiple of 32; s: the opened block where the type has one. */
-WS_INLINE void w_32(ws_dtype t, const void *row, int64_t k, const w_super *s, vf out[V32]) {
-    if (w_is_super(t)) {
-        const int64_t part = k / 32 % 8;
-        WS_UNROLL for (int v = 0; v < V32; v++) {
-            vf q = v_i8(s->q + 32 * part + v * LANES);
-            out[v] = t == WS_Q6_K ? v_mul(v_set(s->d[2 * part + v * LANES / 16]), q)
-                                  : v_fma(v_set(s->d[part]), q, v_set(s->m[8 + part]));
-        }
-        return;
-    }
-    const char *p = w_at(t, row, k);
-    vf d = v_zero(), m = d;
+/* fp16 numbers at the beginning of a block of 32: what multiplies, what is added. */
+WS_INLINE int w_scales(ws_dtype t) {
+    return t == WS_Q4_1 || t == WS_Q5_1 ? 2 : t == WS_Q8_0 || t == WS_Q4_0 || t == WS_Q5_0;
+}
+
+/* The 32 weights at p of a type without larger blocks; d and m: its scales in all lanes. */
+WS_INLINE void w_scaled(ws_dtype t, const char *p, vf d, vf m, vf out[V32]) {
     uint32_t word = 0;
-    if (t == WS_Q8_0 || t == WS_Q4_0 || t == WS_Q5_0) d = v_half(p);
-    if (t == WS_Q4_1 || t == WS_Q5_1) v_halves(p, &d, &m);
     if (t == WS_Q5_0) memcpy(&word, p + 2, 4);
     if (t == WS_Q5_1) memcpy(&word, p + 4, 4);
+#if LANES == 16 /* the 16 values that a block can take fit a register */
+    if (t == WS_Q4_0 || t == WS_Q4_1) {
+        const vf table = t == WS_Q4_0 ? v_mul(d, v_sub(v_iota(), v_set(8))) : v_fma(d, v_iota(), m);
+        WS_UNROLL for (int v = 0; v < V32; v++) out[v] = v_pick_nibble(table, p + 2 * w_scales(t), v);
+        return;
+    }
+#endif
     WS_UNROLL for (int v = 0; v < V32; v++) {
         const int at = v * LANES, high = at >= 16, q = at - 16 * high;
         switch (t) {
@@ -119,6 +118,24 @@ WS_INLINE void w_32(ws_dtype t, const void *row, int64_t k, const w_super *s, vf
         default: out[v] = v_fma(d, v_nibble5(p + 8 + q, high, word, at), m); break; /* WS_Q5_1 */
         }
     }
+}
+
+/* Weights k .. k + 31 of a row, k a multiple of 32; s: the opened block where the type has one. */
+WS_INLINE void w_32(ws_dtype t, const void *row, int64_t k, const w_super *s, vf out[V32]) {
+    if (w_is_super(t)) {
+        const int64_t part = k / 32 % 8;
+        WS_UNROLL for (int v = 0; v < V32; v++) {
+            vf q = v_i8(s->q + 32 * part + v * LANES);
+            out[v] = t == WS_Q6_K ? v_mul(v_set(s->d[2 * part + v * LANES / 16]), q)
+                                  : v_fma(v_set(s->d[part]), q, v_set(s->m[8 + part]));
+        }
+        return;
+    }
+    const char *p = w_at(t, row, k);
+    vf d = v_zero(), m = d;
+    if (w_scales(t) == 1) d = v_half(p);
+    if (w_scales(t) == 2) v_halves(p, &d, &m);
+    w_scaled(t, p, d, m, out);
 }
 
 /* The n < 32 weights at the end of a row, 0 after them: only types without blocks end like this. */

@@ -135,6 +135,12 @@ WS_INLINE __m512i v_nibble_bits(const void *p, int high) {
     return high ? _mm512_srli_epi32(b, 4) : _mm512_and_si512(b, _mm512_set1_epi32(15));
 }
 WS_INLINE vf v_nibble(const void *p, int high) { return _mm512_cvtepi32_ps(v_nibble_bits(p, high)); }
+/* Of 16 numbers those that the low or the high nibbles of 16 bytes say; no other bits of a lane are looked at. */
+WS_INLINE vf v_iota(void) { return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0); }
+WS_INLINE vf v_pick_nibble(vf table, const void *p, int high) {
+    __m512i b = _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
+    return _mm512_permutexvar_ps(high ? _mm512_srli_epi32(b, 4) : b, table);
+}
 WS_INLINE vf v_nibble5(const void *p, int high, uint32_t word, int first) {
     __mmask16 set = (__mmask16)(word >> first);
     __m512i b = v_nibble_bits(p, high);

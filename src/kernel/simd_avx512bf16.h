@@ -17,7 +17,6 @@ WS_INLINE vb vb_pair(const void *p) {
 }
 /* Rounded to nearest even: numbers 0 .. 15 from lo, 16 .. 31 from hi. */
 WS_INLINE vb vb_round(vf lo, vf hi) { return (vb)_mm512_cvtne2ps_pbh(hi, lo); }
-WS_INLINE vf v_iota(void) { return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0); }
 /* A table of 16 numbers, rounded. */
 WS_INLINE vb vb_levels(vf a) { return (vb)_mm512_castsi256_si512((__m256i)_mm512_cvtneps_pbh(a)); }
 /* The low nibbles of 16 bytes, then the high ones. */
