@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int wanted;
 
@@ -32,7 +33,9 @@ int ws_cores(void) {
     static int known;
     if (!known) {
         cpu_set_t set;
-        int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set), q = cgroup_cores();
+        /* it fails where the machine may have more cores than the set has bits */
+        int n = sched_getaffinity(0, sizeof set, &set) ? (int)sysconf(_SC_NPROCESSORS_ONLN) : CPU_COUNT(&set);
+        int q = cgroup_cores();
         n = n < q ? n : q;
         known = n < 1 ? 1 : n;
     }
