@@ -64,7 +64,10 @@ static void ending(const ws_measured *v, int json) {
                (long long)r.file, (long long)r.own);
         return;
     }
-    if (v) printf("shares are of %.1f GFLOP/s, the fused multiply-adds measured before and after\n", v->peak * 1e-9);
+    const int pairs = ws_compute_type() == WS_COMPUTE_BF16 && ws_k.bf16; /* ws_peak_multiply */
+    if (v)
+        printf("shares are of %.1f GFLOP/s, the %s measured before and after\n", v->peak * 1e-9,
+               pairs ? "products of bf16 pairs" : "fused multiply-adds");
     printf("peak resident memory %s; now %s of mapped files and %s of its own\n", ws_format_bytes(most, (double)r.most),
            ws_format_bytes(file, (double)r.file), ws_format_bytes(own, (double)r.own));
 }
