@@ -23,6 +23,18 @@ void ws_attn_transpose(float *kt, const float *k, int64_t ld, int64_t n, int64_t
         memset(kt + i * WS_KV_PAGE + n, 0, (size_t)(WS_KV_PAGE - n) * sizeof *kt);
 }
 
+/* Keys and values of a page on their way to the cache.  With few query rows reading them is what limits, and the hardware
+ * does not know which page comes next. */
+static void fetch_page(const job *j, const float *page, int64_t g) {
+    const int64_t floats = j->s->head_dim * WS_KV_PAGE, line = 64 / sizeof(float);
+    const float *keys = page + (size_t)j->layer * ws_kv_layer_floats(j->kv) + g * floats;
+    const float *values = keys + j->s->kv_heads * floats;
+    for (int64_t i = 0; i < floats; i += line) {
+        __builtin_prefetch(keys + i, 0, 2);
+        __builtin_prefetch(values + i, 0, 2);
+    }
+}
+
 static void task(const job *j, const ws_attn_row *row, int64_t g, int64_t t0, int64_t t1) {
     const ws_attn_shape *s = j->s;
     const int64_t d = s->head_dim, group = s->heads / s->kv_heads, rows = (t1 - t0) * group, P = WS_KV_PAGE;
@@ -58,6 +70,7 @@ static void task(const job *j, const ws_attn_row *row, int64_t g, int64_t t0, in
             }
         }
         const int64_t live = rows - first;
+        if (row->page && b + P < last) fetch_page(j, row->page[b / P + 1], g);
         ws_k.tile(p + first * P, P, q + first * d, d, 1, live, keys, P, d, wide, 0);
         ws_k.softmax32(p + first * P, live, valid + first, m + first, l + first, shrink + first);
         for (int64_t r = first; r < rows && b; r++)
