@@ -290,14 +290,15 @@ static void what_goes_beside_changes_no_bits(void **state) {
                     if (t == 1) w.col_order = (ws_order){0, 4, 2, 8};
                     float *x = floats(M * N, -1, 1), *y = floats(M * N, 0, 0), *z = floats(M * N, 0, 0);
                     float *h = floats(2 * M * R, -1, 1), *v = floats(2 * R * N, -1, 1);
-                    const ws_beside b[2] = {{h, v, R}, {h + M * R, v + R * N, R}};
+                    /* the second beside some of the rows */
+                    const ws_beside b[2] = {{h, v, R, 0, M}, {h + M * R, v + R * N, R, M / 3, M - M / 3 - M / 7}};
                     for (int nn = 0; nn < 2; nn++) {
                         const int64_t from = nn ? N : K, to = nn ? K : N;
                         for (int64_t j = 0; j < M * to; j++) y[j] = z[j] = (float)j;
                         (nn ? ws_base_nn : ws_base_nt)(y, to, x, from, M, &w, 1);
                         for (int j = 0; j < 2; j++) {
                             const ws_weight thin = ws_weight_f32(b[j].v, R, to, to);
-                            ws_gemm_nn(y, to, b[j].h, R, 1, M, &thin, 1);
+                            ws_gemm_nn(y + b[j].first * to, to, b[j].h, R, 1, b[j].n, &thin, 1);
                         }
                         (nn ? ws_base_nn_beside : ws_base_nt_beside)(z, to, x, from, M, &w, 1, b, 2);
                         assert_memory_equal(y, z, (size_t)(M * to) * sizeof *y);

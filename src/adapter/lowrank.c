@@ -91,7 +91,7 @@ void ws_lowrank_beside(const ws_adapted *s, ws_lowrank f, const ws_patch_call *c
     ws_weight a = ws_weight_f32(f.a, k, d_in, d_in);
     ws_gemm_nt(h, k, c->x, d_in, c->n, &a, 0);
     for (int64_t i = 0; i < c->n; i++) ws_k.scale(h + i * k, s->scale * c->alpha[i], k);
-    *out = (ws_beside){h, f.bt, k};
+    *out = (ws_beside){.h = h, .v = f.bt, .k = k};
 }
 
 void ws_lowrank_forward(const ws_adapted *s, ws_lowrank f, const ws_patch_call *c) {
@@ -108,14 +108,14 @@ void ws_lowrank_beside_gx(const ws_adapted *s, ws_lowrank f, const ws_patch_grad
     ws_weight bt = ws_weight_f32(f.bt, k, d_out, d_out);
     ws_gemm_nt(gh, k, g->gy, d_out, g->n, &bt, 0);
     ws_k.scale(gh, s->scale, g->n * k);
-    *out = (ws_beside){gh, f.a, k};
+    *out = (ws_beside){.h = gh, .v = f.a, .k = k};
 }
 
 void ws_lowrank_backward(const ws_adapted *s, ws_lowrank f, const ws_patch_grad *g) {
     int64_t k = f.k, r = s->rank, d_in = s->at->d_in, d_out = s->at->d_out;
     ws_weight a = ws_weight_f32(f.a, k, d_in, d_in);
     ws_weight x = ws_weight_f32(g->x, g->n, d_in, d_in), h = ws_weight_f32(g->saved, g->n, r, k);
-    ws_beside b = {g->beside, f.a, k};
+    ws_beside b = {.h = g->beside, .v = f.a, .k = k};
     if (!b.h) ws_lowrank_beside_gx(s, f, g, &b);
     ws_gemm_nn(s->p[WS_LOWRANK_B].grad, r, g->gy, 1, d_out, d_out, &h, 1);
     ws_gemm_nn(s->p[WS_LOWRANK_A].grad, d_in, b.h, 1, k, r, &x, 1);

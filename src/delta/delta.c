@@ -88,6 +88,15 @@ static void add_term(void *arg, int64_t begin, int64_t end) {
     }
 }
 
+/* alpha X V^T [n, k], from c's scratch. */
+static const float *factors(const ws_edit *e, const ws_patch_call *c) {
+    float *h = ws_arena_floats(c->scratch, c->n * e->k);
+    ws_weight v = ws_weight_f32(e->v, e->k, e->d_in, e->d_in);
+    ws_gemm_nt(h, e->k, c->x, e->d_in, c->n, &v, 0);
+    for (int64_t t = 0; t < c->n; t++) ws_k.scale(h + t * e->k, c->alpha[t], e->k);
+    return h;
+}
+
 static void linear(ws_patch *p, const ws_patch_call *c) {
     const ws_delta *d = (const ws_delta *)(const void *)p;
     int i = index_at(p, c->site);
@@ -108,16 +117,26 @@ static void linear(ws_patch *p, const ws_patch_call *c) {
         ws_gemm_nt(c->y, e->d_out, x, e->d_in, c->n, &e->dense, 1);
     }
     if (!e->k) return;
-    float *h = ws_arena_floats(c->scratch, c->n * e->k);
-    ws_weight v = ws_weight_f32(e->v, e->k, e->d_in, e->d_in), ut = ws_weight_f32(d->ut[i], e->k, e->d_out, e->d_out);
-    ws_gemm_nt(h, e->k, c->x, e->d_in, c->n, &v, 0);
-    scale_rows(h, c->n, e->k, c->alpha);
-    ws_gemm_nn(c->y, e->d_out, h, e->k, 1, c->n, &ut, 1);
+    ws_weight ut = ws_weight_f32(d->ut[i], e->k, e->d_out, e->d_out);
+    ws_gemm_nn(c->y, e->d_out, factors(e, c), e->k, 1, c->n, &ut, 1);
+}
+
+/* Where a dW is factors and nothing else. */
+static int thin(const ws_patch *p, int site) {
+    const ws_edit *e = edit_at(p, site);
+    return e->k && !e->n_terms && !e->db && !e->dense.data;
+}
+static void beside(ws_patch *p, const ws_patch_call *c, ws_beside *out) {
+    const ws_delta *d = (const ws_delta *)(const void *)p;
+    const ws_edit *e = edit_at(p, c->site);
+    *out = (ws_beside){.h = factors(e, c), .v = d->ut[index_at(p, c->site)], .k = e->k};
 }
 
 static const ws_patch_ops patch_ops = {.name = "dw",
                                        .hangs_at = hangs_at,
                                        .linear = linear,
+                                       .beside = beside,
+                                       .thin = thin,
                                        .n_inputs = n_inputs,
                                        .inputs = inputs,
                                        .input = input,

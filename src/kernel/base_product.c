@@ -129,12 +129,18 @@ static ws_weight copied(const ws_weight *w, int64_t r0, int64_t rows, int64_t c0
     return (ws_weight){.data = to, .type = WS_BF16, .rows = rows, .cols = cols, .row_bytes = (size_t)cols * 2};
 }
 
+/* What lies beside rows of y from `row` on, and before `end`. */
+static int64_t beside_from(const ws_beside *b, int64_t row) { return b->first > row ? b->first : row; }
+static int64_t beside_to(const ws_beside *b, int64_t end) { return b->first + b->n < end ? b->first + b->n : end; }
+
 /* Rows m0 .. m0 + m - 1 and columns n0 .. n1 - 1 of what goes beside, while y is in the cache. */
 static void thin(const product *p, int64_t m0, int64_t m, int64_t n0, int64_t n1) {
     for (int i = 0; i < p->n_beside; i++) {
         const ws_beside *b = &p->beside[i];
-        ws_k.tile(p->y + m0 * p->ldy + n0, p->ldy, b->h + (p->row + m0) * b->k, b->k, 1, m, b->v + n0, p->N, b->k,
-                  n1 - n0, 1);
+        const int64_t from = beside_from(b, p->row + m0), to = beside_to(b, p->row + m0 + m);
+        if (from < to)
+            ws_k.tile(p->y + (from - p->row) * p->ldy + n0, p->ldy, b->h + (from - b->first) * b->k, b->k, 1, to - from,
+                      b->v + n0, p->N, b->k, n1 - n0, 1);
     }
 }
 
@@ -222,8 +228,11 @@ static int rounded_before(const product *p) {
 /* Where the product did not take them along. */
 static void thin_after(float *y, int64_t ldy, int64_t M, int64_t N, const ws_beside *beside, int n, int64_t row) {
     for (int i = 0; i < n; i++) {
-        const ws_weight v = ws_weight_f32(beside[i].v, beside[i].k, N, N);
-        ws_gemm_nn(y, ldy, beside[i].h + row * beside[i].k, beside[i].k, 1, M, &v, 1);
+        const ws_beside *b = &beside[i];
+        const ws_weight v = ws_weight_f32(b->v, b->k, N, N);
+        const int64_t from = beside_from(b, row), to = beside_to(b, row + M);
+        if (from < to)
+            ws_gemm_nn(y + (from - row) * ldy, ldy, b->h + (from - b->first) * b->k, b->k, 1, to - from, &v, 1);
     }
 }
 
@@ -305,9 +314,9 @@ static double traffic(int64_t M, const ws_weight *w) {
 
 /* The arithmetic of the thin ones is told with that of the large one. */
 static double flops(int64_t M, const ws_weight *w, int64_t N, const ws_beside *beside, int n) {
-    double k = 0;
-    for (int i = 0; i < n; i++) k += (double)beside[i].k;
-    return 2.0 * (double)M * ((double)w->rows * (double)w->cols + k * (double)N);
+    double nk = 0;
+    for (int i = 0; i < n; i++) nk += (double)beside[i].n * (double)beside[i].k;
+    return 2.0 * ((double)M * (double)w->rows * (double)w->cols + nk * (double)N);
 }
 
 void ws_base_nt_beside(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w,

@@ -46,10 +46,10 @@ static inline uint16_t ws_bf16_round(float f) {
 
 /* As ws_gemm_nt: y[M, N] (+)= x[M, K] W[N, K]^T, in the compute type. */
 void ws_base_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate);
-/* A thin product beside one with base weights, fp32 in every compute type: y += H V. */
+/* A thin product beside one with base weights, fp32 in every compute type: rows first .. first + n - 1 of y += H V. */
 typedef struct ws_beside {
-    const float *h, *v; /* [M, k] and [k, columns of y], rows without gaps */
-    int64_t k;
+    const float *h, *v; /* [n, k] and [k, columns of y], rows without gaps */
+    int64_t k, first, n;
 } ws_beside;
 /* As ws_base_nt and ws_base_nn, then for each of the n in order as ws_gemm_nn with `accumulate`: the same bits, but y is
  * added to while it lies in the cache. */

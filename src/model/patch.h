@@ -53,8 +53,9 @@ typedef struct ws_patch_ops {
     int (*hangs_at)(const ws_patch *p, int site);
     void (*linear)(ws_patch *p, const ws_patch_call *c);
     /* y += H V, H [n, k] with alpha in it, V [k, d_out]: all that linear() does, bit for bit, told before there is a y, so
-     * that the product takes it along where it can; c's scratch lives until then. */
+     * that the product takes it along where it can; c's scratch lives until then.  The rows of y are the caller's to say. */
     void (*beside)(ws_patch *p, const ws_patch_call *c, ws_beside *out);
+    int (*thin)(const ws_patch *p, int site); /* 0: here linear() does more; NULL: it never does */
     /* Rows of the patch's own that W multiplies in the same pass over its weights, n_inputs of them a token: input j of
      * token t goes to xe[j * n + t], [n_inputs * n, d_in]. */
     int (*n_inputs)(const ws_patch *p, int site);
@@ -74,7 +75,7 @@ typedef struct ws_patch_ops {
     void (*linear_gy)(ws_patch *p, const ws_patch_grad *g);
     /* AFTER gx = gy W: accumulate parameter gradients, gx +=, or gx turned in place where the patch has input(). */
     void (*linear_grad)(ws_patch *p, const ws_patch_grad *g);
-    /* BEFORE gx = gy W: likewise gx += H V, all that linear_grad() adds to it. */
+    /* BEFORE gx = gy W: likewise all rows of gx += H V, all that linear_grad() adds to it. */
     void (*beside_gx)(ws_patch *p, const ws_patch_grad *g, ws_beside *out);
     int (*needs_gx)(const ws_patch *p, int site); /* gy W is made for this patch even where nothing below needs it */
 } ws_patch_ops;

@@ -121,16 +121,22 @@ static void call_linear(const visit *v, float *rows) {
     v->patch->ops->linear(v->patch, &c);
 }
 
-/* What the patches here add to y, where all of them can tell it as thin products over all tokens; else they wait for
- * linear(), each in its turn. */
+/* What the patches here add to y, where all of them can tell it as thin products over tokens side by side; else they wait
+ * for linear(), each in its turn. */
 static int thin(const ws_hung *h, const ws_site *at, const visit *v, ws_beside *b) {
     int n = 0;
     for (int p = 0; p < h->n_patches; p++) {
-        if (!v[p].patch) continue;
-        if (!v[p].patch->ops->beside || at->bias || v[p].on->n != h->n) return 0;
+        ws_patch *patch = v[p].patch;
+        if (!patch) continue;
+        if (!patch->ops->beside || at->bias || v[p].on->token) return 0;
+        if (patch->ops->thin && !patch->ops->thin(patch, v[p].call.site)) return 0;
     }
-    for (int p = 0; p < h->n_patches; p++)
-        if (v[p].patch) v[p].patch->ops->beside(v[p].patch, &v[p].call, &b[n++]);
+    for (int p = 0; p < h->n_patches; p++) {
+        if (!v[p].patch) continue;
+        v[p].patch->ops->beside(v[p].patch, &v[p].call, &b[n]);
+        b[n].first = v[p].on->first, b[n].n = v[p].on->n;
+        n++;
+    }
     return n;
 }
 
@@ -250,6 +256,7 @@ void ws_site_backward(ws_model *m, const ws_hung *h, int site, const float *x, f
         patch->ops->beside_gx(
             patch, &(ws_patch_grad){site, at, h->n, x, gy, NULL, saved ? saved[p] : NULL, m->patch_scratch, NULL},
             &b[n_beside]);
+        b[n_beside].first = 0, b[n_beside].n = h->n;
         of[p] = b[n_beside++].h;
     }
     if (gx) ws_linear_backward_beside(gx, gy, h->n, at->w, accumulate, b, n_beside);
