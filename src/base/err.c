@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 ws_status ws_fail(ws_err *err, ws_status code, const char *fmt, ...) {
     if (err) {
@@ -57,5 +58,14 @@ void *ws_try_alloc(size_t n, size_t size) {
     bytes = (bytes + 63) & ~(size_t)63;
     void *p = aligned_alloc(64, bytes ? bytes : 64);
     if (p) memset(p, 0, bytes);
+    return p;
+}
+
+void *ws_try_huge(size_t bytes) {
+    const size_t huge = (size_t)2 << 20;
+    if (bytes > SIZE_MAX - huge) return NULL;
+    bytes = bytes ? (bytes + huge - 1) / huge * huge : huge;
+    void *p = aligned_alloc(huge, bytes);
+    if (p) madvise(p, bytes, MADV_HUGEPAGE); /* a wish */
     return p;
 }

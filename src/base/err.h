@@ -46,4 +46,6 @@ char *ws_xstrdup(const char *s);
 char *ws_xstrndup(const char *s, size_t n);
 /* `n * size` bytes, 64-byte aligned, zeroed; NULL on overflow or when out of memory.  free() releases it. */
 void *ws_try_alloc(size_t n, size_t size);
+/* For much that is written before it is read: not zeroed, and in huge pages where the system gives them.  free() releases it. */
+void *ws_try_huge(size_t bytes);
 #endif

@@ -13,13 +13,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Blocks of one size, counted; they are reused, not given back. */
+/* Blocks of one size, counted; they are reused, not given back.  What is in a block that nobody has written is of no account. */
 typedef struct pool {
     size_t floats;
     float **mem; /* [n] */
     int *refs, n, cap;
     int *idle, n_idle;
+    void **slab; /* what the blocks lie in */
+    int n_slabs;
+    float *next; /* in the last one, of `left` blocks */
+    size_t left;
 } pool;
+enum { SLAB = 8 << 20 }; /* bytes, or one block */
 
 typedef struct seq {
     int live, len;
@@ -85,7 +90,8 @@ int64_t ws_model_seq_bytes(const ws_model *m) {
 }
 
 static void release_pool(pool *p) {
-    for (int i = 0; i < p->n; i++) free(p->mem[i]);
+    for (int i = 0; i < p->n_slabs; i++) free(p->slab[i]);
+    free(p->slab);
     free(p->mem);
     free(p->refs);
     free(p->idle);
@@ -130,6 +136,22 @@ static void release(pool *p, int block) {
     if (block >= 0 && --p->refs[block] == 0) p->idle[p->n_idle++] = block;
 }
 
+/* Memory of a block that there was not before; NULL: it is gone. */
+static float *more(pool *p) {
+    const size_t size = lines(p->floats), bytes = size * sizeof(float);
+    if (!p->left) {
+        const size_t n = bytes < SLAB ? SLAB / bytes : 1;
+        void *slab = ws_try_huge(n * bytes);
+        if (!slab) return NULL;
+        p->slab = ws_xrealloc(p->slab, (size_t)(p->n_slabs + 1) * sizeof *p->slab);
+        p->slab[p->n_slabs++] = p->next = slab;
+        p->left = n;
+    }
+    float *mem = p->next;
+    p->next += size, p->left--;
+    return mem;
+}
+
 /* A block of its own, or -1 when the memory is gone. */
 static int take(pool *p) {
     if (p->n_idle) {
@@ -137,7 +159,7 @@ static int take(pool *p) {
         p->refs[block] = 1;
         return block;
     }
-    float *mem = ws_try_alloc(p->floats, sizeof *mem);
+    float *mem = more(p);
     if (!mem) return -1;
     if (p->n == p->cap) {
         p->cap = p->cap ? 2 * p->cap : 64;

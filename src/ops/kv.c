@@ -47,18 +47,36 @@ void ws_kv_store(const ws_kv_shape *s, float *const *page, int layer, int64_t po
         ws_parallel_for(pieces, 1, store_pieces, &a);
 }
 
+typedef struct take {
+    const ws_kv_shape *s;
+    float *to;
+    const float *from;
+    int begin, end;
+} take;
+static void take_layers(void *arg, int64_t first, int64_t last) {
+    const take *a = arg;
+    const int64_t d = a->s->head_dim, rows = a->s->kv_heads * d, P = WS_KV_PAGE, n = a->end - a->begin;
+    const size_t layer = ws_kv_layer_floats(a->s);
+    for (int64_t l = first; l < last; l++) {
+        float *to = a->to + (size_t)l * layer;
+        const float *from = a->from + (size_t)l * layer;
+        /* of keys whole lines of the cache where nothing lies before: what is behind them was not stored yet */
+        if (!a->begin && a->end > P / 2)
+            memcpy(to, from, (size_t)(rows * P) * sizeof *to);
+        else if (!a->begin)
+            for (int64_t j = 0; j < rows; j++) memcpy(to + j * P, from + j * P, P / 2 * sizeof *to);
+        else
+            for (int64_t j = 0; j < rows; j++)
+                memcpy(to + j * P + a->begin, from + j * P + a->begin, (size_t)n * sizeof *to);
+        to += rows * P, from += rows * P;
+        for (int64_t h = 0; h < a->s->kv_heads; h++) {
+            const int64_t at = h * d * P + a->begin * d;
+            memcpy(to + at, from + at, (size_t)(n * d) * sizeof *to);
+        }
+    }
+}
+
 void ws_kv_take(const ws_kv_shape *s, float *to, const float *from, int layers, int begin, int end) {
-    const int64_t d = s->head_dim, heads = (int64_t)layers * s->kv_heads, n = end - begin;
-    const size_t layer = ws_kv_layer_floats(s), half = layer / 2;
-    if (n == WS_KV_PAGE) {
-        memcpy(to, from, (size_t)layers * layer * sizeof *to);
-        return;
-    }
-    for (int64_t h = 0; h < heads; h++) {
-        size_t at = (size_t)(h / s->kv_heads) * layer + (size_t)(h % s->kv_heads * d) * WS_KV_PAGE, v = at + half;
-        for (int64_t j = 0; j < d; j++)
-            for (int64_t i = begin; i < end; i++)
-                to[at + (size_t)(j * WS_KV_PAGE + i)] = from[at + (size_t)(j * WS_KV_PAGE + i)];
-        memcpy(to + v + begin * d, from + v + begin * d, (size_t)(n * d) * sizeof *to);
-    }
+    take a = {s, to, from, begin, end};
+    ws_parallel_for(layers, 2, take_layers, &a);
 }
