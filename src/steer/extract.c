@@ -241,19 +241,21 @@ static ws_status make_states(ws_state_set *s, ws_model *m, const ws_tokenizer *t
     return st;
 }
 
+static int find_site(const ws_state_set *s, int site) {
+    int k = 0;
+    while (k < s->n_sites && s->at[k].site != site) k++;
+    return k;
+}
 /* Of a file's states those of the chosen sites stay, each of which must be there. */
 static ws_status keep_sites(ws_state_set *s, const ws_model *m, const int *site, int n, const char *path, ws_err *err) {
+    for (int i = 0; i < n; i++) /* all of them before any states move */
+        if (find_site(s, site[i]) == s->n_sites)
+            return ws_fail(err, WS_EUSAGE, "%s has no states of %s; choose other --layers, --linears or --methods",
+                           path, ws_model_site(m, site[i])->name);
     ws_states *at = ws_xcalloc((size_t)n + 1, sizeof *at);
     for (int i = 0; i < n; i++) {
-        int k = 0;
-        while (k < s->n_sites && s->at[k].site != site[i]) k++;
-        if (k == s->n_sites) {
-            ws_fail(err, WS_EUSAGE, "%s has no states of %s; choose other --layers, --linears or --methods", path,
-                    ws_model_site(m, site[i])->name);
-            free(at);
-            return err->code;
-        }
-        at[i] = s->at[k], s->at[k].pos = s->at[k].neg = s->at[k].neutral = NULL;
+        ws_states *from = &s->at[find_site(s, site[i])];
+        at[i] = *from, from->pos = from->neg = from->neutral = NULL;
     }
     for (int k = 0; k < s->n_sites; k++)
         free((void *)(uintptr_t)s->at[k].pos), free((void *)(uintptr_t)s->at[k].neg),
