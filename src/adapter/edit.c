@@ -156,15 +156,18 @@ void ws_edit_rows(const ws_edit *e, const ws_weight *w, int64_t r0, int64_t r1, 
 static void gram(double *g, const float *a, int64_t ka, int64_t at, int64_t ai, const float *b, int64_t kb, int64_t bt,
                  int64_t bi, int64_t n) {
     double *row = ws_xmalloc((size_t)kb * sizeof *row);
+    const int half = a == b && ka == kb && at == bt && ai == bi; /* symmetric */
     memset(g, 0, (size_t)(ka * kb) * sizeof *g);
     for (int64_t t = 0; t < n; t++) {
         for (int64_t j = 0; j < kb; j++) row[j] = (double)b[t * bt + j * bi];
         for (int64_t i = 0; i < ka; i++) {
             const double x = (double)a[t * at + i * ai];
             double *gi = g + i * kb;
-            for (int64_t j = 0; j < kb; j++) gi[j] += x * row[j];
+            for (int64_t j = half ? i : 0; j < kb; j++) gi[j] += x * row[j];
         }
     }
+    for (int64_t i = 0; half && i < ka; i++)
+        for (int64_t j = 0; j < i; j++) g[i * kb + j] = g[j * kb + i];
     free(row);
 }
 

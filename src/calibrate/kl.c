@@ -18,7 +18,7 @@ double ws_kl_row(const float *s, const float *b, int64_t vocab, float *e, int32_
         while (s[i] != ms) i++;
         *argmax = i;
     }
-    double zb = ws_k.exp_sum(e, b, mb, vocab), zs = ws_k.exp_sum(e, s, ms, vocab);
+    double zb = ws_k.exp_sum(NULL, b, mb, vocab), zs = ws_k.exp_sum(e, s, ms, vocab);
     /* sum p (logp_s - logp_b) with the constant taken out first: what is summed is small where the two agree */
     double c = (ms + log(zs)) - (mb + log(zb)), lane[8] = {0};
     int64_t v = 0;

@@ -64,10 +64,8 @@ void ws_block_kv(ws_model *m, int layer, const ws_hung *h, const ws_block_buf *b
     const ws_attention_block *t = &a->block[layer].attn;
     int64_t ld = (int64_t)a->kv_heads * a->head_dim;
     float *raw = t->k_norm && b->k_raw ? b->k_raw : b->k;
-    ws_base_share(xn);
     linear(m, layer, ws_mixer_site(m, layer, WS_K), h, b, xn, raw);
     linear(m, layer, ws_mixer_site(m, layer, WS_V), h, b, xn, b->v);
-    ws_base_share(NULL);
     if (t->k_norm) ws_head_norm_forward(b->k, ld, raw, ld, t->k_norm, a->eps, h->n, a->kv_heads, a->head_dim, b->rk);
     ws_rope_forward(&a->rope, b->k, ld, h->n, a->kv_heads, a->head_dim, pos);
 }

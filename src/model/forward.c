@@ -4,6 +4,7 @@
  * in a token's result depends on where a chunk ends or on what else is in it.  In the last layer all tokens still leave
  * their keys and values, or run through the delta rule, but only the wanted positions go on. */
 #include "base/parallel.h"
+#include "kernel/compute.h"
 #include "model/parts.h"
 #include "ops/embed.h"
 #include "ops/norm.h"
@@ -163,10 +164,12 @@ static void prune(ws_model *m, flow *f) {
 
 /* mid = x + mixer(norm1 x); returns the first token that is not finite, or -1.  `last`: prune on the way. */
 static int64_t attention_layer(ws_model *m, int l, flow *f, int last) {
+    ws_base_share(f->b.xn);
     ws_block_kv(m, l, f->h, &f->b, f->b.xn, f->pos);
     if (last) store(m, l, f->c, &f->b), prune(m, f);
+    if (f->h->n) ws_block_q(m, l, f->h, &f->b, f->b.xn, f->pos);
+    ws_base_share(NULL);
     if (!f->h->n) return -1;
-    ws_block_q(m, l, f->h, &f->b, f->b.xn, f->pos);
     attend(m, l, f->c, &f->b, f->h != &f->all, m->scratch);
     ws_block_o(m, l, f->h, &f->b, f->x, f->mid);
     return -1;

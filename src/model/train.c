@@ -99,7 +99,9 @@ ws_status ws_pass_layer(ws_model *m, const ws_pass *p, int layer, const ws_block
     int64_t bad = ws_block_norm1(m, layer, b, x, p->n);
     if (bad >= 0) return non_finite(p, bad, "reached layer", layer, err);
     if (ws_keys_only(p, layer, m->arch.layers)) {
+        ws_base_share(b->xn);
         ws_block_kv(m, layer, &p->hung, b, b->xn, p->pos);
+        ws_base_share(NULL);
         return WS_OK;
     }
     if (ws_is_delta(m, layer)) {
@@ -108,8 +110,10 @@ ws_status ws_pass_layer(ws_model *m, const ws_pass *p, int layer, const ws_block
         bad = ws_block_delta_out(m, layer, &p->hung, b, b->xn, x, mid);
         if (bad >= 0) return non_finite(p, bad, "left the delta rule of layer", layer, err);
     } else {
+        ws_base_share(b->xn);
         ws_block_q(m, layer, &p->hung, b, b->xn, p->pos);
         ws_block_kv(m, layer, &p->hung, b, b->xn, p->pos);
+        ws_base_share(NULL);
         attend(m, p, layer, b);
         ws_block_o(m, layer, &p->hung, b, x, mid);
     }
