@@ -152,6 +152,24 @@ static void chunks_of_any_length_equal_the_recurrence(void **state) {
             }
 }
 
+static void what_is_forgotten_is_nothing(void **state) {
+    (void)state;
+    enum { C = 16 };
+    double g[C], x[C * (C + 1)];
+    int none = 0, some = 0;
+    for (int t = 0; t < C; t++) g[t] = -0.7 - 2.3 * t;
+    rule_decay(x, g, C, 0, C);
+    for (int i = 0; i < C; i++)
+        for (int j = -1; j <= i; j++) { /* e_i, then G_i0 .. G_ii */
+            double sum = 0, got = x[i * (C + 1) + 1 + j];
+            for (int t = j + 1; t <= i; t++) sum += g[t];
+            none += sum < -60, some += sum >= -60;
+            if (!(sum < -60 ? got == 0 : fabs(got - exp(sum)) <= 1e-15 * exp(sum) * (2 - sum)))
+                fail_msg("row %d, column %d: %g, where exp(%g) is %g", i, j, got, sum, exp(sum));
+        }
+    assert_true(none > C && some > C);
+}
+
 static double loss(const ws_delta_shape *s, int64_t n, const double *c, const double *g, const double *beta,
                    const double *go) {
     const int64_t no = n * s->value_heads * s->dv, size = (int64_t)s->value_heads * s->dk * s->dv;
@@ -262,6 +280,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_numbers),
         cmocka_unit_test(chunks_of_any_length_equal_the_recurrence),
+        cmocka_unit_test(what_is_forgotten_is_nothing),
         cmocka_unit_test(gradients_equal_central_differences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
