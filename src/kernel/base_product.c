@@ -144,6 +144,8 @@ static void thin(const product *p, int64_t m0, int64_t m, int64_t n0, int64_t n1
     }
 }
 
+static void thin_then(void *arg, int64_t m0, int64_t m, int64_t n0, int64_t n1) { thin(arg, m0, m, n0, n1); }
+
 static void chunk(void *arg, int64_t begin, int64_t end) {
     const product *p = arg;
     for (int64_t c = begin; c < end; c++) {
@@ -322,8 +324,10 @@ static double flops(int64_t M, const ws_weight *w, int64_t N, const ws_beside *b
 void ws_base_nt_beside(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w,
                        int accumulate, const ws_beside *beside, int n) {
     if (ws_compute_type() == WS_COMPUTE_F32) {
-        ws_gemm_nt(y, ldy, x, ldx, M, w, accumulate);
-        thin_after(y, ldy, M, w->rows, beside, n, 0);
+        product p = {.y = y, .ldy = ldy, .N = w->rows, .beside = beside, .n_beside = n};
+        const int along = n && M > 2; /* of one or two rows V is better read in long pieces */
+        ws_gemm_nt_then(y, ldy, x, ldx, M, w, accumulate, along ? thin_then : NULL, &p);
+        if (!along) thin_after(y, ldy, M, w->rows, beside, n, 0);
         return;
     }
     ws_profile_enter(M <= 4 ? "x W' bf16, 1-4 rows" : M < 64 ? "x W' bf16, 5-63 rows" : "x W' bf16");

@@ -34,6 +34,8 @@ typedef struct job {
     int64_t mb, nb, n_blocks; /* rows and columns of a chunk; chunks along N */
     int64_t N;
     int accumulate, nn;
+    ws_gemm_then *then; /* NULL: nothing */
+    void *then_arg;
 } job;
 
 static void chunk(void *arg, int64_t begin, int64_t end) {
@@ -47,6 +49,7 @@ static void chunk(void *arg, int64_t begin, int64_t end) {
             ws_k.gemm_nn(y, j->ldy, a, j->rs, j->cs, m1 - m0, j->w, n0, n1, j->accumulate);
         else
             ws_k.gemm_nt(y, j->ldy, a, j->rs, m1 - m0, j->w, n0, n1, j->accumulate);
+        if (j->then) j->then(j->then_arg, m0, m1 - m0, n0, n1);
     }
 }
 
@@ -58,7 +61,10 @@ static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static void run(job *j, int64_t K, int64_t nc, int64_t nu, int64_t mc, int64_t mu, int64_t each, int64_t longest) {
     if (j->M <= 0 || j->N <= 0) return;
     const int64_t threads = ws_threads();
-    int64_t n_blocks = ceil_div(j->N, nc), m_blocks = ceil_div(each * threads, n_blocks), most = j->M / mc;
+    int64_t n_blocks = ceil_div(j->N, nc);
+    if (j->M <= 64 && n_blocks < threads)
+        n_blocks = threads < j->N / nu ? threads : ceil_div(j->N, nu); /* thin products */
+    int64_t m_blocks = ceil_div(each * threads, n_blocks), most = j->M / mc;
     if (n_blocks * most < threads) most = ceil_div(threads, n_blocks);
     if (most > j->M / mu) most = j->M / mu > 0 ? j->M / mu : 1;
     m_blocks = m_blocks < most ? m_blocks : most;
@@ -128,11 +134,27 @@ static double traffic(int64_t M, const ws_weight *w) {
 }
 
 void ws_gemm_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate) {
+    ws_gemm_nt_then(y, ldy, x, ldx, M, w, accumulate, NULL, NULL);
+}
+
+void ws_gemm_nt_then(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate,
+                     ws_gemm_then *then, void *arg) {
     if (w->col_order.a) {
         nt_reordered(y, ldy, x, ldx, M, w, accumulate);
+        if (then) then(arg, 0, M, 0, w->rows);
         return;
     }
-    job j = {.y = y, .ldy = ldy, .a = x, .rs = ldx, .cs = 1, .M = M, .w = w, .N = w->rows, .accumulate = accumulate};
+    job j = {.y = y,
+             .ldy = ldy,
+             .a = x,
+             .rs = ldx,
+             .cs = 1,
+             .M = M,
+             .w = w,
+             .N = w->rows,
+             .accumulate = accumulate,
+             .then = then,
+             .then_arg = arg};
     ws_profile_enter(M <= 4 ? "x W', 1-4 rows" : M < 64 ? "x W', 5-63 rows" : "x W'");
     /* Where K is long a chunk of y is added to many times: it should stay in the second-level cache beside the panels. */
     run(&j, w->cols, 96, M <= 8 ? 8 : 4, 96, 6, 3, w->cols > 2048 ? 256 : M);

@@ -60,33 +60,37 @@ static void nn_edge(int rows, int64_t cols, float *c, int64_t ldc, const float *
     /* clang-format on */
 }
 
-/* One or two rows: twice the columns at a time, so that enough sums run side by side and b is read in longer pieces. */
-enum { NN_WIDE = 2 * NN_VECS };
-WS_INLINE void nn_wide(int rows, float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, const float *b,
-                       int64_t ldb, int64_t K, int load) {
-    vf acc[2][NN_WIDE];
-    WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < NN_WIDE; j++) acc[i][j] =
+/* One or two rows: more columns at a time, so that enough sums run side by side and b is read in longer pieces; the cache is
+ * told of those that come. */
+enum { NN_WIDE = 2 * NN_VECS, NN_WIDEST = 12, NN_FEW = 2 };
+WS_INLINE void nn_wide(int rows, int vecs, float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs,
+                       const float *b, int64_t ldb, int64_t K, int load) {
+    vf acc[2][NN_WIDEST];
+    WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < vecs; j++) acc[i][j] =
         load ? v_load(c + i * ldc + j * LANES) : v_zero();
     for (int64_t k = 0; k < K; k++, a += cs, b += ldb) {
         vf av[2];
         WS_UNROLL for (int i = 0; i < rows; i++) av[i] = v_set(a[i * rs]);
-        WS_UNROLL for (int j = 0; j < NN_WIDE; j++) {
+        WS_UNROLL for (int j = 0; j < vecs; j += 16 / LANES) __builtin_prefetch(b + 8 * ldb + j * LANES);
+        WS_UNROLL for (int j = 0; j < vecs; j++) {
             vf bv = v_load(b + j * LANES);
             WS_UNROLL for (int i = 0; i < rows; i++) acc[i][j] = v_fma(av[i], bv, acc[i][j]);
         }
     }
-    WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < NN_WIDE; j++)
+    WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < vecs; j++)
         v_store(c + i * ldc + j * LANES, acc[i][j]);
 }
 
 static void tile(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M, const float *b, int64_t ldb,
                  int64_t K, int64_t N, int accumulate) {
     int64_t n = 0;
+    for (; M == 1 && n + NN_WIDEST * LANES <= N; n += NN_WIDEST * LANES)
+        nn_wide(1, NN_WIDEST, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
     for (; M <= 2 && n + NN_WIDE * LANES <= N; n += NN_WIDE * LANES) {
         if (M == 1)
-            nn_wide(1, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
+            nn_wide(1, NN_WIDE, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
         else if (M == 2)
-            nn_wide(2, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
+            nn_wide(2, NN_WIDE, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
     }
     for (; n < N; n += NN_COLS)
         for (int64_t m = 0; m < M; m += NN_ROWS)
@@ -154,6 +158,11 @@ static void nn_widen(ws_dtype t, const void *row, size_t ahead, int64_t n0, int6
 static void gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, int64_t M, const ws_weight *w,
                     int64_t n0, int64_t n1, int accumulate) {
     const int64_t N = n1 - n0, panels = (N + NN_COLS - 1) / NN_COLS, pieces = (N + 31) / 32;
+    if (M <= NN_FEW && w->type == WS_F32 && w->rows && !w->row_order.a) { /* read once as it lies: nothing to copy */
+        tile(y + n0, ldy, a, rs, cs, M, (const float *)w->data + n0, (int64_t)(w->row_bytes / 4), w->rows, N,
+             accumulate);
+        return;
+    }
     float *panel = ws_gemm_scratch((size_t)(pieces * (32 / NN_COLS) * NN_PANEL + NN_K * (NN_M + NN_ROWS)));
     float *pack = panel + pieces * (32 / NN_COLS) * NN_PANEL;
     if (w->rows == 0)
