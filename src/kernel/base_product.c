@@ -244,6 +244,7 @@ static void slab(product *p) {
     const int64_t rows = tiles ? ceil_div(p->M, 32) * 32 : p->M;
     p->ld = ws_k.bf16 ? ceil_div(p->K, 32) * 32 : p->K;
     p->panels = tiles && !p->nn;
+    if (tiles && p->nn) p->ld = (p->ld / 32 | 1) * 32; /* a tile's rows lie in different sets of the cache */
     p->rounded = keep(&left, (size_t)(rows * p->ld) * (ws_k.bf16 ? sizeof(uint16_t) : sizeof(float)));
     if (rounded_before(p))
         ;

@@ -17,13 +17,6 @@ enum {
 };
 
 WS_INLINE int64_t steps_of(int64_t k) { return (k + STEP - 1) / STEP; }
-/* Numbers from row to row of a panel with rows of n numbers: neighbours of a tile's column stand in different sets of the
- * cache. */
-WS_INLINE int64_t pitch_of(int64_t n) {
-    const int64_t lines = (n + STEP - 1) / STEP;
-    return (lines | 1) * STEP;
-}
-
 /* ---- x [16 rows, K] in fp32 to [step][pair][row][2]; rows that are not there are NULL and become 0 ---- */
 static void tile_panel(uint16_t *to, const float *const row[SIDE], int64_t K) {
     for (int64_t k = 0; k < K; k += STEP, to += TILE) {
@@ -108,14 +101,14 @@ WS_INLINE void tnt_rows(const ws_weight *w, int64_t n, int64_t n1, const char *r
     for (int64_t i = 0; i < PAIR; i++) row[i] = ws_weight_row(w, n + i < n1 ? n + i : n1 - 1);
 }
 
-/* Numbers k .. k + 31 of `count` rows of W, walked from k0 on, to rows that are `pitch` numbers apart. */
+/* Numbers k .. k + 31 of `count` rows of W, walked from k0 on, to rows of a tile. */
 WS_INLINE void tnt_widen(ws_dtype t, const char *const *row, int64_t count, int64_t k, int64_t k0, int64_t K,
-                         w_super *s, uint16_t *to, int64_t pitch) {
+                         w_super *s, uint16_t *to) {
     for (int64_t i = 0; i < count && w_is_super(t); i++) w_enter(t, row[i], k, k0, &s[i]);
     if (t < WS_Q8_0 && K - k < STEP)
-        for (int64_t i = 0; i < count; i++) vb_store(to + i * pitch, b_tail(t, w_at(t, row[i], k), K - k));
+        for (int64_t i = 0; i < count; i++) vb_store(to + i * STEP, b_tail(t, w_at(t, row[i], k), K - k));
     else
-        for (int64_t i = 0; i < count; i++) vb_store(to + i * pitch, b_32(t, row[i], k, &s[i]));
+        for (int64_t i = 0; i < count; i++) vb_store(to + i * STEP, b_32(t, row[i], k, &s[i]));
 }
 
 /* Up to 32 rows of x.  A step is widened while the tiles multiply the one before; what the next 32 rows of W hold is fetched
@@ -139,7 +132,7 @@ WS_INLINE void tnt_few_as(ws_dtype t, int both, float *y, int64_t ldy, const uin
             t_zero(1);
             t_zero(3);
         }
-        if (!as_it_lies) tnt_widen(t, row, PAIR, 0, 0, K, super, wide[0], STEP);
+        if (!as_it_lies) tnt_widen(t, row, PAIR, 0, 0, K, super, wide[0]);
         for (int64_t s = 0; s < steps; s++) {
             const char *from = as_it_lies ? row[0] + 64 * s : (const char *)wide[s % 2];
             const int64_t apart = as_it_lies ? (int64_t)w->row_bytes : 64;
@@ -154,8 +147,7 @@ WS_INLINE void tnt_few_as(ws_dtype t, int both, float *y, int64_t ldy, const uin
                 t_dot(1, 4, 7);
                 t_dot(3, 5, 7);
             }
-            if (!as_it_lies && s + 1 < steps)
-                tnt_widen(t, row, PAIR, (s + 1) * STEP, 0, K, super, wide[(s + 1) % 2], STEP);
+            if (!as_it_lies && s + 1 < steps) tnt_widen(t, row, PAIR, (s + 1) * STEP, 0, K, super, wide[(s + 1) % 2]);
         }
         t_store(0, sums, 64);
         t_store(2, sums + 2 * SIDE * SIDE, 64);
@@ -206,7 +198,7 @@ WS_INLINE void tnt_block(ws_dtype t, tnt_place here, tnt_place next, int64_t ste
                 __builtin_prefetch(from);
                 if (t == WS_F32) __builtin_prefetch(from + 64);
             }
-            tnt_widen(t, feed->row, feed->count, k, feed->k0, feed->k1, super, feed->to + s * PAIR * STEP, STEP);
+            tnt_widen(t, feed->row, feed->count, k, feed->k0, feed->k1, super, feed->to + s * PAIR * STEP);
         }
         if (s >= PUT_FROM && put < 4) tnt_put_tile(done, put++);
         for (int64_t r = 2 * s; coming->c && r < 2 * s + 2 && r < coming->rows; r++) {
@@ -261,7 +253,7 @@ WS_INLINE void tnt_many_as(ws_dtype t, float *y, int64_t ldy, const uint16_t *x,
 
     tnt_rows(w, n0, n1, row);
     for (int64_t k = 0; k < block && k < K; k += STEP)
-        tnt_widen(t, row, PAIR, k, 0, K < block ? K : block, super, panel[0] + k * PAIR, STEP);
+        tnt_widen(t, row, PAIR, k, 0, K < block ? K : block, super, panel[0] + k * PAIR);
     t_load(4, panel[0], 64);
     t_load(5, panel[0] + TILE, 64);
     t_load(6, x, 64);
@@ -332,7 +324,7 @@ WS_INLINE void tnn_put(const float *c, float *y, int64_t ldy, int64_t rows, int6
 
 /* y [rows, cols], up to 32 x 32, (+)= `steps` steps of a W; sums: four tiles of room, for edges. */
 static void tnn_square(float *y, int64_t ldy, int64_t rows, int64_t cols, const uint16_t *a, int64_t lda,
-                       const uint16_t *b, int64_t pitch, int64_t steps, int load, float *sums) {
+                       const uint16_t *b, int64_t steps, int load, float *sums) {
     const int whole = rows == PAIR && cols == PAIR;
     const int64_t apart = whole ? 4 * ldy : 64;
     float *c[4];
@@ -352,11 +344,11 @@ static void tnn_square(float *y, int64_t ldy, int64_t rows, int64_t cols, const 
         t_zero_sums();
     }
     const uint16_t *lower = a + SIDE * lda;
-    for (int64_t s = 0; s < steps; s++, a += STEP, lower += STEP, b += SIDE * pitch) {
+    for (int64_t s = 0; s < steps; s++, a += STEP, lower += STEP, b += 2 * TILE) {
         t_load(4, a, 2 * lda);
-        t_load(6, b, 2 * pitch);
+        t_load(6, b, 128);
         t_dot(0, 4, 6);
-        t_load(7, b + STEP, 2 * pitch);
+        t_load(7, b + STEP, 128);
         t_dot(1, 4, 7);
         t_load(5, lower, 2 * lda);
         t_dot(2, 5, 6);
@@ -377,27 +369,30 @@ static void tnn_square(float *y, int64_t ldy, int64_t rows, int64_t cols, const 
 static void tile_nn(float *y, int64_t ldy, const uint16_t *a, int64_t lda, int64_t M, const ws_weight *w, int64_t n0,
                     int64_t n1, int accumulate) {
     const int64_t K = w->rows, N = n1 - n0, groups = (N + PAIR - 1) / PAIR;
-    const int64_t pitch = pitch_of(2 * PAIR * groups), pairs = TNN_BLOCK / 2; /* a row of the panel: two of W */
-    uint16_t *panel = (uint16_t *)(void *)ws_gemm_scratch((size_t)(pitch * pairs / 2 + 4 * SIDE * SIDE));
-    float *sums = (float *)(void *)(panel + pitch * pairs);
+    const int64_t blocks = (K + TNN_BLOCK - 1) / TNN_BLOCK,
+                  block = blocks ? steps_of((K + blocks - 1) / blocks) * STEP : 0;
+    const int64_t size =
+        block * PAIR + STEP; /* 32 columns: [pair of rows][32][2]; not all in the same sets of the cache */
+    uint16_t *panel = (uint16_t *)(void *)ws_gemm_scratch((size_t)(size * groups / 2 + 4 * SIDE * SIDE));
+    float *sums = (float *)(void *)(panel + size * groups);
     if (K == 0)
         for (int64_t m = 0; m < M && !accumulate; m++) memset(y + m * ldy + n0, 0, (size_t)N * sizeof *y);
     t_begin();
-    for (int64_t k0 = 0; k0 < K; k0 += TNN_BLOCK) {
-        const int64_t kn = K - k0 < TNN_BLOCK ? K - k0 : TNN_BLOCK, steps = steps_of(kn);
+    for (int64_t k0 = 0; k0 < K; k0 += block) {
+        const int64_t kn = K - k0 < block ? K - k0 : block, steps = steps_of(kn);
         for (int64_t k = 0; k < steps * STEP; k += 2) {
-            uint16_t *to = panel + k / 2 * pitch;
+            uint16_t *to = panel + k * PAIR;
             if (k < kn)
                 b_spread_pair(w->type, ws_weight_row(w, k0 + k), k + 1 < kn ? ws_weight_row(w, k0 + k + 1) : NULL, n0,
-                              N, to, 2 * STEP);
+                              N, to, size);
             else
-                memset(to, 0, (size_t)pitch * sizeof *to);
+                for (int64_t g = 0; g < groups; g++) memset(to + g * size, 0, 2 * PAIR * sizeof *to);
         }
         for (int64_t g = 0; g < groups; g++)
             for (int64_t m = 0; m < M; m += PAIR)
                 tnn_square(y + m * ldy + n0 + g * PAIR, ldy, M - m < PAIR ? M - m : PAIR,
-                           N - g * PAIR < PAIR ? N - g * PAIR : PAIR, a + m * lda + k0, lda, panel + g * 2 * PAIR,
-                           pitch, steps, k0 > 0 || accumulate, sums);
+                           N - g * PAIR < PAIR ? N - g * PAIR : PAIR, a + m * lda + k0, lda, panel + g * size, steps,
+                           k0 > 0 || accumulate, sums);
     }
     t_end();
 }
