@@ -266,8 +266,8 @@ static void slab(product *p) {
         cut_tiles(p, WS_TILE_NN_BLOCK, 256);
     else if (tiles && p->M > 32)
         cut_tiles(p, WS_TILE_NT_BLOCK, 512);
-    else if (
-        tiles) /* a few rows are bound by reading W: long chunks, inside which the next rows of W are fetched ahead */
+    else if (tiles)
+        /* a few rows are bound by reading W: long chunks, inside which the next rows of W are fetched ahead */
         cut(p, 288, 32, 128, 32);
     else if (p->nn)
         cut(p, ws_k.bf16 ? 512 : COPY_COLS, ws_k.bf16 ? 32 : COPY_COLS, 96, 12);
