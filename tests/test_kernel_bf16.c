@@ -291,7 +291,9 @@ static void what_goes_beside_changes_no_bits(void **state) {
                     float *x = floats(M * N, -1, 1), *y = floats(M * N, 0, 0), *z = floats(M * N, 0, 0);
                     float *h = floats(2 * M * R, -1, 1), *v = floats(2 * R * N, -1, 1);
                     /* the second beside some of the rows */
-                    const ws_beside b[2] = {{h, v, R, 0, M}, {h + M * R, v + R * N, R, M / 3, M - M / 3 - M / 7}};
+                    const ws_beside b[2] = {
+                        {.h = h, .v = v, .k = R, .first = 0, .n = M},
+                        {.h = h + M * R, .v = v + R * N, .k = R, .first = M / 3, .n = M - M / 3 - M / 7}};
                     for (int nn = 0; nn < 2; nn++) {
                         const int64_t from = nn ? N : K, to = nn ? K : N;
                         for (int64_t j = 0; j < M * to; j++) y[j] = z[j] = (float)j;
@@ -308,6 +310,58 @@ static void what_goes_beside_changes_no_bits(void **state) {
             in_f32();
         }
     }
+}
+
+/* Low-rank products in the compute type: the bits of x A', the rows times alpha, and y += H U' in three steps, whether they
+ * go into the sums of the large product or come after it; rows without them keep theirs. */
+static void low_rank_products_beside_change_no_bits(void **state) {
+    (void)state;
+    static const int rows[] = {1, 16, 20, 33, 100, 1100};
+    for (int bf16 = 0; bf16 < 2; bf16++) EACH_SET(k) {
+            if (bf16) in_bf16();
+            const ws_dtype narrow = bf16 ? WS_BF16 : WS_F32;
+            for (int t = 0; t < 4; t++)
+                for (int i = 0; i < 6; i++) {
+                    const int M = rows[i], N = 75, K = t == 3 ? 1700 : 64, R[2] = {70, 5};
+                    if ((M > 1000 && t != 0) || (t == 3 && M != 33)) continue;
+                    ws_weight w = weights((ws_dtype[]){WS_BF16, WS_F32, WS_Q4_1, WS_F16}[t], N, K);
+                    if (t == 1) w.col_order = (ws_order){0, 4, 2, 8};
+                    float *x = floats(M * K, -1, 1), *y = floats(M * N, 0, 0), *z = floats(M * N, 0, 0);
+                    float *alpha = floats(2 * M, -3, 3);
+                    ws_weight a[2], u[2], ut[2];
+                    ws_beside b[2];
+                    for (int j = 0; j < 2; j++) {
+                        a[j] = weights(narrow, R[j], K), u[j] = weights(narrow, N, R[j]),
+                        ut[j] = weights(narrow, R[j], N);
+                        const size_t size = bf16 ? 2 : 4;
+                        for (int r = 0; r < R[j]; r++)
+                            for (int n = 0; n < N; n++)
+                                memcpy((char *)(uintptr_t)ut[j].data + (size_t)(r * N + n) * size,
+                                       (const char *)u[j].data + (size_t)(n * R[j] + r) * size, size);
+                        const int first = j ? M / 2 : M / 3; /* one beside some of the rows of the other */
+                        b[j] =
+                            (ws_beside){.a = &a[j], .u = &u[j], .ut = &ut[j], .alpha = alpha + j * M, .first = first};
+                        b[j].n = M - first - M / 7;
+                    }
+                    for (int accumulate = 0; accumulate < 2; accumulate++) {
+                        for (int64_t j = 0; j < M * N; j++) y[j] = z[j] = (float)j;
+                        ws_base_nt(y, N, x, K, M, &w, accumulate);
+                        for (int j = 0; j < 2; j++) {
+                            float *h = floats(M * R[j], 0, 0);
+                            ws_base_nt(h, R[j], x + b[j].first * K, K, b[j].n, &a[j], 0);
+                            for (int64_t r = 0; r < b[j].n; r++) ws_k.scale(h + r * R[j], b[j].alpha[r], R[j]);
+                            ws_base_nn(y + b[j].first * N, N, h, R[j], b[j].n, &ut[j], 1);
+                            free(h);
+                        }
+                        ws_base_nt_beside(z, N, x, K, M, &w, accumulate, b, 2);
+                        assert_memory_equal(y, z, (size_t)(M * N) * sizeof *y);
+                    }
+                    for (int j = 0; j < 2; j++)
+                        free((void *)a[j].data), free((void *)u[j].data), free((void *)ut[j].data);
+                    free(x), free(y), free(z), free(alpha), free((void *)w.data);
+                }
+            in_f32();
+        }
 }
 
 static void a_nan_stays_in_its_row(void **state) {
@@ -460,6 +514,7 @@ int main(void) {
         cmocka_unit_test(permuted_rows_are_multiplied_in_order),
         cmocka_unit_test(a_shared_x_changes_no_bits),
         cmocka_unit_test(what_goes_beside_changes_no_bits),
+        cmocka_unit_test(low_rank_products_beside_change_no_bits),
         cmocka_unit_test(a_nan_stays_in_its_row),
         cmocka_unit_test(pairs_are_summed_as_documented),
         cmocka_unit_test(auto_takes_bf16_only_where_it_is_faster),

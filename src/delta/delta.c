@@ -3,9 +3,11 @@
  *     H = X V^T [n, k], Y += alpha H U^T
  * Terms without s_j turn the input, x + alpha E_j x, and cost no product (OFT, IA3 on the input side).  The rows alpha E_j x
  * of terms with both share the pass over W with the base product; terms without E_j scale that product itself.
- * All of it is fp32, and the part on the output side is never rounded together with W x. */
+ * The part on the output side is never rounded together with W x.  Products with U and V are in the compute type, like those
+ * with W; everything else is fp32. */
 #include "base/parallel.h"
 #include "delta/impl.h"
+#include "kernel/compute.h"
 #include "kernel/gemm.h"
 #include "kernel/kernel.h"
 #include "ops/blockdiag.h"
@@ -88,12 +90,39 @@ static void add_term(void *arg, int64_t begin, int64_t end) {
     }
 }
 
+static ws_weight narrowed(uint16_t **to, const float *from, int64_t rows, int64_t cols) {
+    const ws_weight w = {.data = *to, .type = WS_BF16, .rows = rows, .cols = cols, .row_bytes = (size_t)cols * 2};
+    for (int64_t i = 0; i < rows * cols; i++) (*to)[i] = ws_bf16_round(from[i]);
+    *to += rows * cols;
+    return w;
+}
+
+/* Made when they are first used, for the compute type of that moment. */
+static const ws_delta_factors *factors(const ws_delta *d, int i) {
+    ws_delta_factors *f = &d->factors[i];
+    const ws_edit *e = &d->edit[i];
+    const int f32 = ws_compute_type() == WS_COMPUTE_F32;
+    if (f->v.data && f32 == (f->v.type == WS_F32)) return f;
+    free(f->memory), f->memory = NULL;
+    if (f32) {
+        f->v = ws_weight_f32(e->v, e->k, e->d_in, e->d_in);
+        f->u = ws_weight_f32(e->u, e->d_out, e->k, e->k);
+        f->ut = ws_weight_f32(d->ut[i], e->k, e->d_out, e->d_out);
+    } else {
+        uint16_t *to = f->memory = ws_xmalloc((size_t)(e->k * (e->d_in + 2 * e->d_out)) * sizeof *to);
+        f->v = narrowed(&to, e->v, e->k, e->d_in);
+        f->u = narrowed(&to, e->u, e->d_out, e->k);
+        f->ut = narrowed(&to, d->ut[i], e->k, e->d_out);
+    }
+    return f;
+}
+
 /* alpha X V^T [n, k], from c's scratch. */
-static const float *factors(const ws_edit *e, const ws_patch_call *c) {
-    float *h = ws_arena_floats(c->scratch, c->n * e->k);
-    ws_weight v = ws_weight_f32(e->v, e->k, e->d_in, e->d_in);
-    ws_gemm_nt(h, e->k, c->x, e->d_in, c->n, &v, 0);
-    for (int64_t t = 0; t < c->n; t++) ws_k.scale(h + t * e->k, c->alpha[t], e->k);
+static float *inner(const ws_delta_factors *f, const ws_patch_call *c) {
+    const int64_t k = f->v.rows;
+    float *h = ws_arena_floats(c->scratch, c->n * k);
+    ws_base_nt(h, k, c->x, f->v.cols, c->n, &f->v, 0);
+    scale_rows(h, c->n, k, c->alpha);
     return h;
 }
 
@@ -117,8 +146,8 @@ static void linear(ws_patch *p, const ws_patch_call *c) {
         ws_gemm_nt(c->y, e->d_out, x, e->d_in, c->n, &e->dense, 1);
     }
     if (!e->k) return;
-    ws_weight ut = ws_weight_f32(d->ut[i], e->k, e->d_out, e->d_out);
-    ws_gemm_nn(c->y, e->d_out, factors(e, c), e->k, 1, c->n, &ut, 1);
+    const ws_delta_factors *f = factors(d, i);
+    ws_base_nn(c->y, e->d_out, inner(f, c), e->k, c->n, &f->ut, 1);
 }
 
 /* Where a dW is factors and nothing else. */
@@ -128,8 +157,12 @@ static int thin(const ws_patch *p, int site) {
 }
 static void beside(ws_patch *p, const ws_patch_call *c, ws_beside *out) {
     const ws_delta *d = (const ws_delta *)(const void *)p;
-    const ws_edit *e = edit_at(p, c->site);
-    *out = (ws_beside){.h = factors(e, c), .v = d->ut[index_at(p, c->site)], .k = e->k};
+    const int i = index_at(p, c->site);
+    const ws_delta_factors *f = factors(d, i);
+    if (ws_compute_type() == WS_COMPUTE_F32)
+        *out = (ws_beside){.h = inner(f, c), .v = d->ut[i], .k = f->v.rows};
+    else
+        *out = (ws_beside){.a = &f->v, .u = &f->u, .ut = &f->ut, .alpha = c->alpha};
 }
 
 static const ws_patch_ops patch_ops = {.name = "dw",
@@ -171,6 +204,8 @@ ws_status ws_delta_add(ws_delta *d, int site, ws_edit *e, ws_err *err) {
     d->site = ws_xrealloc(d->site, n * sizeof *d->site);
     d->edit = ws_xrealloc(d->edit, n * sizeof *d->edit);
     d->ut = ws_xrealloc(d->ut, n * sizeof *d->ut);
+    d->factors = ws_xrealloc(d->factors, n * sizeof *d->factors);
+    d->factors[d->n] = (ws_delta_factors){.memory = NULL};
     d->site[d->n] = site, d->edit[d->n] = *e, d->ut[d->n] = ut;
     d->at_site[site] = d->n++;
     memset(e, 0, sizeof *e);
@@ -179,8 +214,8 @@ ws_status ws_delta_add(ws_delta *d, int site, ws_edit *e, ws_err *err) {
 
 void ws_delta_free(ws_delta *d) {
     if (!d) return;
-    for (int i = 0; i < d->n; i++) ws_edit_release(&d->edit[i]), free(d->ut[i]);
-    free(d->site), free(d->edit), free(d->ut), free(d->at_site);
+    for (int i = 0; i < d->n; i++) ws_edit_release(&d->edit[i]), free(d->ut[i]), free(d->factors[i].memory);
+    free(d->site), free(d->edit), free(d->ut), free(d->factors), free(d->at_site);
     ws_safetensors_close(d->file);
     json_decref(d->meta);
     free(d);

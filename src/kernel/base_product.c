@@ -56,7 +56,7 @@ static void *keep(kept *k, size_t bytes) {
     }
     return k->p;
 }
-static _Thread_local kept left, weights, line, turned;
+static _Thread_local kept left, weights, line, turned, low, low_panels, alongs;
 
 /* ---------- the products ---------- */
 
@@ -75,7 +75,8 @@ typedef struct product {
     int64_t mb, nb, n_blocks, N;
     int nn, accumulate;
     const ws_beside *beside; /* n_beside of them, from the first row of all */
-    int n_beside;
+    int n_beside, in_sums;   /* in_sums: they go into the sums of tiles */
+    ws_along along;
     int64_t row; /* the first row of this piece */
 } product;
 
@@ -133,10 +134,11 @@ static ws_weight copied(const ws_weight *w, int64_t r0, int64_t rows, int64_t c0
 static int64_t beside_from(const ws_beside *b, int64_t row) { return b->first > row ? b->first : row; }
 static int64_t beside_to(const ws_beside *b, int64_t end) { return b->first + b->n < end ? b->first + b->n : end; }
 
-/* Rows m0 .. m0 + m - 1 and columns n0 .. n1 - 1 of what goes beside, while y is in the cache. */
+/* Rows m0 .. m0 + m - 1 and columns n0 .. n1 - 1 of what goes beside in fp32, while y is in the cache. */
 static void thin(const product *p, int64_t m0, int64_t m, int64_t n0, int64_t n1) {
     for (int i = 0; i < p->n_beside; i++) {
         const ws_beside *b = &p->beside[i];
+        if (b->a) continue;
         const int64_t from = beside_from(b, p->row + m0), to = beside_to(b, p->row + m0 + m);
         if (from < to)
             ws_k.tile(p->y + (from - p->row) * p->ldy + n0, p->ldy, b->h + (from - b->first) * b->k, b->k, 1, to - from,
@@ -153,8 +155,12 @@ static void chunk(void *arg, int64_t begin, int64_t end) {
         const int64_t m = p->M - m0 < p->mb ? p->M - m0 : p->mb, n1 = n0 + p->nb < p->N ? n0 + p->nb : p->N;
         float *y = p->y + m0 * p->ldy;
         if (ws_k.bf16) {
-            (p->nn ? ws_k.bf16->nn : ws_k.bf16->nt)(y, p->ldy, (uint16_t *)p->rounded + m0 * p->ld, p->ld, m, p->w, n0,
-                                                    n1, p->accumulate);
+            const uint16_t *x = (const uint16_t *)p->rounded + m0 * p->ld;
+            const ws_along along = {p->along.more, p->along.n, m0};
+            if (p->nn)
+                ws_k.bf16->nn(y, p->ldy, x, p->ld, m, p->w, n0, n1, p->accumulate);
+            else
+                ws_k.bf16->nt(y, p->ldy, x, p->ld, m, p->w, n0, n1, p->accumulate, &along);
             thin(p, m0, m, n0, n1);
             continue;
         }
@@ -238,6 +244,81 @@ static void thin_after(float *y, int64_t ldy, int64_t M, int64_t N, const ws_bes
     }
 }
 
+/* ---- low-rank products in the compute type ---- */
+
+static void scale_rows(float *h, int64_t n, int64_t k, const float *alpha) {
+    for (int64_t i = 0; i < n; i++) ws_k.scale(h + i * k, alpha[i], k);
+}
+
+/* What goes beside, one after the other, where y has its sums already. */
+static void beside_after(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, int64_t N,
+                         const ws_beside *beside, int n) {
+    for (int i = 0; i < n; i++) {
+        const ws_beside *b = &beside[i];
+        if (!b->a) {
+            thin_after(y, ldy, M, N, b, 1, 0);
+            continue;
+        }
+        const int64_t k = b->a->rows;
+        float *h = keep(&low, (size_t)(b->n * k) * sizeof *h);
+        ws_base_nt(h, k, x + b->first * ldx, ldx, b->n, b->a, 0);
+        scale_rows(h, b->n, k, b->alpha);
+        ws_base_nn(y + b->first * ldy, ldy, h, k, b->n, b->ut, 1);
+    }
+}
+
+typedef struct low_rows {
+    const product *p;
+    const ws_beside *b;
+    int64_t from, to, each; /* rows of the slab and of a piece, multiples of 32 */
+    uint16_t *h;            /* panels of these rows */
+} low_rows;
+
+/* alpha (x A') of pieces begin .. end - 1, each of some rows and 32 of the k, to panels; rows without it are zeros, which
+ * change no sum. */
+static void low_piece(void *arg, int64_t begin, int64_t end) {
+    const low_rows *l = arg;
+    const product *p = l->p;
+    const int64_t k = l->b->a->rows, steps = ceil_div(k, 32);
+    for (int64_t c = begin; c < end; c++) {
+        const int64_t m0 = l->from + c / steps * l->each, m1 = m0 + l->each < l->to ? m0 + l->each : l->to;
+        const int64_t M = (m1 < p->M ? m1 : p->M) - m0, n0 = c % steps * 32, n = k - n0 < 32 ? k - n0 : 32;
+        float *sum = keep(&low, (size_t)(M * k) * sizeof *sum);
+        ws_k.bf16->nt(sum, k, (uint16_t *)p->rounded + m0 * p->ld, p->ld, M, l->b->a, n0, n0 + n, 0, &(ws_along){0});
+        for (int64_t m = m0; m < m1; m += 16) {
+            const float *row[16];
+            for (int64_t j = 0; j < 16; j++) {
+                const int64_t at = p->row + m + j - l->b->first;
+                float *h = sum + (m - m0 + j) * k + n0;
+                const int has = at >= 0 && at < l->b->n && m + j < p->M;
+                if (has) ws_k.scale(h, l->b->alpha[at], n);
+                row[j] = has ? h : NULL;
+            }
+            ws_k.bf16->panel(l->h + ((m - l->from) * steps + n0 / 2) * 32, row, n);
+        }
+    }
+}
+
+/* What goes into the sums of this slab, whose x is rounded. */
+static void low_slab(product *p) {
+    ws_more *more = keep(&alongs, (size_t)p->n_beside * sizeof *more);
+    int64_t room = 0;
+    for (int i = 0; i < p->n_beside; i++) room += (p->M + 64) * ceil_div(p->beside[i].a->rows, 32) * 32;
+    uint16_t *h = keep(&low_panels, (size_t)room * sizeof *h);
+    p->along = (ws_along){more, 0, 0};
+    for (int i = 0; i < p->n_beside; i++) {
+        const ws_beside *b = &p->beside[i];
+        const int64_t first = beside_from(b, p->row) - p->row, last = beside_to(b, p->row + p->M) - p->row;
+        if (first >= last) continue;
+        low_rows l = {p, b, first / 32 * 32, ceil_div(last, 32) * 32, 0, h};
+        const int64_t steps = ceil_div(b->a->rows, 32);
+        l.each = ceil_div(ceil_div(l.to - l.from, ceil_div(ws_threads(), steps)), 32) * 32;
+        ws_parallel_for(ceil_div(l.to - l.from, l.each) * steps, 1, low_piece, &l);
+        more[p->along.n++] = (ws_more){h, b->u, l.from, l.to};
+        h += (l.to - l.from) * steps * 32;
+    }
+}
+
 static void slab(product *p) {
     if (p->M <= 0 || p->N <= 0) return;
     const int tiles = ws_k.bf16 && ws_k.bf16->tiles;
@@ -252,6 +333,7 @@ static void slab(product *p) {
         ws_parallel_for(p->M <= 16 ? 1 : rows / 16, 1, round_panels, p);
     else
         ws_parallel_for(p->M, 16, round_rows, p);
+    if (p->in_sums) low_slab(p);
     if (!ws_k.bf16 && p->w->type == WS_BF16) { /* nothing to copy */
         ws_weight plain = *p->w;
         plain.col_order.a = 0;
@@ -318,12 +400,25 @@ static double traffic(int64_t M, const ws_weight *w) {
 /* The arithmetic of the thin ones is told with that of the large one. */
 static double flops(int64_t M, const ws_weight *w, int64_t N, const ws_beside *beside, int n) {
     double nk = 0;
-    for (int i = 0; i < n; i++) nk += (double)beside[i].n * (double)beside[i].k;
-    return 2.0 * ((double)M * (double)w->rows * (double)w->cols + nk * (double)N);
+    for (int i = 0; i < n; i++) {
+        const ws_beside *b = &beside[i];
+        nk += (double)b->n * (b->a ? (double)b->a->rows * (double)(N + w->cols) : (double)b->k * (double)N);
+    }
+    return 2.0 * (double)M * (double)w->rows * (double)w->cols + 2.0 * nk;
 }
 
 void ws_base_nt_beside(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w,
                        int accumulate, const ws_beside *beside, int n) {
+    int low_rank = 0;
+    for (int i = 0; i < n; i++) low_rank += beside[i].a != NULL;
+    /* Sums go on where they begin at 0 and x stands in one order for both. */
+    const int in_sums = low_rank == n && n && ws_compute_type() == WS_COMPUTE_BF16 && ws_k.bf16 && ws_k.bf16->tiles &&
+                        !accumulate && !w->col_order.a && w->cols;
+    if (low_rank && !in_sums) {
+        ws_base_nt_beside(y, ldy, x, ldx, M, w, accumulate, NULL, 0);
+        beside_after(y, ldy, x, ldx, M, w->rows, beside, n);
+        return;
+    }
     if (ws_compute_type() == WS_COMPUTE_F32) {
         product p = {.y = y, .ldy = ldy, .N = w->rows, .beside = beside, .n_beside = n};
         const int along = n && M > 2; /* of one or two rows V is better read in long pieces */
@@ -341,7 +436,8 @@ void ws_base_nt_beside(float *y, int64_t ldy, const float *x, int64_t ldx, int64
                         .w = w,
                         .accumulate = accumulate,
                         .beside = beside,
-                        .n_beside = n},
+                        .n_beside = n,
+                        .in_sums = in_sums},
               M);
     ws_profile_leave(flops(M, w, w->rows, beside, n), traffic(M, w));
 }

@@ -1,6 +1,7 @@
 /* src/kernel/compute.h - the arithmetic of products with a model's own weights.
  *   f32   both sides as they are: ws_gemm_nt and ws_gemm_nn
- *   bf16  both sides rounded to bf16 first (ws_bf16_round); products, sums and all else fp32
+ *   bf16  both sides rounded to bf16 first (ws_bf16_round); products, sums and all else fp32.  Products with the factors of a
+ *         dW that steers are taken likewise (ws_beside); those of adapters in training are fp32
  * Where the kernel set multiplies pairs of bf16 (`ws_kernels.bf16`) this can be twice as fast as f32, with tiles of them many
  * times; elsewhere rounded numbers go through the fp32 kernels, which is slower than f32 and gives the same results up to
  * the order of sums.
@@ -46,13 +47,19 @@ static inline uint16_t ws_bf16_round(float f) {
 
 /* As ws_gemm_nt: y[M, N] (+)= x[M, K] W[N, K]^T, in the compute type. */
 void ws_base_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int accumulate);
-/* A thin product beside one with base weights, fp32 in every compute type: rows first .. first + n - 1 of y += H V. */
+/* A low-rank product beside one with base weights, for rows first .. first + n - 1.  Where `a` is NULL
+ *     y += H V            fp32 in every compute type, as ws_gemm_nn with `accumulate`
+ * else, of ws_base_nt alone, in the compute type,
+ *     y += alpha (x A^T) U^T: ws_base_nt, the rows times alpha, ws_base_nn with `accumulate` */
 typedef struct ws_beside {
+    int64_t first, n;
     const float *h, *v; /* [n, k] and [k, columns of y], rows without gaps */
-    int64_t k, first, n;
+    int64_t k;
+    const ws_weight *a, *u, *ut; /* [k, columns of x]; [columns of y, k], and transposed; with bf16 tiles all BF16 */
+    const float *alpha;          /* [n] */
 } ws_beside;
-/* As ws_base_nt and ws_base_nn, then for each of the n in order as ws_gemm_nn with `accumulate`: the same bits, but y is
- * added to while it lies in the cache. */
+/* As ws_base_nt and ws_base_nn, then each of the n in order: the same bits, but y is added to while it lies in the cache, or
+ * in the very sums. */
 void ws_base_nt_beside(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w,
                        int accumulate, const ws_beside *beside, int n);
 void ws_base_nn_beside(float *y, int64_t ldy, const float *a, int64_t lda, int64_t M, const ws_weight *w,

@@ -9,6 +9,17 @@
 /* Products of bf16 pairs summed in fp32, on a CPU that has an instruction for them: each does fused multiply-adds rounded to
  * nearest even, subnormal inputs and results 0.  Bounds and orders of summation: compute.h. */
 enum { WS_TILE_NT_BLOCK = 1536, WS_TILE_NN_BLOCK = 512 }; /* inputs (K) that tiles go through at a time */
+/* More inputs of nt with `tiles`: for rows from .. to - 1 (multiples of 32, counted as `row` is) the sums go on over U H. */
+typedef struct ws_more {
+    const uint16_t *h;  /* panels of 16 rows as x has them, of these rows alone */
+    const ws_weight *u; /* [columns of y, K of H], BF16 in its own order */
+    int64_t from, to;
+} ws_more;
+typedef struct ws_along {
+    const ws_more *more;
+    int n;
+    int64_t row; /* the number of x's first row */
+} ws_along;
 typedef struct ws_bf16_kernels {
     int (*usable)(void);
     int (*fast)(int64_t rows); /* on this CPU faster than fp32 in products of so many rows of x */
@@ -18,9 +29,9 @@ typedef struct ws_bf16_kernels {
     void (*panel)(uint16_t *dst, const float *const row[16], int64_t K);
     /* Columns n0 .. n1-1 of ws_base_nt and ws_base_nn.  x, a: rounded rows, 0 from K up to a multiple of 32, or for nt with
      * `tiles` panels of 16 rows, ldx then being K up to a multiple of 32; with `tiles`, rows up to a multiple of 32 may be
-     * read.  n0 is a multiple of 32 for nn. */
+     * read.  n0 is a multiple of 32 for nn.  along: of none without `tiles`. */
     void (*nt)(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
-               int64_t n1, int accumulate);
+               int64_t n1, int accumulate, const ws_along *along);
     void (*nn)(float *y, int64_t ldy, const uint16_t *a, int64_t lda, int64_t M, const ws_weight *w, int64_t n0,
                int64_t n1, int accumulate);
     int64_t (*spin)(int64_t rounds, float *sink); /* as fma_spin, of such pairs */

@@ -140,7 +140,8 @@ WS_INLINE void bnt_few_all(ws_dtype t, int rows, float *y, int64_t ldy, const ui
 }
 
 static void bf16_nt(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
-                    int64_t n1, int accumulate) {
+                    int64_t n1, int accumulate, const ws_along *along) {
+    WS_ASSERT(!along->n);
     if (w->cols == 0) {
         for (int64_t m = 0; m < M && !accumulate; m++) memset(y + m * ldy + n0, 0, (size_t)(n1 - n0) * sizeof *y);
         return;

@@ -111,10 +111,54 @@ WS_INLINE void tnt_widen(ws_dtype t, const char *const *row, int64_t count, int6
         for (int64_t i = 0; i < count; i++) vb_store(to + i * STEP, b_32(t, row[i], k, &s[i]));
 }
 
+/* ---- sums that go on over U H (ws_along) ---- */
+/* The first of them from e on that has rows among the 32 from m. */
+WS_INLINE int64_t tnt_more(const ws_along *along, int64_t e, int64_t m) {
+    for (; e < along->n; e++)
+        if (along->row + m < along->more[e].to && along->row + m + PAIR > along->more[e].from) return e;
+    return e;
+}
+/* H of the rows from m, two panels; as many numbers on stands the second. */
+WS_INLINE const uint16_t *tnt_more_h(const ws_more *e, int64_t row) {
+    return e->h + (row - e->from) * steps_of(e->u->cols) * STEP;
+}
+/* 32 rows of U from row n, all steps of them, as a panel. */
+WS_INLINE void tnt_more_u(const ws_weight *u, int64_t n, int64_t n1, uint16_t *to) {
+    const char *row[PAIR];
+    w_super none[PAIR];
+    tnt_rows(u, n, n1, row);
+    for (int64_t k = 0; k < u->cols; k += STEP) tnt_widen(WS_BF16, row, PAIR, k, 0, u->cols, none, to + k * PAIR);
+}
+
+WS_INLINE void tnt_few_more(int both, const ws_more *e, int64_t row, int64_t n, int64_t n1, uint16_t *wide) {
+    const int64_t K = e->u->cols, steps = steps_of(K), size = (int64_t)e->u->row_bytes;
+    const int as_it_lies = n1 - n >= PAIR && K % STEP == 0;
+    const uint16_t *h = tnt_more_h(e, row);
+    const char *rows[PAIR];
+    w_super none[PAIR];
+    tnt_rows(e->u, n, n1, rows);
+    for (int64_t s = 0; s < steps; s++) {
+        const char *from = as_it_lies ? rows[0] + 64 * s : (const char *)wide;
+        const int64_t apart = as_it_lies ? size : 64;
+        for (int64_t i = 0; i < PAIR && n + PAIR < n1; i++) __builtin_prefetch(rows[i] + PAIR * size + 64 * s);
+        if (!as_it_lies) tnt_widen(WS_BF16, rows, PAIR, s * STEP, 0, K, none, wide);
+        t_load(4, from, apart);
+        t_load(5, from + SIDE * apart, apart);
+        t_load(6, h + s * TILE, 64);
+        t_dot(0, 4, 6);
+        t_dot(2, 5, 6);
+        if (both) {
+            t_load(7, h + (steps + s) * TILE, 64);
+            t_dot(1, 4, 7);
+            t_dot(3, 5, 7);
+        }
+    }
+}
+
 /* Up to 32 rows of x.  A step is widened while the tiles multiply the one before; what the next 32 rows of W hold is fetched
  * line by line meanwhile, as it follows in memory. */
 WS_INLINE void tnt_few_as(ws_dtype t, int both, float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M,
-                          const ws_weight *w, int64_t n0, int64_t n1, int accumulate) {
+                          const ws_weight *w, int64_t n0, int64_t n1, int accumulate, const ws_along *along) {
     const int64_t K = w->cols, steps = steps_of(K), line = 64;
     const int64_t ahead = (PAIR * (int64_t)w->row_bytes + steps * line - 1) / (steps * line); /* lines a step */
     _Alignas(64) uint16_t wide[2][PAIR * STEP];
@@ -149,6 +193,8 @@ WS_INLINE void tnt_few_as(ws_dtype t, int both, float *y, int64_t ldy, const uin
             }
             if (!as_it_lies && s + 1 < steps) tnt_widen(t, row, PAIR, (s + 1) * STEP, 0, K, super, wide[(s + 1) % 2]);
         }
+        for (int64_t e = tnt_more(along, 0, 0); e < along->n; e = tnt_more(along, e + 1, 0))
+            tnt_few_more(both, &along->more[e], along->row, n, n1, wide[0]);
         t_store(0, sums, 64);
         t_store(2, sums + 2 * SIDE * SIDE, 64);
         if (both) {
@@ -159,11 +205,11 @@ WS_INLINE void tnt_few_as(ws_dtype t, int both, float *y, int64_t ldy, const uin
     }
 }
 static void tnt_few(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
-                    int64_t n1, int accumulate) {
+                    int64_t n1, int accumulate, const ws_along *along) {
     switch ((int)w->type * 2 + (M > SIDE)) {
 #define X(T)                                                                                                           \
-    case T * 2: tnt_few_as(T, 0, y, ldy, x, ldx, M, w, n0, n1, accumulate); return;                                    \
-    case T * 2 + 1: tnt_few_as(T, 1, y, ldy, x, ldx, M, w, n0, n1, accumulate); return;
+    case T * 2: tnt_few_as(T, 0, y, ldy, x, ldx, M, w, n0, n1, accumulate, along); return;                             \
+    case T * 2 + 1: tnt_few_as(T, 1, y, ldy, x, ldx, M, w, n0, n1, accumulate, along); return;
         WS_EACH_TYPE(X)
 #undef X
     default: return; /* kernel/weight.c refuses other types */
@@ -174,6 +220,11 @@ static void tnt_few(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64
 typedef struct tnt_place {
     const uint16_t *w, *x0, *x1;
 } tnt_place;
+WS_INLINE tnt_place tnt_more_place(const ws_along *along, int64_t e, int64_t m, const uint16_t *u) {
+    const uint16_t *h = tnt_more_h(&along->more[e], along->row + m);
+    for (int64_t i = 0; i < e; i++) u += steps_of(along->more[i].u->cols) * PAIR * STEP;
+    return (tnt_place){u, h, h + steps_of(along->more[e].u->cols) * TILE};
+}
 /* Rows of W that are being widened for the next panel. */
 typedef struct tnt_feed {
     const char *row[PAIR];
@@ -233,19 +284,36 @@ WS_INLINE void tnt_block(ws_dtype t, tnt_place here, tnt_place next, int64_t ste
     while (put < 4) tnt_put_tile(done, put++);
 }
 
+/* The sums of 32 x 32 go on over U H from e on, the first tiles being loaded; those of `next` are when it returns.  u: the
+ * panels of all of them, one after the other. */
+static void tnt_go_on(const ws_along *along, int64_t e, int64_t m, const uint16_t *u, tnt_place next) {
+    const tnt_feed no_feed = {0};
+    const tnt_sums no_sums = {0};
+    for (int64_t after; e < along->n; e = after) {
+        const int64_t steps = steps_of(along->more[e].u->cols);
+        const tnt_place here = tnt_more_place(along, e, m, u);
+        after = tnt_more(along, e + 1, m);
+        tnt_block(WS_BF16, here, after < along->n ? tnt_more_place(along, after, m, u) : next, steps, &no_feed, NULL,
+                  &no_sums, &no_sums);
+    }
+}
+
 /* More rows of x: group by group of 32 rows of W, two panels in turn, the next of which is widened while this one is
  * multiplied. */
 WS_INLINE void tnt_many_as(ws_dtype t, float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M,
-                           const ws_weight *w, int64_t n0, int64_t n1, int accumulate) {
+                           const ws_weight *w, int64_t n0, int64_t n1, int accumulate, const ws_along *along) {
     const int64_t K = w->cols, groups = (n1 - n0 + PAIR - 1) / PAIR, pairs = (M + PAIR - 1) / PAIR;
     const int64_t blocks = (K + TNT_BLOCK - 1) / TNT_BLOCK, block = steps_of((K + blocks - 1) / blocks) * STEP;
     const int64_t size = block * PAIR + 2 * TILE, sums_of = 4 * SIDE * SIDE; /* numbers of a panel, of 32 x 32 sums */
     const int64_t kept = blocks > 1 ? pairs * groups : 1, each = (PAIR + pairs - 1) / pairs;
     const int64_t all = ((K + block - 1) / block) * groups; /* panels, group after group, then the next columns */
     uint16_t *panel[2];
-    panel[0] = (uint16_t *)(void *)ws_gemm_scratch((size_t)(size + sums_of * kept));
+    int64_t room = 0; /* of the panels of U */
+    for (int64_t e = 0; e < along->n; e++) room += steps_of(along->more[e].u->cols) * PAIR * STEP;
+    panel[0] = (uint16_t *)(void *)ws_gemm_scratch((size_t)(size + room / 2 + sums_of * kept));
     panel[1] = panel[0] + size;
-    float *sums = (float *)(void *)(panel[1] + size);
+    uint16_t *more_u = panel[1] + size;
+    float *sums = (float *)(void *)(more_u + room);
     const char *row[PAIR];
     w_super super[PAIR];
     tnt_sums done = {0};
@@ -260,14 +328,17 @@ WS_INLINE void tnt_many_as(ws_dtype t, float *y, int64_t ldy, const uint16_t *x,
     t_load(7, x + SIDE * ldx, 64);
     for (int64_t i = 0; i < all; i++) {
         const int64_t g = i % groups, n = n0 + g * PAIR, k = i / groups * block, kn = K - k < block ? K - k : block;
-        const int more = i + 1 < all;
+        const int more = i + 1 < all, last = k + kn >= K;
         uint16_t *mine = panel[i % 2], *other = panel[(i + 1) % 2];
         if (more) {
             tnt_rows(w, n0 + (i + 1) % groups * PAIR, n1, row);
             feed.k0 = (i + 1) / groups * block, feed.k1 = K - feed.k0 < block ? K : feed.k0 + block;
         }
+        for (int64_t e = 0, at = 0; last && e < along->n; at += steps_of(along->more[e++].u->cols) * PAIR * STEP)
+            tnt_more_u(along->more[e].u, n, n1, more_u + at);
         for (int64_t p = 0; p < pairs; p++) {
-            const int64_t m = p * PAIR, first = p * each;
+            const int64_t m = p * PAIR, first = p * each, e = last ? tnt_more(along, 0, m) : 0;
+            const int goes_on = last && e < along->n;
             const uint16_t *x0 = x + m * ldx + k * SIDE, *x1 = p + 1 < pairs ? x0 + PAIR * ldx
                                                                : more        ? x + feed.k0 * SIDE
                                                                              : x0;
@@ -283,7 +354,9 @@ WS_INLINE void tnt_many_as(ws_dtype t, float *y, int64_t ldy, const uint16_t *x,
                 t_zero_sums();
             const tnt_sums coming = {k + kn < K ? NULL : c,         y + m * ldy + n, ldy, M - m < PAIR ? M - m : PAIR,
                                      n1 - n < PAIR ? n1 - n : PAIR, accumulate};
-            tnt_block(t, here, next, steps_of(kn), &feed, super, &done, &coming);
+            tnt_block(t, here, goes_on ? tnt_more_place(along, e, m, more_u) : next, steps_of(kn), &feed, super, &done,
+                      &coming);
+            if (goes_on) tnt_go_on(along, e, m, more_u, next);
             t_store_sums(c);
             done = coming;
         }
@@ -291,10 +364,10 @@ WS_INLINE void tnt_many_as(ws_dtype t, float *y, int64_t ldy, const uint16_t *x,
     if (done.c) tnt_put_all(&done);
 }
 static void tnt_many(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
-                     int64_t n1, int accumulate) {
+                     int64_t n1, int accumulate, const ws_along *along) {
     switch (w->type) {
 #define X(T)                                                                                                           \
-    case T: tnt_many_as(T, y, ldy, x, ldx, M, w, n0, n1, accumulate); return;
+    case T: tnt_many_as(T, y, ldy, x, ldx, M, w, n0, n1, accumulate, along); return;
         WS_EACH_TYPE(X)
 #undef X
     default: return; /* kernel/weight.c refuses other types */
@@ -303,13 +376,13 @@ static void tnt_many(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int6
 
 /* x: panels of 16 rows, an even number of them. */
 static void tile_nt(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
-                    int64_t n1, int accumulate) {
+                    int64_t n1, int accumulate, const ws_along *along) {
     if (w->cols == 0) {
         for (int64_t m = 0; m < M && !accumulate; m++) memset(y + m * ldy + n0, 0, (size_t)(n1 - n0) * sizeof *y);
         return;
     }
     t_begin();
-    (M <= TNT_FEW ? tnt_few : tnt_many)(y, ldy, x, ldx, M, w, n0, n1, accumulate);
+    (M <= TNT_FEW ? tnt_few : tnt_many)(y, ldy, x, ldx, M, w, n0, n1, accumulate, along);
     t_end();
 }
 
