@@ -1,5 +1,6 @@
 #include "base/dtype.h"
 #include "base/err.h"
+#include <pthread.h>
 
 const ws_dtype_info ws_dtypes[WS_DTYPE_COUNT] = {
     [WS_F32] = {"F32", 1, 4, 1},       [WS_F16] = {"F16", 1, 2, 1},       [WS_BF16] = {"BF16", 1, 2, 1},
@@ -24,6 +25,16 @@ float ws_f16_f32(uint16_t h) {
     float f;
     memcpy(&f, &u, 4);
     return f;
+}
+
+static float f16_all[1 << 16];
+static void fill_f16(void) {
+    for (int h = 0; h < 1 << 16; h++) f16_all[h] = ws_f16_f32((uint16_t)h);
+}
+const float *ws_f16_all(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, fill_f16);
+    return f16_all;
 }
 
 uint16_t ws_f32_f16(float f) {

@@ -59,7 +59,8 @@ static inline uint16_t ws_f32_bf16(float f) {
     return (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
 float ws_f16_f32(uint16_t h);
-uint16_t ws_f32_f16(float f); /* nearest even */
+const float *ws_f16_all(void); /* [1 << 16], the value of each, for loops that meet one every few cycles */
+uint16_t ws_f32_f16(float f);  /* nearest even */
 
 /* Bytes of `n` consecutive weights; n must be a multiple of the block (checked by readers of files). */
 static inline size_t ws_dtype_bytes(ws_dtype t, int64_t n) {

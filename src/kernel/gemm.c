@@ -157,7 +157,8 @@ void ws_gemm_nt_then(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t
              .then_arg = arg};
     ws_profile_enter(M <= 4 ? "x W', 1-4 rows" : M < 64 ? "x W', 5-63 rows" : "x W'");
     /* Where K is long a chunk of y is added to many times: it should stay in the second-level cache beside the panels. */
-    run(&j, w->cols, 96, M <= 8 ? 8 : 4, 96, 6, 3, w->cols > 2048 ? 256 : M);
+    /* Of few rows reading W is all the work, and the longer a chunk is, the longer are the streams that it is read in. */
+    run(&j, w->cols, M <= 4 ? 288 : 96, M <= 8 ? 8 : 4, 96, 6, 3, w->cols > 2048 ? 256 : M);
     ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
 }
 

@@ -1,52 +1,31 @@
 /* src/kernel/lanes_few.h - y = x W^T for few rows of x, as in decode: W is widened in registers and read once, `cols`
  * rows of W side by side, so that enough sums are under way to hide the latency of a fused multiply-add.  The arithmetic
  * of each output is that of lanes_nt.h.
- * What limits it is reading W: while some rows are multiplied, the cache is told of the next ones, since the hardware's
- * own prefetching stops at the ends of pages and of streams as short as these. */
+ * What limits it is reading W.  The hardware fetches ahead along each of a handful of long streams, but begins anew with
+ * every short one: so the rows that are read side by side stand far from each other, and each stream is a piece of the chunk
+ * from end to end.  It stops at the end of a page; there the kernel itself asks for what comes next. */
 #ifndef WS_KERNEL_LANES_FEW_H
 #define WS_KERNEL_LANES_FEW_H
 #include "kernel/lanes_nt.h"
 
-enum { FEW_ROWS = 4, FEW_COLS = 8 };
+enum { FEW_ROWS = 4, FEW_COLS = 8, FEW_AHEAD = 512 }; /* bytes that a stream is asked for ahead of its use */
 
-/* Scales of the blocks of 32 in `cols` rows from k0 to k1 in fp32, block by block: 16 are converted at once, and the products
- * then take each from memory into all lanes, which costs no instruction of the vector units. */
-enum { FEW_BLOCKS = 640 / 32 };
-WS_INLINE int few_apart(ws_dtype t, int cols) {
-    return LANES == 16 && (w_scales(t) == 2 || (w_scales(t) == 1 && cols == FEW_COLS));
-}
-WS_INLINE void few_scales(ws_dtype t, int cols, const char *const *row, int64_t k0, int64_t k1, float *to) {
-    const int64_t n = (k1 - k0) / 32 * cols * w_scales(t);
-    uint16_t half[2 * FEW_BLOCKS * FEW_COLS + LANES], *put = half;
-    for (int64_t k = k0; k < k1; k += 32)
-        for (int j = 0; j < cols; j++, put += w_scales(t)) {
-            uint32_t word = 0;
-            memcpy(&word, w_at(t, row[j], k), (size_t)w_scales(t) * sizeof *half);
-#if defined(__x86_64__)
-            if (w_scales(t) == 1) __asm__("" : "+r"(word)); /* 16 bits at a time the vector units are the slower way */
-#endif
-            memcpy(put, &word, (size_t)w_scales(t) * sizeof *half);
-        }
-    for (int64_t i = 0; i < n; i += LANES) v_store(to + i, v_f16(half + i));
-}
-
-/* out[rows][cols] = sums over the weights k0 .. k1 - 1, one block of K; `ahead`: the rows of W that come next. */
+/* out[rows][cols] = sums over the weights k0 .. k1 - 1, one block of K; `half`: ws_f16_all(). */
 WS_INLINE void few_block(ws_dtype t, int rows, int cols, const float *x, int64_t ldx, const char *const *row,
-                         int64_t k0, int64_t k1, const char *ahead, float *out) {
+                         int64_t k0, int64_t k1, const float *half, float *out) {
     vf acc[FEW_ROWS * FEW_COLS];
     w_super s[FEW_COLS];
-    float scales[2 * FEW_BLOCKS * FEW_COLS + LANES], *scale = scales;
     int64_t k = k0;
-    if (few_apart(t, cols)) few_scales(t, cols, row, k0, k1, scales);
     WS_UNROLL for (int i = 0; i < rows * cols; i++) acc[i] = v_zero();
     for (; k + 32 <= k1; k += 32) {
-        const char *next = ahead + k / 32 * cols * w_bytes_32(t);
-        WS_UNROLL for (int i = 0; i < cols * w_bytes_32(t); i += 64) __builtin_prefetch(next + i);
         WS_UNROLL for (int j = 0; j < cols; j++) {
+            const char *p = w_at(t, row[j], k), *next = row[j] + k / 32 * w_bytes_32(t) + FEW_AHEAD;
             vf w[V32];
-            if (few_apart(t, cols)) {
-                w_scaled(t, w_at(t, row[j], k), v_set(scale[0]), v_set(scale[w_scales(t) - 1]), w);
-                scale += w_scales(t);
+            WS_UNROLL for (int i = 0; i < w_bytes_32(t); i += 64) __builtin_prefetch(next + i);
+            if (w_scales(t)) { /* a load each, where converting would take the units that multiply */
+                uint16_t s16[2];
+                memcpy(s16, p, (size_t)w_scales(t) * sizeof *s16);
+                w_scaled(t, p, v_set(half[s16[0]]), v_set(half[s16[w_scales(t) - 1]]), w);
             } else {
                 w_enter(t, row[j], k, k0, &s[j]);
                 w_32(t, row[j], k, &s[j], w);
@@ -79,30 +58,31 @@ WS_INLINE void few_block(ws_dtype t, int rows, int cols, const float *x, int64_t
     }
 }
 
-/* Columns n .. n + cols - 1 of y. */
+/* `cols` columns of y, n and every `step`th after it. */
 WS_INLINE void few_cols(ws_dtype t, int rows, int cols, float *y, int64_t ldy, const float *x, int64_t ldx,
-                        const ws_weight *w, int64_t n, int accumulate) {
+                        const ws_weight *w, int64_t n, int64_t step, const float *half, int accumulate) {
     const int64_t K = w->cols, block = nt_block(K);
     float total[FEW_ROWS * FEW_COLS], more[FEW_ROWS * FEW_COLS];
-    const char *row[FEW_COLS], *ahead = (const char *)w->data + (size_t)(n + cols) * w->row_bytes;
-    WS_UNROLL for (int j = 0; j < cols; j++) row[j] = ws_weight_row(w, n + j);
-    few_block(t, rows, cols, x, ldx, row, 0, K < block ? K : block, ahead, total);
+    const char *row[FEW_COLS];
+    WS_UNROLL for (int j = 0; j < cols; j++) row[j] = ws_weight_row(w, n + j * step);
+    few_block(t, rows, cols, x, ldx, row, 0, K < block ? K : block, half, total);
     for (int64_t k = block; k < K; k += block) {
-        few_block(t, rows, cols, x, ldx, row, k, k + block < K ? k + block : K, ahead, more);
+        few_block(t, rows, cols, x, ldx, row, k, k + block < K ? k + block : K, half, more);
         for (int i = 0; i < rows * cols; i++) total[i] += more[i];
     }
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < cols; j++) {
-            float *to = y + i * ldy + n + j;
+            float *to = y + i * ldy + n + j * step;
             *to = accumulate ? *to + total[i * cols + j] : total[i * cols + j];
         }
 }
 
 WS_INLINE void few(ws_dtype t, int rows, int cols, float *y, int64_t ldy, const float *x, int64_t ldx,
                    const ws_weight *w, int64_t n0, int64_t n1, int accumulate) {
-    int64_t n = n0;
-    for (; n + cols <= n1; n += cols) few_cols(t, rows, cols, y, ldy, x, ldx, w, n, accumulate);
-    for (; n < n1; n++) few_cols(t, rows, 1, y, ldy, x, ldx, w, n, accumulate);
+    const float *half = w_scales(t) ? ws_f16_all() : NULL;
+    const int64_t step = (n1 - n0) / cols;
+    for (int64_t n = n0; n < n0 + step; n++) few_cols(t, rows, cols, y, ldy, x, ldx, w, n, step, half, accumulate);
+    for (int64_t n = n0 + step * cols; n < n1; n++) few_cols(t, rows, 1, y, ldy, x, ldx, w, n, 0, half, accumulate);
 }
 
 /* One function for each type and number of rows, so that both are constants inside. */
