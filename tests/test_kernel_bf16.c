@@ -179,7 +179,7 @@ static void products_equal_sums_in_double_of_rounded_numbers(void **state) {
 static void rows_in_bf16_have_the_same_bits_in_any_batch(void **state) {
     (void)state;
     static const int batch[] = {1, 2, 3, 5, 17, 64, 257};
-    static const int dims[][2] = {{72, 96}, {13, 1312}, {200, 32}, {70, 1664}}; /* the last: two blocks of K in tiles */
+    static const int dims[][2] = {{72, 96}, {13, 1312}, {200, 32}, {70, 1664}}; /* the last: blocks of K in tiles */
     in_bf16();
     EACH_SET(k)
     for (int t = 0; t < N_TYPES; t++)

@@ -136,13 +136,19 @@ static int64_t beside_to(const ws_beside *b, int64_t end) { return b->first + b-
 
 /* Rows m0 .. m0 + m - 1 and columns n0 .. n1 - 1 of what goes beside in fp32, while y is in the cache. */
 static void thin(const product *p, int64_t m0, int64_t m, int64_t n0, int64_t n1) {
+    enum { PACK = 48 };
     for (int i = 0; i < p->n_beside; i++) {
         const ws_beside *b = &p->beside[i];
         if (b->a) continue;
         const int64_t from = beside_from(b, p->row + m0), to = beside_to(b, p->row + m0 + m);
-        if (from < to)
-            ws_k.tile(p->y + (from - p->row) * p->ldy + n0, p->ldy, b->h + (from - b->first) * b->k, b->k, 1, to - from,
-                      b->v + n0, p->N, b->k, n1 - n0, 1);
+        if (from >= to) continue;
+        float *y = p->y + (from - p->row) * p->ldy + n0;
+        const float *h = b->h + (from - b->first) * b->k;
+        const ws_weight v = ws_weight_f32(b->v + n0, b->k, n1 - n0, p->N);
+        if (to - from < PACK)
+            ws_k.tile(y, p->ldy, h, b->k, 1, to - from, v.data, p->N, b->k, v.cols, 1);
+        else /* V as it lies falls into few sets of the cache */
+            ws_k.gemm_nn(y, p->ldy, h, b->k, 1, to - from, &v, 0, v.cols, 1);
     }
 }
 

@@ -8,7 +8,7 @@
 
 /* Products of bf16 pairs summed in fp32, on a CPU that has an instruction for them: each does fused multiply-adds rounded to
  * nearest even, subnormal inputs and results 0.  Bounds and orders of summation: compute.h. */
-enum { WS_TILE_NT_BLOCK = 1536, WS_TILE_NN_BLOCK = 512 }; /* inputs (K) that tiles go through at a time */
+enum { WS_TILE_NT_BLOCK = 1536, WS_TILE_NN_BLOCK = 768 }; /* inputs (K) that tiles go through at a time */
 /* More inputs of nt with `tiles`: for rows from .. to - 1 (multiples of 32, counted as `row` is) the sums go on over U H. */
 typedef struct ws_more {
     const uint16_t *h;  /* panels of 16 rows as x has them, of these rows alone */
