@@ -171,6 +171,36 @@ static void histogram_equals_full_sort(void **state) {
     free(x);
 }
 
+static int downwards(const void *a, const void *b) {
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+/* top_k keeps what a full sort would, ties with the k-th included, wherever in the vocabulary they stand. */
+static void top_k_equals_full_sort(void **state) {
+    (void)state;
+    enum { N = 5003 };
+    float x[N], sorted[N];
+    for (int turn = 0; turn < 3; turn++) {
+        for (int i = 0; i < N; i++) { /* turn 0: all apart; 1: many equal; 2: rising, so that every block enters */
+            double u = ws_counter_uniform(2, "logits", (uint64_t)i, (uint64_t)turn);
+            x[i] = turn == 2 ? (float)i / 100 : turn == 1 ? (float)(int)(40 * u) : (float)(8 * u);
+        }
+        memcpy(sorted, x, sizeof x);
+        qsort(sorted, N, sizeof *sorted, downwards);
+        for (int k = 1; k < 700; k = 3 * k + 1) {
+            int want = 0;
+            ws_kept kept;
+            ws_err err = {0};
+            for (int i = 0; i < N; i++) want += x[i] >= sorted[k - 1];
+            assert_int_equal(ws_sample_kept(x, N, &(ws_sampling){5, k, 1, 0}, &kept, &err), WS_OK);
+            assert_int_equal(kept.n, want);
+            for (int i = 0; i < kept.n; i++) assert_true(x[kept.id[i]] >= sorted[k - 1]);
+            ws_kept_free(&kept);
+        }
+    }
+}
+
 static int setup(void **state) {
     (void)state;
     return ws_kernels_init(NULL);
@@ -181,7 +211,7 @@ int main(void) {
         cmocka_unit_test(kept_as_transformers),         cmocka_unit_test(draws_follow_the_distribution),
         cmocka_unit_test(u_runs_through_ids_in_order),  cmocka_unit_test(greedy_takes_the_lowest_of_equals),
         cmocka_unit_test(a_tiny_temperature_is_greedy), cmocka_unit_test(bad_numbers_are_errors),
-        cmocka_unit_test(histogram_equals_full_sort),
+        cmocka_unit_test(histogram_equals_full_sort),   cmocka_unit_test(top_k_equals_full_sort),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

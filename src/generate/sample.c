@@ -4,7 +4,7 @@
  *   top_p   keeps, from the largest down, tokens while the mass BEFORE them is below p; among equal logits the lower id
  *           counts as larger (in transformers that order is what an unstable sort leaves)
  *   min_p   keeps p_i >= min_p * p_max
- * The vocabulary is never sorted: top_k comes from a heap of k values, top_p without top_k from a histogram of
+ * The vocabulary is never sorted: top_k comes from a heap of k values, which most blocks of logits cannot enter, top_p without top_k from a histogram of
  * log-probabilities, of which only the bin that holds the cut is sorted. */
 #include "generate/sample.h"
 #include "kernel/kernel.h"
@@ -47,13 +47,25 @@ static double weight(float logit, float max, double temperature) {
     return exp(((double)logit - (double)max) / temperature);
 }
 
+enum { BLOCK = 256 };
+/* The largest of each BLOCK of x; the caller frees. */
+static float *tops_of(const float *x, int64_t n) {
+    float *top = ws_xmalloc((size_t)((n + BLOCK - 1) / BLOCK) * sizeof *top);
+    for (int64_t i = 0; i < n; i += BLOCK) top[i / BLOCK] = ws_k.max(x + i, n - i < BLOCK ? n - i : BLOCK);
+    return top;
+}
+
 /* The k-th largest of x, by a min-heap of k values. */
-static float kth_largest(const float *x, int64_t n, int k) {
+static float kth_largest(const float *x, int64_t n, int k, const float *top) {
     float *h = ws_xmalloc((size_t)k * sizeof *h);
     int m = 0;
     for (int64_t i = 0; i < n; i++) {
         float v = x[i];
         int j;
+        if (i % BLOCK == 0 && m == k && !(top[i / BLOCK] > h[0])) {
+            i += BLOCK - 1;
+            continue;
+        }
         if (m < k) { /* sift up */
             for (j = m++; j && h[(j - 1) / 2] > v; j = (j - 1) / 2) h[j] = h[(j - 1) / 2];
         } else {
@@ -93,10 +105,15 @@ static int cut_mass(cand *c, int n, double before, double wanted) {
 }
 
 /* All tokens at or above a logit. */
-static cand *collect(const float *x, int64_t n, float least, float max, double temperature, int *count) {
+static cand *collect(const float *x, int64_t n, const float *top, float least, float max, double temperature,
+                     int *count) {
     int m = 0, cap = 64;
     cand *c = ws_xmalloc((size_t)cap * sizeof *c);
     for (int64_t i = 0; i < n; i++) {
+        if (i % BLOCK == 0 && !(top[i / BLOCK] >= least)) {
+            i += BLOCK - 1;
+            continue;
+        }
         if (!(x[i] >= least)) continue;
         if (m == cap) c = ws_xrealloc(c, (size_t)(cap *= 2) * sizeof *c);
         c[m++] = (cand){x[i], (int32_t)i, weight(x[i], max, temperature)};
@@ -167,7 +184,9 @@ static cand *filtered(const float *x, int64_t n, const ws_sampling *s, float max
     cand *c;
     int m;
     if (s->top_k > 0 && s->top_k < n) {
-        c = collect(x, n, kth_largest(x, n, s->top_k), max, s->temperature, &m);
+        float *top = tops_of(x, n);
+        c = collect(x, n, top, kth_largest(x, n, s->top_k, top), max, s->temperature, &m);
+        free(top);
         if (s->top_p < 1) {
             double z = 0;
             for (int i = 0; i < m; i++) z += c[i].p;
