@@ -7,6 +7,7 @@ typedef struct block {
     size_t size;
     size_t before; /* in use in the blocks before, while this one is being filled */
 } block;
+enum { HUGE = 2 << 20 };
 struct ws_arena {
     block *blocks;
     size_t n, cur, used; /* blocks[cur] is being filled up to `used` */
@@ -43,7 +44,8 @@ void *ws_arena_get(ws_arena *a, size_t bytes) {
         if (size > (size_t)1 << 28) size = (size_t)1 << 28;
         if (size < bytes) size = bytes;
         a->blocks = ws_xrealloc(a->blocks, (a->n + 1) * sizeof *a->blocks);
-        char *p = aligned_alloc(64, size);
+        /* Activations are walked row by row at steps of several pages: large pages spare the TLB. */
+        char *p = size >= HUGE ? ws_try_huge(size) : aligned_alloc(64, size);
         if (!p) {
             void *unused = ws_xmalloc((size_t)-1 / 4); /* prints the out-of-memory sentence and aborts */
             free(unused);

@@ -48,9 +48,10 @@ typedef struct kept {
 } kept;
 static void *keep(kept *k, size_t bytes) {
     if (bytes > k->bytes) {
-        bytes = (bytes + 4095) / 4096 * 4096;
+        const size_t unit = bytes < (size_t)1 << 20 ? 4096 : (size_t)2 << 20; /* in large pages where it is large */
+        bytes = (bytes + unit - 1) / unit * unit;
         free(k->p);
-        k->p = aligned_alloc(4096, bytes);
+        k->p = unit == 4096 ? aligned_alloc(unit, bytes) : ws_try_huge(bytes);
         if (!k->p) BUG("out of memory: %zu bytes for a matrix in bf16", bytes);
         k->bytes = bytes;
     }
