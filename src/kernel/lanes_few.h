@@ -90,7 +90,12 @@ WS_INLINE void few(ws_dtype t, int rows, int cols, float *y, int64_t ldy, const 
     (float *y, int64_t ldy, const float *x, int64_t ldx, const ws_weight *w, int64_t n0, int64_t n1, int accumulate)
 #define FEW(T, ROWS, COLS)                                                                                             \
     static void few_##ROWS##_##T FEW_ARGS { few(T, ROWS, COLS, y, ldy, x, ldx, w, n0, n1, accumulate); }
+#if LANES == 16 /* 32 registers; types with scales need more of them */
+#define FEW_MORE(T) (T < WS_Q8_0 ? 8 : 4)
+#define FEW_TYPE(T) FEW(T, 1, 8) FEW(T, 2, FEW_MORE(T)) FEW(T, 3, FEW_MORE(T)) FEW(T, 4, 4)
+#else
 #define FEW_TYPE(T) FEW(T, 1, 8) FEW(T, 2, 4) FEW(T, 3, 4) FEW(T, 4, 2)
+#endif
 WS_EACH_TYPE(FEW_TYPE)
 static void(*const few_of[][FEW_ROWS]) FEW_ARGS = {
 #define X(T) [T] = {few_1_##T, few_2_##T, few_3_##T, few_4_##T},
@@ -100,6 +105,7 @@ static void(*const few_of[][FEW_ROWS]) FEW_ARGS = {
 #undef FEW_ARGS
 #undef FEW
 #undef FEW_TYPE
+#undef FEW_MORE
 
 static void gemm_nt(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t M, const ws_weight *w, int64_t n0,
                     int64_t n1, int accumulate) {
