@@ -81,6 +81,12 @@ static void run(job *j, int64_t K, int64_t nc, int64_t nu, int64_t mc, int64_t m
         ws_parallel_for(chunks, 1, chunk, j);
 }
 
+/* Columns of a chunk: every chunk reads all of its rows of x, so wide ones read x fewer times; narrow ones where wide ones
+ * would be too few for all threads. */
+static int64_t wide_or(int64_t wide, int64_t narrow, int64_t M, int64_t N, int64_t mc, int64_t each) {
+    return ceil_div(N, wide) * (M > mc ? M / mc : 1) >= each * ws_threads() ? wide : narrow;
+}
+
 /* ---- matrices whose columns stand in another order (ws_order): the rows that meet them are put into it ---- */
 enum { SLAB = 512 }; /* rows at a time, so that the copy stays small beside the product */
 
@@ -158,7 +164,8 @@ void ws_gemm_nt_then(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t
     ws_profile_enter(M <= 4 ? "x W', 1-4 rows" : M < 64 ? "x W', 5-63 rows" : "x W'");
     /* Where K is long a chunk of y is added to many times: it should stay in the second-level cache beside the panels. */
     /* Of few rows reading W is all the work, and the longer a chunk is, the longer are the streams that it is read in. */
-    run(&j, w->cols, M <= 4 ? 288 : 96, M <= 8 ? 8 : 4, 96, 6, 3, w->cols > 2048 ? 256 : M);
+    const int64_t nc = M <= 4 ? 288 : M <= 64 ? 96 : wide_or(192, 96, M, j.N, 96, 3);
+    run(&j, w->cols, nc, M <= 8 ? 8 : 4, 96, 6, 3, w->cols > 2048 ? 256 : M);
     ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
 }
 
@@ -179,6 +186,6 @@ void ws_gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t cs, i
              .accumulate = accumulate,
              .nn = 1};
     ws_profile_enter(M < 64 ? "A W, up to 63 rows" : "A W");
-    run(&j, w->rows, 288, 32, 384, 24, 2, M);
+    run(&j, w->rows, wide_or(576, 288, M, j.N, 256, 2), 32, 384, 24, 2, M);
     ws_profile_leave(2.0 * (double)M * (double)w->rows * (double)w->cols, traffic(M, w));
 }

@@ -178,6 +178,11 @@ static void gemm_nn(float *y, int64_t ldy, const float *a, int64_t rs, int64_t c
                 const float *tile_a = pack;
                 for (int64_t m = 0, rows; m < mn; m += rows, tile_a += kn * NN_ROWS) {
                     rows = nn_take(mn - m);
+                    /* the cache is told of what the next tile goes on from, or its first sums would wait for it */
+                    const int64_t right = m + rows < mn ? p : p + 1, down = m + rows < mn ? m + rows : 0;
+                    for (int64_t i = down; i < down + NN_ROWS && i < mn && right < panels; i++)
+                        for (int64_t j = 0; j < NN_COLS; j += 16)
+                            __builtin_prefetch(y + (m0 + i) * ldy + n0 + right * NN_COLS + j, 1);
                     nn_edge((int)rows, N - p * NN_COLS < NN_COLS ? N - p * NN_COLS : NN_COLS,
                             y + (m0 + m) * ldy + n0 + p * NN_COLS, ldy, tile_a, 1, NN_ROWS, panel + p * NN_PANEL,
                             NN_COLS, kn, k0 > 0 || accumulate);
