@@ -149,6 +149,7 @@ static ws_status find_type(const char *name, size_t n, ws_dtype *t, ws_err *err)
 /* One line: the best rate within `seconds`, beside the peak measured before and after. */
 static ws_status one(long M, long N, long K, ws_dtype t, const opts *o, int json, ws_err *err) {
     const long rows = o->nn ? K : N, cols = o->nn ? N : K;
+    if (!o->nn) ws_compute_for(M); /* auto, as for so many texts */
     const size_t bytes = ws_dtype_bytes(t, (int64_t)rows * cols);
     float *x = ws_try_alloc((size_t)M * (size_t)K, sizeof *x), *y = ws_try_alloc((size_t)M * (size_t)N, sizeof *y);
     uint8_t *w = ws_try_alloc(bytes, 1);
@@ -186,8 +187,8 @@ static ws_status one(long M, long N, long K, ws_dtype t, const opts *o, int json
             "\"gbs\": %.2f, \"compute\": \"%s\"}\n",
             o->nn ? "nn" : "nt", ws_dtypes[t].name, M, N, K, gflops, peak, gbs, ws_compute_name());
     else
-        printf("%-5s %6ld x%6ld x%6ld %10.1f %9.1f %7.0f%% %9.1f\n", ws_dtypes[t].name, M, N, K, gflops, peak,
-               100 * gflops / peak, gbs);
+        printf("%-5s %6ld x%6ld x%6ld %8s %10.1f %9.1f %7.0f%% %9.1f\n", ws_dtypes[t].name, M, N, K, ws_compute_name(),
+               gflops, peak, 100 * gflops / peak, gbs);
     fflush(stdout);
 out:
     free(x), free(y), free(w);
@@ -224,11 +225,10 @@ static ws_status all_products(const opts *o, int measure, int json, ws_err *err)
 static ws_status gemm(const opts *o, const ws_common *c, ws_err *err) {
     if (all_products(o, 0, c->json, err)) return err->code;
     if (!c->json) {
-        const int pairs = ws_compute_type() == WS_COMPUTE_BF16 && ws_k.bf16;
-        printf("kernel set %s, %d threads, %s, compute type %s\n", ws_k.name, ws_threads(),
-               o->nn ? "y = A W" : "y = x W^T", ws_compute_name());
-        printf("%-5s %6s  %6s  %6s %10s %9s %8s %9s\n", "W", "M", "N", "K", "GFLOP/s", pairs ? "bf16 peak" : "FMA peak",
-               "share", "W GB/s");
+        printf("kernel set %s, %d threads, %s; share: of the peak of the compute type\n", ws_k.name, ws_threads(),
+               o->nn ? "y = A W" : "y = x W^T");
+        printf("%-5s %6s  %6s  %6s %8s %10s %9s %8s %9s\n", "W", "M", "N", "K", "compute", "GFLOP/s", "peak", "share",
+               "W GB/s");
     }
     return all_products(o, 1, c->json, err);
 }

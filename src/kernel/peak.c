@@ -6,7 +6,7 @@
 #include "kernel/kernel.h"
 #include <stdlib.h>
 
-enum { ROUNDS = 40000, RUNS = 60, PASSES = 4, PIECE = 1 << 15 };
+enum { ROUNDS = 40000, RUNS = 60, PASSES = 4, PIECE = 1 << 20 };
 static const double enough = 2; /* seconds of runs, where more threads are asked for than there are cores */
 
 typedef struct job {
@@ -44,15 +44,25 @@ double ws_peak_multiply(int threads) {
     return ws_compute_type() == WS_COMPUTE_BF16 && ws_k.bf16 ? ws_peak_bf16(threads) : ws_peak_fma(threads);
 }
 
+/* Of one stream a core reads about half of what it can, since few lines of it are on their way at a time: so each piece is
+ * read as STREAMS streams side by side, and each is asked for what comes next. */
+enum { STREAMS = 8, AT_ONCE = 128 };
 static void sweep(void *arg, int64_t begin, int64_t end) {
     job *j = arg;
-    for (int64_t i = begin; i < end; i++) j->sink[i % 256] += ws_k.dot(j->p + i * PIECE, j->p + i * PIECE, PIECE);
+    const int64_t each = PIECE / STREAMS;
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t k = 0; k < each; k += AT_ONCE)
+            for (int64_t s = 0; s < STREAMS; s++) {
+                const float *p = j->p + i * PIECE + s * each + k;
+                for (int64_t l = 0; l < AT_ONCE; l += 16) __builtin_prefetch(p + AT_ONCE + l);
+                j->sink[i % 256] += ws_k.dot(p, p, AT_ONCE);
+            }
 }
 
 double ws_peak_read(int threads) {
-    const int64_t pieces = 2048; /* 256 MiB */
+    const int64_t pieces = 64; /* 256 MiB */
     job *j = ws_xcalloc(1, sizeof *j);
-    float *p = ws_try_alloc((size_t)pieces * PIECE, sizeof *p);
+    float *p = ws_try_huge((size_t)pieces * PIECE * sizeof *p);
     int before = ws_threads();
     double best = 0;
     if (p) {
@@ -62,7 +72,7 @@ double ws_peak_read(int threads) {
         ws_threads_set(threads > 0 ? threads : before);
         for (int r = 0; r < PASSES; r++) {
             double t = ws_now();
-            ws_parallel_for(pieces, 64, sweep, j);
+            ws_parallel_for(pieces, 1, sweep, j);
             t = ws_now() - t;
             double rate = (double)pieces * PIECE * sizeof *p / t * 1e-9;
             if (rate > best) best = rate;
