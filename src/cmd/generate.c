@@ -178,7 +178,7 @@ static ws_status run(int argc, char **argv, ws_err *err) {
         "length); for a model that reasons first also reasoning, answer and closed. A prompt of messages is rendered "
         "with the model's chat template and the generation prompt; a text is continued as it stands. An answer does "
         "not depend on the other prompts in the file, but for one thing: on a CPU with AMX --compute auto answers up "
-        "to three prompts in fp32 and more in bf16.";
+        "to four prompts in fp32 and more in bf16.";
     args a = {.max_new = 64, .sampling = {.thinking = -1}};
     ws_common common;
     ws_session s = {0};

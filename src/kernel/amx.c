@@ -22,10 +22,10 @@ static int usable(void) {
 #endif
 }
 
-/* Of few rows a tile is mostly empty: whole decode steps of SmolLM2, best of several, tokens/s in fp32 and in tiles, with Q8_0
- * weights at 1, 2, 3, 4 rows 120 58, 189 141, 260 167, 219 279; Q4_1 130 78, 217 141, 276 194, 311 282; BF16 86 77, 185 154,
- * 230 220, 231 282; F32 41 31, 76 61, 110 95, 163 131. */
-static int fast(int64_t rows) { return rows > 3; }
+/* Of few rows a tile is mostly empty: whole decode steps of SmolLM2, the better of two, tokens/s in fp32 and in tiles, at 3, 4,
+ * 5, 6, 8 rows with Q4_1 weights 317 212, 329 166, 258 245, 341 420, 370 369; Q8_0 184 116, 217 121, 185 182, 180 202, 181 435;
+ * BF16 146 90, 142 121, 126 151, 142 159, 118 232; F32 74 53, 95 73, 87 80, 81 87, 94 134. */
+static int fast(int64_t rows) { return rows > 4; }
 
 const ws_bf16_kernels ws_bf16_amx = WS_TILE_TABLE(usable, fast);
 #else
