@@ -102,7 +102,7 @@ peak() {
 }
 # What --compute auto takes, and the peak that its rows are a share of.
 pairs=$(echo "$machine" | grep -c bf16_gflops || true)
-compute=$(ws bench gemm --json --seconds 0.01 --types F32 --shapes 4x32x32 | sed -n 's/.*"compute": "\([^"]*\)".*/\1/p')
+compute=$(ws bench gemm --json --seconds 0.01 --types F32 --shapes 64x32x32 | sed -n 's/.*"compute": "\([^"]*\)".*/\1/p')
 case $compute$pairs in
 bf161) multiply=bf16 multiply_name="peak of bf16 products" ;;
 *) multiply=fma multiply_name="peak of multiply-adds" ;;
