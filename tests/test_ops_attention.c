@@ -170,6 +170,50 @@ static void prefill_in_any_split_equals_training_bit_for_bit(void **state) {
     }
 }
 
+/* Decode of many rows, whose kv heads a task may take together: rows of different lengths, among them one of many tokens and
+ * one of none. */
+static void rows_of_few_tokens_equal_training_in_any_number(void **state) {
+    (void)state;
+    enum { MOST = 20 };
+    EACH_SET(k)
+    for (int i = 0; i < N_CASES; i++)
+        for (int n_rows = 1; n_rows <= MOST; n_rows += n_rows < 7 ? 6 : 13) {
+            setup t = make(cases[i], 3);
+            ws_kv_shape kv = {3, t.c.kv, t.c.d};
+            int64_t no = t.c.n * t.s.ldo;
+            ws_attn_row all = {.n = t.c.n, .q = t.q, .o = t.o, .k = t.k, .v = t.v}, row[MOST];
+            ws_attention(&t.s, NULL, 0, &all, 1);
+            pages p[MOST];
+            float *o[MOST];
+            for (int r = 0; r < n_rows; r++) {
+                int n = r == 5 ? 0 : r == 6 ? 40 : 1 + r % 5, pos = t.c.n - n - (7 * r) % 64;
+                if (n > t.c.n) n = t.c.n;
+                if (pos < 0) pos = 0;
+                p[r] = pages_new(&kv, t.c.n), o[r] = floats(no, 9, 9);
+                ws_kv_store(&kv, p[r].page, 1, 0, pos, t.k, t.v, t.s.ldk);
+                row[r] = (ws_attn_row){.n = n,
+                                       .pos = pos,
+                                       .q = t.q + pos * t.s.ldq,
+                                       .o = o[r] + pos * t.s.ldo,
+                                       .page = p[r].page,
+                                       .k = t.k + pos * t.s.ldk,
+                                       .v = t.v + pos * t.s.ldk};
+            }
+            ws_threads_set(2);
+            ws_attention(&t.s, &kv, 1, row, n_rows);
+            ws_threads_set(0);
+            for (int r = 0; r < n_rows; r++) {
+                const int64_t at = row[r].pos * t.s.ldo, size = row[r].n * t.s.ldo;
+                if (memcmp(o[r] + at, t.o + at, (size_t)size * sizeof(float)))
+                    fail_msg("%s case %d: row %d of %d differs", k->name, i, r, n_rows);
+                for (int64_t x = 0; x < no; x++)
+                    if (x < at || x >= at + size) assert_true(o[r][x] == 9);
+                pages_free(&p[r]), free(o[r]);
+            }
+            drop(&t);
+        }
+}
+
 static void batches_equal_single_rows_and_forks_share_a_prefix(void **state) {
     (void)state;
     EACH_SET(k) {
@@ -278,6 +322,7 @@ int main(void) {
         cmocka_unit_test(backward_equals_finite_differences),
         cmocka_unit_test(backward_goes_on_behind_a_beginning),
         cmocka_unit_test(prefill_in_any_split_equals_training_bit_for_bit),
+        cmocka_unit_test(rows_of_few_tokens_equal_training_in_any_number),
         cmocka_unit_test(batches_equal_single_rows_and_forks_share_a_prefix),
         cmocka_unit_test(nan_in_a_key_reaches_those_who_see_it),
     };
