@@ -4,7 +4,8 @@
  *
  * Online softmax over key blocks at absolute multiples of WS_KV_PAGE, so the bits of o_i depend on q_i and on the keys and
  * values at positions 0 .. i alone: prefill in any split = decode = training, in any batch, with any number of threads.
- * Every head_dim works; threads run over (row, kv head, block of queries) when called outside a parallel region. */
+ * Every head_dim works; threads run over (row, kv head or all of them, block of queries) when called outside a
+ * parallel region. */
 #ifndef WS_OPS_ATTENTION_H
 #define WS_OPS_ATTENTION_H
 #include "ops/kv.h"
