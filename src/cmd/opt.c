@@ -23,8 +23,7 @@ static const struct argp_option options[] = {
     {"force", K_FORCE, 0, 0, "accept a steering file that was made on another base model", 0},
     {"compute", K_COMPUTE, "TYPE", 0,
      "products with the model's weights, and with a dW's factors: f32; bf16, both sides rounded to it; or auto "
-     "(default), bf16 where the CPU "
-     "does that faster (with AMX from five texts at once)",
+     "(default), bf16 where the CPU does that faster (with AMX from five texts at once)",
      0},
     {"offline", K_OFFLINE, 0, 0, "never use the network: a hub id must be in the cache (as HF_HUB_OFFLINE=1)", 0},
     {"threads", K_THREADS, "N", 0, "threads (default: the cores that this process may use)", 0},

@@ -133,8 +133,6 @@ static void tasks(void *arg, int64_t begin, int64_t end) {
     }
 }
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 void ws_attention(const ws_attn_shape *s, const ws_kv_shape *kv, int layer, const ws_attn_row *row, int n_rows) {
     WS_ASSERT(s->heads % s->kv_heads == 0);
     job j = {s, kv, row, layer, n_rows >= 4 * ws_threads(), 48 / (s->heads / s->kv_heads), 0};
@@ -153,6 +151,7 @@ void ws_attention(const ws_attn_shape *s, const ws_kv_shape *kv, int layer, cons
     if (work < 3e4)
         tasks(&j, 0, j.total);
     else
-        ws_parallel_for(j.total, j.total == n_rows ? ceil_div(n_rows, 8 * ws_threads()) : 1, tasks, &j);
+        /* Rows of one task each go several at a time, so that a thread knows which comes next. */
+        ws_parallel_for(j.total, j.total == n_rows ? 1 + n_rows / (8 * ws_threads()) : 1, tasks, &j);
     ws_profile_leave(4 * seen * s->heads * s->head_dim, 0);
 }
