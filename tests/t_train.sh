@@ -52,11 +52,21 @@ kill -TERM $child
 wait $child
 rc=$?
 cp -r "$T/int" "$T/old"
+cp -r "$T/int" "$T/damaged"
 cp "$T/int/checkpoint.safetensors" "$T/int.checkpoint"
 [ $rc = 143 ] && [ -e "$T/int/checkpoint.safetensors" ] && train pos int && same pos int && ok "SIGTERM saves, exits 143, resumes" || no "SIGTERM saves, exits 143, resumes ($rc)"
 LC_ALL=C sed '1s/\("version": *"\)2"/\11"/' "$T/int.checkpoint" >"$T/old/checkpoint.safetensors"
 train pos old
 [ $? = 1 ] && grep -q 'rounds sums in another order (version 1 ' "$T/err" && train pos old --fresh && same pos old && ok "a checkpoint of an older version is refused" || no "a checkpoint of an older version is refused"
+# A number in it that is not finite: the first of the log, which comes first; the last of the adapter's values.
+damaged() { # OFFSET BYTES WHAT NAME
+    cp "$T/int.checkpoint" "$T/damaged/checkpoint.safetensors"
+    head -c "$2" /dev/zero | tr '\0' '\377' | dd of="$T/damaged/checkpoint.safetensors" bs=1 seek="$1" conv=notrunc 2>/dev/null
+    train pos damaged
+    [ $? = 1 ] && grep -q "$3" "$T/err" && [ ! -e "$T/damaged/adapter_model.safetensors" ] && ok "$4" || no "$4: $(cat "$T/err")"
+}
+damaged $(($(od -An -tu8 -N8 "$T/int.checkpoint") + 8)) 8 'row 1 of its log has a value that is not finite' "a checkpoint with a log that is not finite is refused"
+damaged $(($(wc -c <"$T/int.checkpoint") - 4)) 4 'of its tensor values is not finite' "a checkpoint with a value that is not finite is refused"
 
 cp "$T/pos/train.json" "$T/before"
 echo x >"$T/pos/checkpoint.safetensors" # as after a kill between the last note and its removal

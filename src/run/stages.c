@@ -231,8 +231,7 @@ static ws_status run_table(const ws_task *t, ws_err *err) {
     return st;
 }
 
-ws_status ws_task_run(void *arg, ws_err *err) {
-    const ws_task *t = arg;
+static ws_status run_task(const ws_task *t, ws_err *err) {
     const ws_run_row *row = ws_task_row(t);
     switch (t->kind) {
     case STAGE_DATA: return run_data(t, err);
@@ -249,4 +248,36 @@ ws_status ws_task_run(void *arg, ws_err *err) {
     case STAGE_TABLE: return run_table(t, err);
     }
     BUG("stage of kind %d", (int)t->kind);
+}
+
+/* What a stage leaves besides the files that other stages read: what it was made of, how it went, raw answers.  They are
+ * recorded as far as they are there, so that damage to them is noticed too. */
+static void record(ws_stage *s, const char *path) {
+    if (ws_file_exists(path) && !ws_is_dir(path)) ws_stage_output(s, path);
+}
+static void record_further(const ws_task *t) {
+    static const char *const data[] = {"data.json", NULL}, *const train[] = {"train.json", NULL},
+                             *const calibrate[] = {"prompts.csv", "prompt_refs.csv", "timing.csv", "probes.jsonl",
+                                                   NULL},
+                             *const none[] = {NULL};
+    const ws_pipeline *p = t->p;
+    const ws_run_row *row = ws_task_row(t);
+    ws_stage *s = &p->stage[t - p->task];
+    const char *dir = "", *const *file = none;
+    if (t->kind == STAGE_DATA) dir = p->data, file = data;
+    if (t->kind == STAGE_POS || t->kind == STAGE_NEG) dir = row->side[t->kind == STAGE_NEG], file = train;
+    if (t->kind == STAGE_CALIBRATE) dir = row->calibration, file = calibrate;
+    for (; *file; file++) {
+        char *path = ws_path_join(dir, *file);
+        record(s, path);
+        free(path);
+    }
+    for (int i = 0; i < s->n_scratch; i++) record(s, s->scratch[i]); /* raw answers */
+}
+
+ws_status ws_task_run(void *arg, ws_err *err) {
+    const ws_task *t = arg;
+    ws_status st = run_task(t, err);
+    if (!st) record_further(t);
+    return st;
 }

@@ -290,10 +290,21 @@ static ws_status restore(ws_train_run *r, ws_adapter *a, ws_adamw *o, const ws_s
         if (!t || t->type != WS_F32 || t->dims != 1 || t->dim[0] != o->size)
             return ws_fail(err, WS_EFORMAT, "%s: its tensor %s does not fit; --fresh starts over", path, part[i].name);
         memcpy(part[i].to, t->data, (size_t)o->size * sizeof(float));
+        for (int64_t k = 0; k < o->size; k++)
+            if (!isfinite(part[i].to[k]))
+                return ws_fail(err, WS_EFORMAT, "%s: value %lld of its tensor %s is not finite; --fresh starts over",
+                               path, (long long)k, part[i].name);
     }
     r->step = log->dim[0];
     r->log = ws_xrealloc(r->log, log->bytes);
     memcpy(r->log, log->data, log->bytes);
+    for (int64_t i = 0; i < r->step * WS_LOG_COLUMNS; i++) {
+        const int evaluation = i % WS_LOG_COLUMNS == WS_LOG_COLUMNS - 1; /* NaN where there was none */
+        if (!isfinite(r->log[i]) && !(evaluation && isnan(r->log[i])))
+            return ws_fail(err, WS_EFORMAT,
+                           "%s: row %lld of its log has a value that is not finite; --fresh starts over", path,
+                           (long long)(i / WS_LOG_COLUMNS + 1));
+    }
     if (set && strcmp(set, ws_arithmetic()))
         ws_note("%s was written with the %s kernels, these are %s: the result may differ in the last bits", path, set,
                 ws_arithmetic());
