@@ -60,16 +60,16 @@ static void nn_edge(int rows, int64_t cols, float *c, int64_t ldc, const float *
     /* clang-format on */
 }
 
-/* One or two rows: more columns at a time, so that enough sums run side by side and b is read in longer pieces; the cache is
+/* Up to three rows: more columns at a time, so that enough sums run side by side and b is read in longer pieces; the cache is
  * told of those that come. */
-enum { NN_WIDE = 2 * NN_VECS, NN_WIDEST = 12, NN_FEW = 2 };
+enum { NN_WIDE = 2 * NN_VECS, NN_WIDEST = 12, NN_WIDE_ROWS = 3, NN_FEW = 2 };
 WS_INLINE void nn_wide(int rows, int vecs, float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs,
                        const float *b, int64_t ldb, int64_t K, int load) {
-    vf acc[2][NN_WIDEST];
+    vf acc[NN_WIDE_ROWS][NN_WIDEST];
     WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < vecs; j++) acc[i][j] =
         load ? v_load(c + i * ldc + j * LANES) : v_zero();
     for (int64_t k = 0; k < K; k++, a += cs, b += ldb) {
-        vf av[2];
+        vf av[NN_WIDE_ROWS];
         WS_UNROLL for (int i = 0; i < rows; i++) av[i] = v_set(a[i * rs]);
         WS_UNROLL for (int j = 0; j < vecs; j += 16 / LANES) __builtin_prefetch(b + 8 * ldb + j * LANES);
         WS_UNROLL for (int j = 0; j < vecs; j++) {
@@ -86,11 +86,13 @@ static void tile(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, 
     int64_t n = 0;
     for (; M == 1 && n + NN_WIDEST * LANES <= N; n += NN_WIDEST * LANES)
         nn_wide(1, NN_WIDEST, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
-    for (; M <= 2 && n + NN_WIDE * LANES <= N; n += NN_WIDE * LANES) {
+    for (; M <= NN_WIDE_ROWS && n + NN_WIDE * LANES <= N; n += NN_WIDE * LANES) {
         if (M == 1)
             nn_wide(1, NN_WIDE, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
         else if (M == 2)
             nn_wide(2, NN_WIDE, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
+        else if (M == 3)
+            nn_wide(3, NN_WIDE, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
     }
     for (; n < N; n += NN_COLS)
         for (int64_t m = 0; m < M; m += NN_ROWS)
