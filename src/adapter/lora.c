@@ -3,7 +3,6 @@
  *     Y = X W^T + b + s (X A^T) B^T        delta = s B A
  * A starts as kaiming uniform noise and B as zeros, so a fresh adapter is the base model. */
 #include "adapter/lowrank.h"
-#include <string.h>
 
 WS_ROOM(lora)
 
@@ -26,13 +25,6 @@ static void beside_gx(const ws_adapted *s, const ws_patch_grad *g, ws_beside *ou
     ws_lowrank_beside_gx(s, factors(s), g, out);
 }
 
-static ws_status edit(const ws_adapted *s, ws_edit *out, ws_err *err) {
-    if (ws_edit_alloc(out, s->at->d_out, s->at->d_in, s->rank, err)) return err->code;
-    for (int64_t i = 0; i < out->d_out * out->k; i++) out->u[i] = s->scale * s->p[B].value[i];
-    memcpy(out->v, s->p[A].value, (size_t)(out->k * out->d_in) * sizeof *out->v);
-    return WS_OK;
-}
-
 const ws_adapter_ops ws_adapter_lora = {
     .name = "lora",
     .peft_type = "LORA",
@@ -53,5 +45,5 @@ const ws_adapter_ops ws_adapter_lora = {
     .beside = beside,
     .beside_gx = beside_gx,
     .backward = backward,
-    .edit = edit,
+    .edit = ws_lowrank_edit,
 };

@@ -121,3 +121,10 @@ void ws_lowrank_backward(const ws_adapted *s, ws_lowrank f, const ws_patch_grad 
     ws_gemm_nn(s->p[WS_LOWRANK_A].grad, d_in, b.h, 1, k, r, &x, 1);
     if (g->gx && !g->beside) ws_gemm_nn(g->gx, d_in, b.h, k, 1, g->n, &a, 1);
 }
+
+ws_status ws_lowrank_edit(const ws_adapted *s, ws_edit *out, ws_err *err) {
+    if (ws_edit_alloc(out, s->at->d_out, s->at->d_in, s->rank, err)) return err->code;
+    for (int64_t i = 0; i < out->d_out * out->k; i++) out->u[i] = s->scale * s->p[WS_LOWRANK_B].value[i];
+    memcpy(out->v, s->p[WS_LOWRANK_A].value, (size_t)(out->k * out->d_in) * sizeof *out->v);
+    return WS_OK;
+}

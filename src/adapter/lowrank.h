@@ -46,4 +46,6 @@ void ws_lowrank_beside(const ws_adapted *s, ws_lowrank f, const ws_patch_call *c
 void ws_lowrank_beside_gx(const ws_adapted *s, ws_lowrank f, const ws_patch_grad *g, ws_beside *out);
 /* Gradients of A and B from gy and the saved s H; gx += s (gy B) A, over all k. */
 void ws_lowrank_backward(const ws_adapted *s, ws_lowrank f, const ws_patch_grad *g);
+/* s B A as an edit: U = s B, V = A. */
+ws_status ws_lowrank_edit(const ws_adapted *s, ws_edit *out, ws_err *err);
 #endif

@@ -107,14 +107,6 @@ static ws_status edit(const ws_adapted *s, ws_edit *out, ws_err *err) {
     return WS_OK;
 }
 
-/* Two adapters of one rank on one base share W_res. */
-static ws_status contrast_edit(const ws_adapted *s, ws_edit *out, ws_err *err) {
-    if (ws_edit_alloc(out, s->at->d_out, s->at->d_in, s->rank, err)) return err->code;
-    for (int64_t i = 0; i < out->d_out * out->k; i++) out->u[i] = s->scale * s->p[B].value[i];
-    memcpy(out->v, s->p[A].value, (size_t)(out->k * out->d_in) * sizeof *out->v);
-    return WS_OK;
-}
-
 const ws_adapter_ops ws_adapter_pissa = {
     .name = "pissa",
     .peft_type = "LORA",
@@ -137,5 +129,5 @@ const ws_adapter_ops ws_adapter_pissa = {
     .beside_gx = beside_gx,
     .backward = backward,
     .edit = edit,
-    .contrast_edit = contrast_edit,
+    .contrast_edit = ws_lowrank_edit, /* two adapters of one rank on one base share W_res */
 };
