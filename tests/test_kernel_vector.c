@@ -169,10 +169,10 @@ static void transposes_move_every_number(void **state) {
 static void tiles_are_one_chain_for_each_output(void **state) {
     (void)state;
     static const int rows[] = {1, 2, 3, 4, 6, 7, 13}, cols[] = {1, 5, 8, 16, 31, 32, 33, 64, 70, 128},
-                     ks[] = {0, 1, 3, 17};
+                     ks[] = {0, 1, 3, 17}, bytes[] = {0, 1, 500, 100000};
     enum { R = 13, COLS = 128, KS = 17, LD = COLS + 3 };
     float *a = floats(R * (KS + 2), -1, 1), *b = floats(KS * LD, -1, 1), *c = floats(R * LD, 0, 0),
-          *c0 = floats(R * LD, -1, 1);
+          *c0 = floats(R * LD, -1, 1), *c1 = floats(R * LD, 0, 0);
     EACH_SET(k)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (size_t j = 0; j < sizeof cols / sizeof *cols; j++)
@@ -182,6 +182,12 @@ static void tiles_are_one_chain_for_each_output(void **state) {
                     const int rs = way & 2 ? 1 : KS + 2, cs = way & 2 ? R : 1;
                     memcpy(c, c0, R * LD * sizeof *c);
                     k->tile(c, LD, a, rs, cs, M, b, LD, K, N, add);
+                    for (size_t f = 0; f < sizeof bytes / sizeof *bytes;
+                         f++) { /* what is fetched meanwhile changes nothing */
+                        memcpy(c1, c0, R * LD * sizeof *c1);
+                        k->tile_fetch(c1, LD, a, rs, cs, M, b, LD, K, N, add, bytes[f] ? a : NULL, bytes[f]);
+                        assert_memory_equal(c1, c, R * LD * sizeof *c);
+                    }
                     for (int m = 0; m < R; m++)
                         for (int n = 0; n < LD; n++) {
                             float want = c0[m * LD + n];
@@ -203,7 +209,7 @@ static void tiles_are_one_chain_for_each_output(void **state) {
                                          way, m, n, (double)c[m * LD + n], (double)want);
                         }
                 }
-    free(a), free(b), free(c), free(c0);
+    free(a), free(b), free(c), free(c0), free(c1);
 }
 
 static void softmax_steps_equal_a_softmax(void **state) {

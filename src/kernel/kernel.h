@@ -80,6 +80,10 @@ typedef struct ws_kernels {
      * k = 0, 1, 2 ... for each output, starting at 0, or at c where `accumulate`. */
     void (*tile)(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M, const float *b, int64_t ldb,
                  int64_t K, int64_t N, int accumulate);
+    /* The same; while b is read the `bytes` bytes at `soon` (NULL: none) are on their way to the cache: what the caller
+     * needs next, and the hardware could not know. */
+    void (*tile_fetch)(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M, const float *b,
+                       int64_t ldb, int64_t K, int64_t N, int accumulate, const void *soon, int64_t bytes);
     /* One step of an online softmax over 32 keys: s [rows, 32], of which the first valid[r] count (0: none; the others may
      * hold anything).  m = running maximum (-inf before the first key), l = running sum, both [rows]:
      *     m' = max(m, s);  shrink = exp(m - m');  s := exp(s - m'), 0 where not valid;  l := l shrink + sum s;  m := m' */

@@ -60,18 +60,25 @@ static void nn_edge(int rows, int64_t cols, float *c, int64_t ldc, const float *
     /* clang-format on */
 }
 
-/* Up to three rows: more columns at a time, so that enough sums run side by side and b is read in longer pieces; the cache is
- * told of those that come. */
-enum { NN_WIDE = 2 * NN_VECS, NN_WIDEST = 12, NN_WIDE_ROWS = 3, NN_FEW = 2 };
+/* A few rows: more columns at a time, so that enough sums run side by side and b is read in longer pieces.  While it is read
+ * the cache is told of what comes then, a line for each line of b: from `soon` on, `step` bytes from one k to the next, for
+ * the first `told` of them; `far`: it is wanted only later, so the second level will do. */
+enum { NN_WIDE = 2 * NN_VECS, NN_WIDEST = 12, NN_WIDE_ROWS = 6, NN_FEW = 2 };
 WS_INLINE void nn_wide(int rows, int vecs, float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs,
-                       const float *b, int64_t ldb, int64_t K, int load) {
+                       const float *b, int64_t ldb, int64_t K, int load, int far, const char *soon, int64_t step,
+                       int64_t told) {
     vf acc[NN_WIDE_ROWS][NN_WIDEST];
     WS_UNROLL for (int i = 0; i < rows; i++) WS_UNROLL for (int j = 0; j < vecs; j++) acc[i][j] =
         load ? v_load(c + i * ldc + j * LANES) : v_zero();
-    for (int64_t k = 0; k < K; k++, a += cs, b += ldb) {
+    for (int64_t k = 0; k < K; k++, a += cs, b += ldb, soon += step) {
         vf av[NN_WIDE_ROWS];
+        if (k < told) WS_UNROLL for (int j = 0; j < vecs; j += 16 / LANES) {
+                if (far)
+                    __builtin_prefetch(soon + 4 * j * LANES, 0, 2);
+                else
+                    __builtin_prefetch(soon + 4 * j * LANES);
+            }
         WS_UNROLL for (int i = 0; i < rows; i++) av[i] = v_set(a[i * rs]);
-        WS_UNROLL for (int j = 0; j < vecs; j += 16 / LANES) __builtin_prefetch(b + 8 * ldb + j * LANES);
         WS_UNROLL for (int j = 0; j < vecs; j++) {
             vf bv = v_load(b + j * LANES);
             WS_UNROLL for (int i = 0; i < rows; i++) acc[i][j] = v_fma(av[i], bv, acc[i][j]);
@@ -81,24 +88,66 @@ WS_INLINE void nn_wide(int rows, int vecs, float *c, int64_t ldc, const float *a
         v_store(c + i * ldc + j * LANES, acc[i][j]);
 }
 
-static void tile(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M, const float *b, int64_t ldb,
-                 int64_t K, int64_t N, int accumulate) {
+/* nn_wide on as many whole groups of `vecs` vectors as N columns have; returns the number of columns done.  end NULL: the
+ * cache is told of the rows of b that come next; else of what is left from *soon to end. */
+WS_INLINE int64_t nn_wides(int rows, int vecs, float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs,
+                           const float *b, int64_t ldb, int64_t K, int64_t N, int load, const char **soon,
+                           const char *end) {
+    const int64_t width = vecs * LANES, bytes = width * (int64_t)sizeof *b;
     int64_t n = 0;
-    for (; M == 1 && n + NN_WIDEST * LANES <= N; n += NN_WIDEST * LANES)
-        nn_wide(1, NN_WIDEST, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
-    for (; M <= NN_WIDE_ROWS && n + NN_WIDE * LANES <= N; n += NN_WIDE * LANES) {
-        if (M == 1)
-            nn_wide(1, NN_WIDE, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
-        else if (M == 2)
-            nn_wide(2, NN_WIDE, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
-        else if (M == 3)
-            nn_wide(3, NN_WIDE, c + n, ldc, a, rs, cs, b + n, ldb, K, accumulate);
+    for (; n + width <= N; n += width) {
+        if (!end) {
+            nn_wide(rows, vecs, c + n, ldc, a, rs, cs, b + n, ldb, K, load, 0, (const char *)(b + n + 8 * ldb),
+                    ldb * (int64_t)sizeof *b, K);
+            continue;
+        }
+        const int64_t left = (end - *soon + bytes - 1) / bytes, told = left < K ? left : K;
+        nn_wide(rows, vecs, c + n, ldc, a, rs, cs, b + n, ldb, K, load, 1, *soon, bytes, told);
+        *soon += told * bytes;
     }
+    return n;
+}
+#define NN_WIDES(R, VECS) n += nn_wides(R, VECS, c + n, ldc, a, rs, cs, b + n, ldb, K, N - n, accumulate, &soon, end)
+
+/* Columns n .. N - 1. */
+static void nn_tiles(int64_t n, float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M,
+                     const float *b, int64_t ldb, int64_t K, int64_t N, int accumulate) {
     for (; n < N; n += NN_COLS)
         for (int64_t m = 0; m < M; m += NN_ROWS)
             nn_edge((int)(M - m < NN_ROWS ? M - m : NN_ROWS), N - n < NN_COLS ? N - n : NN_COLS, c + m * ldc + n, ldc,
                     a + m * rs, rs, cs, b + n, ldb, K, accumulate);
 }
+
+static void tile(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M, const float *b, int64_t ldb,
+                 int64_t K, int64_t N, int accumulate) {
+    const char *soon = NULL, *const end = NULL;
+    int64_t n = 0;
+    switch (M) {
+    case 1: NN_WIDES(1, NN_WIDEST), NN_WIDES(1, NN_WIDE); break;
+    case 2: NN_WIDES(2, NN_WIDE); break;
+    case 3: NN_WIDES(3, NN_WIDE); break;
+    default: break;
+    }
+    nn_tiles(n, c, ldc, a, rs, cs, M, b, ldb, K, N, accumulate);
+}
+
+static void tile_fetch(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M, const float *b,
+                       int64_t ldb, int64_t K, int64_t N, int accumulate, const void *from, int64_t bytes) {
+    const char *soon = from, *const end = from ? soon + bytes : NULL;
+    int64_t n = 0;
+    switch (M) {
+    case 1: NN_WIDES(1, NN_WIDE), NN_WIDES(1, NN_VECS); break;
+    case 2: NN_WIDES(2, NN_WIDE), NN_WIDES(2, NN_VECS); break;
+    case 3: NN_WIDES(3, NN_WIDE), NN_WIDES(3, NN_VECS); break;
+    case 4: NN_WIDES(4, NN_VECS); break;
+    case 5: NN_WIDES(5, NN_VECS); break;
+    case 6: NN_WIDES(6, NN_VECS); break;
+    default: break;
+    }
+    nn_tiles(n, c, ldc, a, rs, cs, M, b, ldb, K, N, accumulate);
+    for (; soon < end; soon += 64) __builtin_prefetch(soon, 0, 2);
+}
+#undef NN_WIDES
 
 /* Rows of the next tile: NN_ROWS, but the last two share what is left, since a tile of a row or two waits for its own sums. */
 static int64_t nn_take(int64_t left) {

@@ -261,7 +261,7 @@ static int64_t fma_spin(int64_t rounds, float *sink) {
         .silu_mul_backward = silu_mul_backward, .silu = silu, .silu_backward = silu_backward,                          \
         .sigmoid_mul = sigmoid_mul, .sigmoid_mul_backward = sigmoid_mul_backward, .taps = taps,                        \
         .transpose = transpose, .rmsnorm = rmsnorm, .rmsnorm_backward = rmsnorm_backward, .rope = rope,                \
-        .adamw = adamw, .widen = widen, .tile = tile, .softmax32 = softmax32, .gemm_nt = gemm_nt, .gemm_nn = gemm_nn,  \
-        .fma_spin = fma_spin, .bf16 = BF16,                                                                            \
+        .adamw = adamw, .widen = widen, .tile = tile, .tile_fetch = tile_fetch, .softmax32 = softmax32,                \
+        .gemm_nt = gemm_nt, .gemm_nn = gemm_nn, .fma_spin = fma_spin, .bf16 = BF16,                                    \
     }
 #endif

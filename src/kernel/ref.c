@@ -147,6 +147,12 @@ static void tile(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, 
         }
 }
 
+static void tile_fetch(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, int64_t M, const float *b,
+                       int64_t ldb, int64_t K, int64_t N, int accumulate, const void *soon, int64_t bytes) {
+    (void)soon, (void)bytes;
+    tile(c, ldc, a, rs, cs, M, b, ldb, K, N, accumulate);
+}
+
 static void softmax32(float *s, int64_t rows, const int32_t *valid, float *m, float *l, float *shrink) {
     for (int64_t r = 0; r < rows; r++, s += 32) {
         float top = m[r];
@@ -204,8 +210,8 @@ static int64_t fma_spin(int64_t rounds, float *sink) {
         .silu_mul_backward = silu_mul_backward, .silu = silu, .silu_backward = silu_backward,                          \
         .sigmoid_mul = sigmoid_mul, .sigmoid_mul_backward = sigmoid_mul_backward, .taps = taps,                        \
         .transpose = transpose, .rmsnorm = rmsnorm, .rmsnorm_backward = rmsnorm_backward, .rope = rope,                \
-        .adamw = adamw, .widen = ws_dtype_to_f32, .tile = tile, .softmax32 = softmax32, .gemm_nt = gemm_nt,            \
-        .gemm_nn = gemm_nn, .fma_spin = fma_spin,                                                                      \
+        .adamw = adamw, .widen = ws_dtype_to_f32, .tile = tile, .tile_fetch = tile_fetch, .softmax32 = softmax32,      \
+        .gemm_nt = gemm_nt, .gemm_nn = gemm_nn, .fma_spin = fma_spin,                                                  \
     }
 const ws_kernels ws_kernels_ref = REF_TABLE;
 /* Until ws_kernels_init picks a better set: the reference, so no entry is ever missing. */

@@ -1,7 +1,8 @@
 /* src/ops/attention.c - forward.  A task is (row, kv head, block of query tokens); its rows are the block's tokens
  * times the query heads that share the kv head, so every key and value is loaded once for all of them.
  * Where many rows have a few new tokens each, as in decode, reading the past is all the work: a task then has all kv heads
- * of a row, which lie side by side in a page, and while it is at one page the next one is on its way. */
+ * of a row, which lie side by side in a page.  While a page is read the next one is on its way, a line for each line: a core
+ * has room for two dozen lines that are not there yet, and forgets those that it is told of beyond. */
 #include "ops/attention.h"
 #include "base/err.h"
 #include "base/parallel.h"
@@ -31,17 +32,6 @@ void ws_attn_transpose(float *kt, const float *k, int64_t ld, int64_t n, int64_t
         memset(kt + i * WS_KV_PAGE + n, 0, (size_t)(WS_KV_PAGE - n) * sizeof *kt);
 }
 
-/* Keys and values of head g, of the first n positions of a page, on their way to the cache: the hardware does not know which
- * page comes next. */
-static void fetch_page(const job *j, const float *page, int64_t g, int64_t n) {
-    const int64_t d = j->s->head_dim, P = WS_KV_PAGE, line = 64 / sizeof(float);
-    const float *keys = page + (size_t)j->layer * ws_kv_layer_floats(j->kv) + g * d * P;
-    const float *values = keys + j->s->kv_heads * d * P;
-    const int64_t step = n > P / 2 ? line : P; /* of a half-filled page the first half of each row of keys */
-    for (int64_t i = 0; i < d * P; i += step) __builtin_prefetch(keys + i, 0, 2);
-    for (int64_t i = 0; i < n * d; i += line) __builtin_prefetch(values + i, 0, 2);
-}
-
 /* What a kv head has until its last block: rows are tokens times query heads. */
 typedef struct head {
     float *q, *o; /* [rows, head_dim]: scaled queries, sums so far */
@@ -69,6 +59,8 @@ static void task(const job *j, const ws_attn_row *row, int64_t g0, int64_t g1, i
         for (int64_t r = 0; r < rows; r++) h.m[r] = -INFINITY, h.l[r] = 0;
     }
     for (int64_t r = 0; r < rows; r++) valid[r] = WS_KV_PAGE;
+    const size_t at_layer = j->kv ? (size_t)j->layer * ws_kv_layer_floats(j->kv) : 0; /* in a page */
+    const int64_t to_values = s->kv_heads * d * P, head_bytes = d * (int64_t)sizeof(float);
     const int64_t last = row->pos + t1; /* positions that this task sees: 0 .. last-1 */
     for (int64_t b = 0; b < last; b += P) {
         const int64_t n = last - b < P ? last - b : P, wide = n > P / 2 ? P : P / 2; /* a vector of keys at a time */
@@ -88,22 +80,25 @@ static void task(const job *j, const ws_attn_row *row, int64_t g0, int64_t g1, i
         const int64_t live = rows - first;
         for (int64_t g = g0; g < g1; g++) {
             const head h = head_at(scratch, g - g0, rows, d);
+            const size_t at_head = at_layer + (size_t)(g * d * P);
             const float *keys = kt, *values;
             int64_t ldv = d;
             if (row->page) {
-                keys = row->page[b / P] + (size_t)j->layer * ws_kv_layer_floats(j->kv) + g * d * P;
-                values = keys + s->kv_heads * d * P;
+                keys = row->page[b / P] + at_head;
+                values = keys + to_values;
             } else {
                 ws_attn_transpose(kt, row->k + b * s->ldk + g * d, s->ldk, n, d);
                 values = row->v + b * s->ldk + g * d;
                 ldv = s->ldk;
             }
-            if (soon) fetch_page(j, soon, g, left < P ? left : P);
-            ws_k.tile(p + first * P, P, h.q + first * d, d, 1, live, keys, P, d, wide, 0);
+            /* the same head's keys in the page that comes next; below its values */
+            ws_k.tile_fetch(p + first * P, P, h.q + first * d, d, 1, live, keys, P, d, wide, 0,
+                            soon ? soon + at_head : NULL, soon ? P * head_bytes : 0);
             ws_k.softmax32(p + first * P, live, valid + first, h.m + first, h.l + first, shrink + first);
             for (int64_t r = first; r < rows && b; r++)
                 if (!(shrink[r] == 1)) ws_k.scale(h.o + r * d, shrink[r], d);
-            ws_k.tile(h.o + first * d, d, p + first * P, P, 1, live, values, ldv, n, d, b > 0);
+            ws_k.tile_fetch(h.o + first * d, d, p + first * P, P, 1, live, values, ldv, n, d, b > 0,
+                            soon ? soon + at_head + to_values : NULL, soon ? (left < P ? left : P) * head_bytes : 0);
         }
     }
     for (int64_t g = g0; g < g1; g++)
