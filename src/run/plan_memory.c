@@ -2,6 +2,7 @@
  * most.  Stages give their scratch back (ws_model_rest), so nothing is carried over.  A room that a stage may fill with
  * sequences counts no further than its texts could fill it. */
 #include "base/parallel.h"
+#include "kernel/compute.h"
 #include "run/measure.h"
 #include "run/pipeline_impl.h"
 
@@ -82,6 +83,9 @@ int64_t ws_task_memory(const ws_task *t) {
     const ws_run_row *r = ws_task_row(t);
     const int64_t adapter = r ? r->adapter_floats * (int64_t)sizeof(float) : 0, work = ws_model_scratch_bytes(m);
     const int64_t always = ws_weights_bytes(m) + LIBRARIES + ws_resident_now().own;
+    /* the factors of a dW, those of both sides, one of them transposed too; and all three in bf16 where that is the compute
+     * type */
+    const int64_t dw = (ws_compute_type() == WS_COMPUTE_BF16 ? 5 : 3) * adapter;
     switch (t->kind) {
     case STAGE_DATA: return always + work + data(p);
     /* adapter, gradients, two moments, the copy that checkpoints are written from; transposed B */
@@ -89,13 +93,13 @@ int64_t ws_task_memory(const ws_task *t) {
     case STAGE_NEG: return always + r->train.activations + r->train.scratch + 7 * adapter + adapter / 2;
     /* two adapters with room for gradients, both sides' edits, and dW */
     case STAGE_DIFF: return always + 12 * adapter;
-    case STAGE_CALIBRATE: return always + work + 3 * adapter + calibrate(p);
+    case STAGE_CALIBRATE: return always + work + dw + calibrate(p);
     /* H+ and H- of the chosen blocks and linears, and the pass over the prompts */
     case STAGE_EXTRACT:
         return always + work +
                2LL * p->o.extract.n * 3 * ws_model_dims(m)->layers * ws_model_dims(m)->hidden * (int64_t)sizeof(float);
     case STAGE_BASE:
-    case STAGE_EVAL: return always + work + 3 * adapter + eval(p);
+    case STAGE_EVAL: return always + work + dw + eval(p);
     case STAGE_TABLE: return always + p->n_rows * (int64_t)REPORT_ROW;
     }
     return always;
