@@ -6,7 +6,13 @@
 #include "kernel/gemm.h"
 #include "kernel/lanes_widen.h"
 
-enum { NN_VECS = 2, NN_COLS = NN_VECS * LANES, NN_ROWS = LANES == 8 ? 6 : 12, NN_K = 256, NN_M = 24 * 5 };
+enum {
+    NN_VECS = 2,
+    NN_COLS = NN_VECS * LANES,
+    NN_ROWS = LANES == 8 ? 6 : 12,
+    NN_K = LANES == 8 ? 384 : 256,
+    NN_M = 24 * 5
+};
 enum { NN_PANEL = NN_K * NN_COLS + NN_COLS }; /* a row of W goes to all panels: not to the same lines of a cache */
 
 /* c[rows, vecs * LANES] (+)= a b; `left` columns count in the last vector. */
