@@ -107,9 +107,9 @@ WS_INLINE int64_t nn_wides(int rows, int vecs, float *c, int64_t ldc, const floa
                     ldb * (int64_t)sizeof *b, K);
             continue;
         }
-        const int64_t left = (end - *soon + bytes - 1) / bytes, told = left < K ? left : K;
+        const int64_t left = end - *soon, lines = (left + bytes - 1) / bytes, told = lines < K ? lines : K;
         nn_wide(rows, vecs, c + n, ldc, a, rs, cs, b + n, ldb, K, load, 1, *soon, bytes, told);
-        *soon += told * bytes;
+        *soon = told * bytes < left ? *soon + told * bytes : end;
     }
     return n;
 }
