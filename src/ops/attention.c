@@ -1,8 +1,8 @@
 /* src/ops/attention.c - forward.  A task is (row, kv head, block of query tokens); its rows are the block's tokens
  * times the query heads that share the kv head, so every key and value is loaded once for all of them.
  * Where many rows have a few new tokens each, as in decode, reading the past is all the work: a task then has all kv heads
- * of a row, which lie side by side in a page.  While a page is read the next one is on its way, a line for each line: a core
- * has room for two dozen lines that are not there yet, and forgets those that it is told of beyond. */
+ * of a row, which lie side by side in a page.  While a page is read the next one is on its way, a line for each line: told
+ * of a whole page at once, cores gained nothing, as if they forgot what is more than they can wait for. */
 #include "ops/attention.h"
 #include "base/err.h"
 #include "base/parallel.h"
